@@ -1,0 +1,170 @@
+"""How does one class become a choice in the spec, a schema entry, a documentation row and a test case?
+
+A *family* is an abstract subclass of `Component` (`Activation`, `Loss`, ...). A *variant* is a subclass of a family
+that gives its `kind` a value. `Annotated[Activation, OneOf()]` is then the choice among all variants of the family,
+collected from the classes themselves: there is no registry to keep in step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+Conflict = tuple[str, str]
+"""A setting by its path below the place where the check is made, and what is wrong with it and how to mend it."""
+FamilyT = TypeVar("FamilyT", bound="Component")
+
+
+class Frozen(BaseModel):
+    """An immutable record of settings: unknown keys are errors, and a value is never converted in silence."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=False,
+    )
+
+
+def refuse(conflicts: Iterable[Conflict]) -> None:
+    """Raise one Pydantic error with every one of `conflicts` at its own place, if there are any."""
+    errors = [
+        InitErrorDetails(
+            type=PydanticCustomError("conflict", "{message}", {"message": message}),
+            loc=tuple(path.split(".")) if path else (),
+            input=None,
+        )
+        for path, message in conflicts
+    ]
+    if errors:
+        raise ValidationError.from_exception_data("conflict", errors)
+
+
+class Component(Frozen):
+    """One variant of a family: its fields are its hyperparameters, its methods are its mathematics."""
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other names that the field uses for this variant."""
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    """Settings that every test, gradient check and documentation table covers."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The word that selects this variant in a spec."""
+        return str(cls.model_fields["kind"].default)
+
+    def label(self) -> str:
+        """The variant and the settings that differ from its defaults, for tables and test ids."""
+        changed = self.model_dump(exclude_defaults=True, exclude={"kind"})
+        settings = ", ".join(f"{key}={value}" for key, value in changed.items())
+        return f"{self.name()}({settings})" if settings else self.name()
+
+
+def variants(family: type[FamilyT]) -> list[type[FamilyT]]:
+    """Every variant of `family`, in the order in which the classes were defined."""
+    found: list[type[FamilyT]] = []
+    for subclass in family.__subclasses__():
+        if "kind" in subclass.model_fields:
+            found.append(subclass)
+        found.extend(variants(subclass))
+    return found
+
+
+def example_instances(family: type[FamilyT]) -> list[FamilyT]:
+    """Every variant of `family` with each of its `examples`."""
+    return [variant(**settings) for variant in variants(family) for settings in variant.examples]
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` most likely means, or None when nothing is close."""
+    lowered = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.strip().lower(), lowered, n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a field as a choice among the variants of its family.
+
+    A bare name stands for the variant with its defaults (`relu` for `{kind: relu}`). A mapping without `kind` is of
+    the `default` kind, where there is one.
+    """
+
+    default: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: type[Component], handler: GetCoreSchemaHandler) -> CoreSchema:
+        classes = {variant.name(): variant for variant in variants(source)}
+        words = {word: variant.name() for variant in classes.values() for word in (variant.name(), *variant.aliases)}
+
+        def choose(value: Any, info: ValidationInfo) -> Component:
+            if isinstance(value, source):
+                return value
+            if isinstance(value, str):
+                return classes[resolve(value, words)].model_validate({}, context=info.context)
+            if not isinstance(value, dict):
+                raise PydanticCustomError(
+                    "kind_type",
+                    "must be one of these, by name or as a mapping with 'kind': {kinds}",
+                    {"kinds": listed(words)},
+                )
+            kind = value.get("kind", self.default)
+            if kind is None:
+                raise PydanticCustomError("kind_missing", "needs a 'kind', one of: {kinds}", {"kinds": listed(words)})
+            return classes[resolve(kind, words)].model_validate(
+                {**value, "kind": resolve(kind, words)}, context=info.context
+            )
+
+        return core_schema.with_info_plain_validator_function(choose)
+
+
+def resolve(word: Any, words: dict[str, str]) -> str:
+    """The kind that `word` names, aliases included; a Pydantic error that lists the choices otherwise."""
+    if isinstance(word, str) and word in words:
+        return words[word]
+    guess = nearest(word, words) if isinstance(word, str) else None
+    hint = f"did you mean '{guess}'? " if guess else ""
+    raise PydanticCustomError(
+        "kind_unknown",
+        "unknown kind '{word}'; {hint}the kinds are: {kinds}",
+        {"word": str(word), "hint": hint, "kinds": listed(words)},
+    )
+
+
+def listed(words: dict[str, str]) -> str:
+    """The names of a family for a message, aliases in brackets: 'silu (swish)'."""
+    names = dict.fromkeys(words.values())
+    extra = {name: [word for word, target in words.items() if target == name and word != name] for name in names}
+    return ", ".join(f"{name} ({', '.join(extra[name])})" if extra[name] else name for name in names)
+
+
+def resolve_path(value: str, info: ValidationInfo) -> str:
+    """An absolute path for one that was written relative to the folder of the spec."""
+    if "://" in value or value.startswith("file:"):
+        raise PydanticCustomError(
+            "path_scheme",
+            "'{value}' is a URL; only files on this machine are read: download it first",
+            {"value": value},
+        )
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return os.path.normpath(Path(folder) / Path(value).expanduser())
+
+
+ResolvedPath = Annotated[str, Field(min_length=1), AfterValidator(resolve_path)]
+"""A path in a spec: relative to the folder of the file it is written in, absolute once it is read."""

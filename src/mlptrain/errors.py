@@ -1,0 +1,92 @@
+"""Which errors can mlptrain raise, and with which exit code does the command line answer each?
+
+MlptrainError                1   a bug of ours, if it is nothing more particular
+├── UsageError               2   a command line that cannot be carried out
+│   └── SpecError            2   an experiment file with mistakes; carries every one of them
+├── DataError                3   a table that cannot be read or used
+├── CheckpointError          4   a run, checkpoint or model file that cannot be trusted
+├── EnvironmentFault         5   disk, permissions, locks, memory
+├── CheckFailed              6   a gradient check or a --fail-under bound
+│   └── Diverged             6   training produced a number that is not finite
+└── Interrupted        130/143   stopped by a signal, after the state was saved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class MlptrainError(Exception):
+    """What every error of mlptrain derives from; its text is the whole message for the user."""
+
+    exit_code = 1
+
+
+class UsageError(MlptrainError):
+    """The command line asks for something that cannot be done."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in an experiment file: where it is, what is wrong and how to mend it."""
+
+    place: str
+    path: str
+    message: str
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        head = " ".join(part for part in (self.place, f"{self.path}:" if self.path else "") if part)
+        return f"{head} {self.message}" + (f"\n{self.excerpt}" if self.excerpt else "")
+
+
+class SpecError(UsageError):
+    """An experiment file with mistakes: all of them, in the order of the file."""
+
+    SHOWN = 20
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems[: self.SHOWN]]
+        if len(self.problems) > self.SHOWN:
+            lines.append(f"... and {len(self.problems) - self.SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+class DataError(MlptrainError):
+    """A table that cannot be read, or whose content cannot be trained on."""
+
+    exit_code = 3
+
+
+class CheckpointError(MlptrainError):
+    """A run folder, checkpoint or model file that is damaged, foreign or does not fit."""
+
+    exit_code = 4
+
+
+class EnvironmentFault(MlptrainError):
+    """The machine refuses: no space, no permission, a lock held elsewhere, no memory."""
+
+    exit_code = 5
+
+
+class CheckFailed(MlptrainError):
+    """A check that was asked for did not pass."""
+
+    exit_code = 6
+
+
+class Diverged(CheckFailed):
+    """Training produced a loss or gradient that is not finite; the step was not applied."""
+
+
+class Interrupted(MlptrainError):
+    """A signal ended the run; everything up to the last finished step was saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
