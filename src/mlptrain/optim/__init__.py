@@ -1,0 +1,1 @@
+"""How parameters change: optimizers, schedules, penalties and clipping."""

@@ -1,0 +1,39 @@
+"""What does a large weight cost?
+
+L1 adds l1 * sum |w| to the loss, L2 adds l2 * sum w^2: over weights only, neither biases nor normalization, and divided
+by nothing, so that the cost does not depend on the batch. Without the factor 1/2 of some texts; PyTorch's
+`weight_decay` d is l2 = d / 2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from mlptrain.component import Frozen
+from mlptrain.nn.arrays import Array
+
+
+class Penalty(Frozen):
+    """The L1 and L2 terms of the objective."""
+
+    l1: float = Field(0.0, ge=0, description="Weight of the sum of absolute weights.")
+    l2: float = Field(0.0, ge=0, description="Weight of the sum of squared weights.")
+
+    def value(self, weights: Array) -> float:
+        """l1 * sum |w| + l2 * sum w^2, summed in float64."""
+        wide = weights.astype(np.float64)
+        return float(self.l1 * np.abs(wide).sum() + self.l2 * np.dot(wide, wide))
+
+    def add_gradient(self, weights: Array, grad: Array, scratch: Array) -> None:
+        """Add l1 * sign(w) + 2 l2 w to `grad`, with sign(0) = 0; in blocks the size of `scratch`."""
+        for start in range(0, weights.size, scratch.size):
+            w, g = weights[start : start + scratch.size], grad[start : start + scratch.size]
+            room = scratch[: w.size]
+            if self.l2:
+                np.multiply(w, 2 * self.l2, out=room)
+                np.add(g, room, out=g)
+            if self.l1:
+                np.sign(w, out=room)
+                np.multiply(room, self.l1, out=room)
+                np.add(g, room, out=g)
