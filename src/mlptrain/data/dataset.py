@@ -1,0 +1,293 @@
+"""How does a table become training, validation and test arrays?
+
+    table -> rows with a target -> split -> transforms fitted on the training rows -> inputs and targets
+
+Inputs are held once, for all rows of a file, in their compact type: floats of the run's dtype, or bytes for pixels,
+which are scaled when a batch is gathered. A part is a list of row numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlptrain.component import Frozen
+from mlptrain.data.columns import Column, NumericColumn, PixelColumn, as_numeric, as_text, interpret
+from mlptrain.data.settings import Data
+from mlptrain.data.split import split_rows
+from mlptrain.data.tables import Table, read_table
+from mlptrain.data.targets import (
+    AnyTarget,
+    fit_binary,
+    fit_classes,
+    fit_values,
+    implied_loss,
+    present_rows,
+)
+from mlptrain.data.transforms import FittedCategorical, FittedNumeric, FittedPixels, NoScaling, Scaler, Words
+from mlptrain.errors import DataError
+from mlptrain.nn.arrays import Array, Indices, Target
+from mlptrain.nn.losses import Loss
+from mlptrain.randomness import stream
+
+FittedFeature = Annotated[FittedNumeric | FittedCategorical | FittedPixels, Field(discriminator="role")]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Inputs (rows, width) of a whole file; bytes carry the shift and scale that turn them into numbers."""
+
+    values: NDArray[Any]
+    dtype: np.dtype[Any]
+    offset: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """Number of inputs of a row."""
+        return int(self.values.shape[1])
+
+    def byte_buffer(self, rows: int) -> NDArray[np.uint8] | None:
+        """Room for `gather` to take bytes into; None where none is needed."""
+        return np.empty((rows, self.width), np.uint8) if self.values.dtype == np.uint8 else None
+
+    def gather(self, rows: Indices, out: Array, room: NDArray[np.uint8] | None = None) -> None:
+        """Write the inputs of `rows` into `out` (n, width)."""
+        if room is not None:
+            np.take(self.values, rows, axis=0, out=room, mode="clip")
+            np.multiply(room, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
+            np.subtract(out, self.offset / self.scale, out=out)
+        else:
+            np.take(self.values, rows, axis=0, out=out, mode="clip")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a file: those that train, validate or test."""
+
+    features: Features
+    targets: Target
+    rows: Indices
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def target(self) -> Target:
+        """The targets of these rows."""
+        return self.targets[self.rows]
+
+    def lit_inputs(self) -> NDArray[np.bool_]:
+        """Which inputs are different from zero in any of these rows."""
+        lit = np.zeros(self.features.width, bool)
+        out = np.empty((min(1024, len(self)), self.features.width), self.features.dtype)
+        for start in range(0, len(self), 1024):
+            rows = self.rows[start : start + 1024]
+            self.features.gather(rows, out[: len(rows)], self.features.byte_buffer(len(rows)))
+            lit |= out[: len(rows)].any(axis=0)
+        return lit
+
+
+class Transforms(Frozen):
+    """Everything learned from training rows that turns a table into inputs and targets, by column name."""
+
+    features: Annotated[tuple[FittedFeature, ...], Field(strict=False)]
+    target: AnyTarget
+    missing_values: Words
+
+    @property
+    def width(self) -> int:
+        """Number of inputs of the network."""
+        return sum(feature.width for feature in self.features)
+
+    def encode(self, table: Table, dtype: Any, columns: dict[str, Column] | None = None) -> tuple[Features, list[str]]:
+        """The inputs of all rows of `table`, and notes on what was filled or unknown; `columns` saves reading them again."""
+        columns = columns if columns is not None else self.read(table)
+        dtype = np.dtype(dtype)
+        first = self.features[0]
+        if len(self.features) == 1 and isinstance(first, FittedPixels):
+            pixels = columns[first.name]
+            assert isinstance(pixels, PixelColumn)
+            return Features(pixels.values, dtype, first.offset, first.scale), []
+        values = np.empty((table.rows, self.width), dtype)
+        notes, start = [], 0
+        for feature in self.features:
+            encode: Any = feature.encode  # the column is of the kind that the feature was fitted on, or `read` made
+            notes.append(encode(columns[feature.name], table.path, values[:, start : start + feature.width]))
+            start += feature.width
+        return Features(values, dtype), [note for note in notes if note]
+
+    def read(self, table: Table) -> dict[str, Column]:
+        """The feature columns of another table, as what they were in training; all that are missing in one error."""
+        absent = [feature.name for feature in self.features if feature.name not in table.columns]
+        if absent:
+            names = ", ".join(f"'{name}'" for name in absent[:10])
+            more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
+            raise DataError(
+                f"{table.path}: the model needs columns that are not there: {names}{more}{table.suggestion(absent[0])}"
+            )
+        return {feature.name: feature.read(table, self.missing_values) for feature in self.features}
+
+    def part(self, table: Table, dtype: Any) -> tuple[Part, list[str]]:
+        """All rows of another table, with their targets."""
+        for name in self.target.names:
+            if name not in table.columns:
+                raise DataError(
+                    f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, `mlptrain predict` still works"
+                )
+        rows = present_rows(table, self.target.names, self.missing_values, drop=False)
+        features, notes = self.encode(table, dtype)
+        return Part(features, self.target.encode(table, self.missing_values, rows, dtype), rows), notes
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run trains on, chooses by and reports on."""
+
+    training: Part
+    validation: Part | None
+    test: Part | None
+    transforms: Transforms
+    loss: Loss
+    fingerprint: dict[str, str]
+    """sha256 of every file that was read, by path"""
+    notes: tuple[str, ...]
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts that have rows, by name."""
+        named = {"train": self.training, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+
+def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dtype: Any, seed: int) -> Dataset:
+    """Read the files of `data`, split their rows, fit the transforms on the training rows and encode everything.
+
+    Where `loss` is None, the target implies it. `scale_target` is for targets of numbers; None leaves it to the target.
+    """
+    table, fingerprint = read_with_target(data.path, data.target_path, data)
+    names, missing = data.target_names, data.missing_values
+    rows = present_rows(table, names, missing, drop=data.missing_target == "drop")
+    notes = [f"{table.rows - len(rows)} rows without a target left out"] if len(rows) < table.rows else []
+    loss = loss or implied_loss(table, names, missing, rows)
+    training, validating, testing = choose_rows(data, table, loss, rows, seed)
+    target = fit_target(table, data, loss, rows, training, scale_target or NoScaling())
+    columns, features = fit_features(table, data, training)
+    transforms = Transforms(features=tuple(features), target=target, missing_values=missing)
+    inputs, more = transforms.encode(table, dtype, columns)
+    targets = target.encode(table, missing, rows, dtype)
+    parts = [Part(inputs, targets, chosen) if len(chosen) else None for chosen in (training, validating, testing)]
+    for place, path, target_path in (
+        (1, data.validation_path, data.validation_target_path),
+        (2, data.test_path, data.test_target_path),
+    ):
+        if path is not None:
+            other, digests = read_with_target(path, target_path, data)
+            fingerprint |= digests
+            parts[place], extra = transforms.part(other, dtype)
+            more += [f"{note} ({path})" for note in extra]
+    assert parts[0] is not None
+    return Dataset(parts[0], parts[1], parts[2], transforms, loss, fingerprint, (*notes, *more))
+
+
+def read_with_target(path: str, target_path: str | None, data: Data) -> tuple[Table, dict[str, str]]:
+    """A table, with the target from a file of its own where there is one, and the digests of the files."""
+    table = read_table(path, data.delimiter)
+    if target_path is None:
+        return table, {path: table.sha256}
+    labels = read_table(target_path, data.delimiter)
+    return join_target(table, labels, data.target_names), {path: table.sha256, target_path: labels.sha256}
+
+
+def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
+    """`table` with the target columns of `labels`, row by row; the only column of a file answers to any name."""
+    if labels.rows != table.rows:
+        raise DataError(
+            f"{labels.path} has {labels.rows} rows, {table.path} has {table.rows}; they must go together row by row"
+        )
+    if len(names) == 1 and len(labels.columns) == 1:
+        found = {names[0]: next(iter(labels.columns.values()))}
+    else:
+        found = {name: labels.column(name) for name in names}
+    return Table(table.path, table.sha256, table.rows, table.columns | found)
+
+
+def choose_rows(data: Data, table: Table, loss: Loss, rows: Indices, seed: int) -> tuple[Indices, Indices, Indices]:
+    """The split of `rows`, even in classes where the target is one."""
+    split = data.effective_split
+    classes = None
+    if loss.target_kind == "class" and (split.validation or split.test):
+        fitted = fit_classes(table, data.target_names, data.missing_values, rows)
+        classes = fitted.encode(table, data.missing_values, rows, np.float64)
+        counts = np.bincount(classes[rows], minlength=fitted.outputs)
+        lonely = [fitted.classes[i] for i in np.flatnonzero(counts == 1)]
+        if lonely:
+            shown = ", ".join(f"'{name}'" for name in lonely[:5]) + (", ..." if len(lonely) > 5 else "")
+            raise DataError(
+                f"{table.path}: {len(lonely)} of {fitted.outputs} classes in target '{data.target_names[0]}' have a single row ({shown}), "
+                "which cannot be in training and be tested too; add rows, merge such classes, or leave them out of the table"
+            )
+    return split_rows(rows, classes, split, stream(seed, "split"), table.path)
+
+
+def fit_target(table: Table, data: Data, loss: Loss, rows: Indices, training: Indices, scaler: Scaler) -> AnyTarget:
+    """The target columns in the form that `loss` needs."""
+    names, missing = data.target_names, data.missing_values
+    if loss.target_kind == "class":
+        classes = fit_classes(table, names, missing, rows)
+        unseen = set(classes.classes) - {
+            classes.classes[i] for i in np.unique(classes.encode(table, missing, training, np.float64)[training])
+        }
+        if unseen:
+            raise DataError(f"{table.path}: no training row has class {', '.join(sorted(unseen))}")
+        return classes
+    if loss.target_kind == "binary":
+        return fit_binary(table, names, missing, rows)
+    return fit_values(table, names, missing, training, scaler, loss)
+
+
+def fit_features(table: Table, data: Data, training: Indices) -> tuple[dict[str, Column], list[FittedFeature]]:
+    """The feature columns of the table, and what was learned of them from the training rows."""
+    columns: dict[str, Column] = {}
+    features: list[FittedFeature] = []
+    for name in feature_names(table, data):
+        column = read_feature(table, name, data)
+        columns[name] = column
+        if isinstance(column, NumericColumn):
+            features.append(FittedNumeric.fit(column, training, data.numeric, table.path))
+        elif isinstance(column, PixelColumn):
+            features.append(FittedPixels.fit(column, training, data.numeric))
+        else:
+            features.append(FittedCategorical.fit(column, training, data.categorical, table.path))
+    return columns, features
+
+
+def feature_names(table: Table, data: Data) -> list[str]:
+    """The columns to learn from: those that are named, or all but the target and the excluded ones."""
+    for name in (
+        *data.target_names,
+        *data.features_or_none,
+        *data.exclude,
+        *data.numeric.columns,
+        *data.categorical.columns,
+    ):
+        table.column(name)
+    chosen = data.features_or_none or [
+        name for name in table.columns if name not in (*data.exclude, *data.target_names)
+    ]
+    if not chosen:
+        raise DataError(f"{table.path}: no column is left to learn from beside the target")
+    return list(chosen)
+
+
+def read_feature(table: Table, name: str, data: Data) -> Column:
+    """A feature column, as what the spec declares it to be or as what it looks like."""
+    if name in data.numeric.columns:
+        return as_numeric(table, name, data.missing_values)
+    if name in data.categorical.columns:
+        return as_text(table, name, data.missing_values)
+    return interpret(table, name, data.missing_values)

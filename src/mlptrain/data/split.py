@@ -1,0 +1,65 @@
+"""Which rows train, which validate and which test?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from mlptrain.component import Frozen, refuse
+from mlptrain.errors import DataError
+
+Rows = NDArray[np.intp]
+
+
+class Split(Frozen):
+    """Shares of the rows that are held out; the rest trains."""
+
+    validation: float = Field(0.15, ge=0, lt=1, description="Share of the rows that choose the best epoch.")
+    test: float = Field(0.15, ge=0, lt=1, description="Share of the rows that no choice sees; only the final results.")
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Split:
+        if self.validation + self.test >= 1:
+            refuse(
+                [
+                    (
+                        "",
+                        f"validation and test together take {self.validation + self.test:g} of the rows; leave some to train on",
+                    )
+                ]
+            )
+        return self
+
+
+def split_rows(
+    rows: Rows, classes: NDArray[np.intp] | None, split: Split, rng: np.random.Generator, origin: str
+) -> tuple[Rows, Rows, Rows]:
+    """Training, validation and test rows, each in the order of the file; the same share of every class in each."""
+    order = rng.permutation(rows)
+    groups = [order] if classes is None else [order[classes[order] == c] for c in np.unique(classes[rows])]
+    parts: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
+    seen = 0
+    for group in groups:
+        test = quota(split.test, seen, len(group))
+        validation = min(quota(split.validation, seen, len(group)), max(0, len(group) - test - 1))
+        seen += len(group)
+        for part, chosen in zip(
+            parts, np.split(group, [len(group) - test - validation, len(group) - test]), strict=True
+        ):
+            part.append(chosen)
+    training, validating, testing = (np.sort(np.concatenate(part)) for part in parts)
+    for name, share, chosen in (("validation", split.validation, validating), ("test", split.test, testing)):
+        if share and not len(chosen):
+            raise DataError(
+                f"{origin}: a {name} share of {share:g} leaves no row of {len(rows)} for {name}; raise data.split.{name}, or set it to 0"
+            )
+    if not len(training):
+        raise DataError(f"{origin}: the split leaves no row of {len(rows)} to train on; lower the shares in data.split")
+    return training, validating, testing
+
+
+def quota(share: float, seen: int, size: int) -> int:
+    """How many of the next `size` rows a part takes, so that it has its share of all rows so far; never all of them."""
+    taken = round(share * (seen + size)) - round(share * seen)
+    return min(taken, size - 1)

@@ -1,0 +1,254 @@
+"""How does a file become named columns?
+
+CSV and TSV (plain or gzip) and Parquet are read by polars, NPZ by NumPy, IDX (plain or gzip) here. Cells of a CSV stay
+text until `columns` decides what they mean; nothing is renamed, dropped or guessed. The bytes that are hashed are the
+bytes that are parsed.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import struct
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlptrain.component import nearest
+from mlptrain.errors import DataError, EnvironmentFault
+
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, in the order of the file."""
+
+    path: str
+    sha256: str
+    rows: int
+    columns: dict[str, Any]
+    """A polars series of text or numbers, or an array (rows,) or (rows, width)."""
+
+    def column(self, name: str) -> Any:
+        """The column called `name`, exactly."""
+        if name not in self.columns:
+            raise DataError(f"{self.path}: no column '{name}'{self.suggestion(name)}")
+        return self.columns[name]
+
+    def suggestion(self, name: str) -> str:
+        """What may have been meant by a name that is not there."""
+        guess = nearest(name, self.columns)
+        if guess:
+            return f"; did you mean '{guess}'?"
+        names = ", ".join(list(self.columns)[:12]) + (", ..." if len(self.columns) > 12 else "")
+        return f"; its {len(self.columns)} columns are: {names}"
+
+
+def read_table(path: str | Path, delimiter: str | None = None) -> Table:
+    """Read the table in the file at `path`; its suffix or its first bytes tell the format."""
+    return parse_table(read_bytes(Path(path)), str(path), delimiter)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content of a regular file, or an error that says why not."""
+    if not path.exists():
+        raise DataError(f"{path}: no such data file")
+    if not path.is_file():
+        raise DataError(f"{path}: is not a regular file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_table(raw: bytes, origin: str, delimiter: str | None = None) -> Table:
+    """The table in `raw`; `origin` names it in messages and tells the format by its suffix."""
+    digest = hashlib.sha256(raw).hexdigest()
+    if not raw:
+        raise DataError(f"{origin}: the file is empty: 0 data rows")
+    content = gunzip(raw, origin)
+    if content[:4] == b"PAR1":
+        columns = parse_parquet(content, origin)
+    elif content[:4] == b"PK\x03\x04":
+        columns = parse_npz(content, origin)
+    elif content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
+        columns = parse_idx(content, origin)
+    else:
+        columns = parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","))
+    rows = {name: len(column) for name, column in columns.items()}
+    if len(set(rows.values())) > 1:
+        raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
+    if not rows or not max(rows.values()):
+        raise DataError(f"{origin}: 0 data rows")
+    return Table(origin, digest, next(iter(rows.values())), columns)
+
+
+def gunzip(raw: bytes, origin: str) -> bytes:
+    """`raw` unpacked if it is gzip, as it is otherwise."""
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{origin}: damaged or truncated gzip: {error}") from error
+
+
+def parse_parquet(raw: bytes, origin: str) -> dict[str, Any]:
+    """The columns of a Parquet file."""
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(io.BytesIO(raw))
+    except Exception as error:  # polars raises many kinds for a damaged file
+        raise DataError(f"{origin}: cannot be read as Parquet: {error}") from error
+    return {series.name: series for series in frame}
+
+
+def parse_npz(raw: bytes, origin: str) -> dict[str, Any]:
+    """The arrays of an NPZ file: a vector is a column, an array of more dimensions a block of columns."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # numpy raises ValueError, zipfile and zlib errors for damaged or pickled arrays
+        raise DataError(f"{origin}: cannot be read as NPZ (arrays of numbers or text, no objects): {error}") from error
+    return {name: a if a.ndim == 1 else a.reshape(len(a), -1) for name, a in arrays.items() if a.ndim}
+
+
+def parse_idx(raw: bytes, origin: str) -> dict[str, Any]:
+    """The one array of an IDX file, the format of MNIST: `label` if it is a vector, `pixels` if it is more."""
+    dtype, dimensions = np.dtype(_IDX_TYPES[raw[2]]), raw[3]
+    header = 4 + 4 * dimensions
+    if dimensions == 0 or len(raw) < header:
+        raise DataError(f"{origin}: truncated IDX header")
+    shape = struct.unpack(f">{dimensions}I", raw[4:header])
+    expected = header + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if len(raw) != expected:
+        raise DataError(f"{origin}: an IDX array of shape {shape} needs {expected} bytes, the file has {len(raw)}")
+    array = np.frombuffer(raw, dtype, offset=header)
+    if dimensions == 1:
+        return {"label": array}
+    return {"pixels": array.reshape(shape[0], -1)}
+
+
+def parse_csv(raw: bytes, origin: str, delimiter: str) -> dict[str, Any]:
+    """The columns of a CSV file as text; None for an empty cell."""
+    import polars as pl
+
+    raw = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    check_encoding(raw, origin)
+    header = next(csv.reader(io.StringIO(raw[: header_end(raw)].decode()), delimiter=delimiter), [])
+    check_header(header, raw, origin, delimiter)
+    if header_end(raw) == len(raw):
+        raise DataError(f"{origin}: a header and 0 data rows")
+    if not is_rectangular(raw, delimiter, len(header)):
+        raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}")
+    try:
+        frame = pl.read_csv(raw, separator=delimiter, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}") from error
+    return dict(zip(header, frame, strict=True))
+
+
+def check_encoding(raw: bytes, origin: str) -> None:
+    """Refuse what is not UTF-8 text, naming the byte."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{origin}: is UTF-16; save it as UTF-8")
+    nul = raw.find(b"\0")
+    if nul >= 0:
+        raise DataError(f"{origin}:{raw.count(10, 0, nul) + 1}: a NUL byte at offset {nul}: not a text file")
+    if raw.isascii():
+        return
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{origin}:{line}: not UTF-8 at byte offset {error.start}; save it as UTF-8") from error
+
+
+def header_end(raw: bytes) -> int:
+    """Where the first record ends; a quoted name may hold a line break."""
+    quoted = False
+    for line_end in (i for i in range(len(raw)) if raw[i] in b'\n"'):
+        if raw[line_end] == ord('"'):
+            quoted = not quoted
+        elif not quoted:
+            return line_end
+    return len(raw)
+
+
+def check_header(header: list[str], raw: bytes, origin: str, delimiter: str) -> None:
+    """Refuse a header that does not name every column once."""
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        places = "; ".join(f"'{n}' in columns {[i + 1 for i, h in enumerate(header) if h == n]}" for n in repeated)
+        raise DataError(f"{origin}:1: column names must differ: {places}")
+    if "" in (name.strip() for name in header):
+        empty = [i + 1 for i, name in enumerate(header) if not name.strip()]
+        raise DataError(f"{origin}:1: column {', '.join(map(str, empty))} of {len(header)} has no name")
+    if all(is_number(name) for name in header):
+        raise DataError(
+            f"{origin}:1: the first line must name the columns, but holds numbers only: {', '.join(header[:6])}"
+        )
+    other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and header[0].count(mark)), None)
+    if len(header) == 1 and other:
+        shown = "\\t" if other == "\t" else other
+        raise DataError(
+            f"{origin}:1: only 1 column found; if '{shown}' separates them, say so: data: {{delimiter: \"{shown}\"}}"
+        )
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_rectangular(raw: bytes, delimiter: str, columns: int) -> bool:
+    """Whether every record has `columns` cells: separators and line ends alternate in one fixed rhythm."""
+    data = np.frombuffer(raw, np.uint8)
+    quotes = b'"' in raw
+    inside, place = 0, 0  # within quotes at the start of the chunk; cells seen so far in the record
+    for start in range(0, len(data), _CHUNK):
+        chunk = data[start : start + _CHUNK]
+        marks = (chunk == ord(delimiter)) | (chunk == ord("\n"))
+        if quotes:
+            parity = (np.cumsum(chunk == ord('"'), dtype=np.uint8) + np.uint8(inside)) & 1
+            marks &= parity == 0
+            inside = int(parity[-1])
+        ends = chunk[marks] == ord("\n")
+        expected = np.zeros(len(ends), bool)
+        expected[columns - 1 - place :: columns] = True
+        if not np.array_equal(ends, expected):
+            return False
+        place = (place + len(ends)) % columns
+    return place == columns - 1 and not inside
+
+
+def first_irregularity(raw: bytes, delimiter: str, columns: int) -> str:
+    """The first record that breaks the shape of the table, found by the exact and slower reading."""
+    reader = csv.reader(io.StringIO(raw.decode(), newline=""), delimiter=delimiter, strict=True)
+    bad: list[tuple[int, int]] = []
+    start = 1
+    try:
+        for record in reader:
+            if len(record) != columns:
+                bad.append((start, len(record)))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        return f"line {start}: a quoted cell that begins here is not closed properly ({error})"
+    if not bad:
+        return "the file cannot be read as a table of quoted or plain cells"
+    line, cells = bad[0]
+    what = "is blank" if cells == 0 else f"has {cells} cell{'s' * (cells != 1)}, the header {columns}"
+    return f"line {line} {what}" + (f"; {len(bad)} lines are irregular" if len(bad) > 1 else "")
