@@ -1,0 +1,235 @@
+"""What is an experiment? The YAML file as one frozen, validated object.
+
+Experiment
+├── data       path, target, split, numeric, categorical, ...   (data/settings.py)
+├── network    hidden blocks, activation, initializer, dropout, normalization
+├── loss  optimizer  schedule                                   one component each
+├── penalty    l1, l2
+└── training   epochs, batch size, early stopping, clipping, dtype
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from mlptrain.component import Conflict, Frozen, OneOf, refuse
+from mlptrain.data.settings import Data
+from mlptrain.data.transforms import NoScaling, Scaler, Standard
+from mlptrain.nn.activations import Activation, Identity, ReLU
+from mlptrain.nn.initializers import Auto, Initializer
+from mlptrain.nn.layout import Layer
+from mlptrain.nn.losses import Loss
+from mlptrain.nn.normalization import BatchNorm, Normalization
+from mlptrain.optim.optimizers import Adam, Optimizer
+from mlptrain.optim.penalties import Penalty
+from mlptrain.optim.schedules import Constant, Schedule
+
+DropoutRate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def width_alone(value: Any) -> Any:
+    """A bare number as a block of that width."""
+    return {"width": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def check_batch_size(value: Any) -> Any:
+    """A positive number of rows, or `full`."""
+    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31):
+        return value
+    raise PydanticCustomError(
+        "batch_size",
+        "must be a whole number of rows from 1 to 2147483648, or 'full'; got {value}",
+        {"value": repr(value)[:40]},
+    )
+
+
+class Block(Frozen):
+    """One hidden layer; what is not given is as in the network."""
+
+    width: int = Field(ge=1, le=1_000_000, description="Number of units.")
+    activation: Annotated[Activation, OneOf()] | None = Field(None, description="Its nonlinearity.")
+    dropout: DropoutRate | None = Field(None, description="Probability of dropping a unit.")
+    normalization: Annotated[Normalization, OneOf()] | None = Field(
+        None, description="null turns it off for this layer."
+    )
+
+
+class NetworkSpec(Frozen):
+    """The architecture. The sizes of input and output come from the data."""
+
+    hidden: Annotated[
+        tuple[Annotated[Block, BeforeValidator(width_alone)], ...], Field(strict=False, max_length=1000)
+    ] = Field(
+        (Block(width=64), Block(width=32)),
+        description="Hidden layers, by width or as blocks; none is the linear model.",
+    )
+    activation: Annotated[Activation, OneOf()] = Field(ReLU(), description="Nonlinearity of the hidden layers.")
+    initializer: Annotated[Initializer, OneOf()] = Field(Auto(), description="Where the weights start.")
+    dropout: DropoutRate = Field(0.0, description="Probability of dropping a unit of a hidden layer.")
+    normalization: Annotated[Normalization, OneOf()] | None = Field(
+        None, description="Normalization before the activation of hidden layers."
+    )
+    output_activation: Annotated[Activation, OneOf()] = Field(
+        Identity(), description="For losses on values, such as mse with a sigmoid."
+    )
+
+    def blocks(self) -> tuple[Block, ...]:
+        """The hidden layers with everything they take from the network written out."""
+        return tuple(
+            Block(
+                width=block.width,
+                activation=block.activation or self.activation,
+                dropout=self.dropout if block.dropout is None else block.dropout,
+                normalization=block.normalization if "normalization" in block.model_fields_set else self.normalization,
+            )
+            for block in self.hidden
+        )
+
+    def layers(self, inputs: int, outputs: int) -> tuple[Layer, ...]:
+        """The dense layers, the output layer last."""
+        widths = [inputs, *(block.width for block in self.hidden)]
+        hidden = [
+            Layer(
+                fan_in,
+                block.width,
+                block.activation or self.activation,
+                block.normalization,
+                block.dropout or 0.0,
+            )
+            for fan_in, block in zip(widths, self.blocks(), strict=False)
+        ]
+        return (*hidden, Layer(widths[-1], outputs, self.output_activation))
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether a batch of one row cannot be trained on."""
+        return any(isinstance(block.normalization, BatchNorm) for block in self.blocks())
+
+
+class EarlyStopping(Frozen):
+    """When to give up waiting for something better."""
+
+    patience: int = Field(20, ge=1, description="Epochs without an improvement until training stops.")
+    monitor: str = Field(
+        "validation_loss",
+        description="What must improve: train_loss, validation_loss or validation_<metric>.",
+    )
+    min_delta: float = Field(0.0, ge=0, description="What counts as an improvement is larger than this.")
+
+
+class Training(Frozen):
+    """How long, in which pieces and with which precision."""
+
+    epochs: int = Field(200, ge=1, le=10**9, description="Passes over the training rows, at the most.")
+    batch_size: Annotated[int | Literal["full"], PlainValidator(check_batch_size)] = Field(
+        32, description="Rows to a step, or `full`."
+    )
+    shuffle: bool = Field(True, description="A new order each epoch; false keeps the order of the file.")
+    early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null never stops early.")
+    clip_norm: float | None = Field(
+        None, gt=0, description="Longest gradient, over all parameters; longer ones are scaled down."
+    )
+    dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
+    baselines: bool = Field(True, description="Fit a constant and a linear model too, to compare with.")
+
+
+class Experiment(Frozen):
+    """Everything that determines a run."""
+
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="Names the run's folder; the file's name by default.",
+    )
+    seed: int | None = Field(
+        0, ge=0, lt=2**63, description="Determines every random number; null draws one and writes it down."
+    )
+    data: Data
+    network: NetworkSpec = Field(NetworkSpec(), description="The architecture.")
+    loss: Annotated[Loss, OneOf()] | None = Field(
+        None, description="What is minimized; implied by a target of text or of real numbers."
+    )
+    optimizer: Annotated[Optimizer, OneOf(default="adam")] = Field(Adam(), description="How a gradient becomes a step.")
+    schedule: Annotated[Schedule, OneOf(default="constant")] = Field(
+        Constant(), description="How the learning rate changes."
+    )
+    penalty: Penalty = Field(Penalty(), description="Cost of large weights.")
+    training: Training = Field(Training(), description="Length, batches, stopping, precision.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        refuse(self._conflicts())
+        return self
+
+    def _conflicts(self) -> Iterator[Conflict]:
+        if self.training.batch_size == 1 and self.network.uses_batch_statistics:
+            yield (
+                "training.batch_size",
+                "is 1, but batch normalization needs at least two rows to have a variance; use normalization: layer",
+            )
+        if self.schedule.warmup >= self.training.epochs:
+            yield (
+                "schedule.warmup",
+                f"takes {self.schedule.warmup} epochs, training.epochs is {self.training.epochs}; make it shorter",
+            )
+        if self.loss is not None:
+            yield from self._loss_conflicts(self.loss)
+        stopping = self.training.early_stopping
+        if stopping is not None and "early_stopping" in self.training.model_fields_set:
+            yield from self._monitor_conflicts(stopping)
+
+    def _loss_conflicts(self, loss: Loss) -> Iterator[Conflict]:
+        if loss.has_link and not isinstance(self.network.output_activation, Identity):
+            yield (
+                "network.output_activation",
+                f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on raw scores and has its own link; remove the line",
+            )
+        if loss.target_kind != "value" and self.data.scale_target is not None:
+            yield (
+                "data.scale_target",
+                f"is for targets of numbers, loss {loss.name()} has none to scale; remove the line",
+            )
+
+    def _monitor_conflicts(self, stopping: EarlyStopping) -> Iterator[Conflict]:
+        path = (
+            "training.early_stopping.monitor" if "monitor" in stopping.model_fields_set else "training.early_stopping"
+        )
+        if stopping.monitor.startswith("validation_") and not self.validates:
+            yield (
+                path,
+                f"needs {stopping.monitor}, but no rows are held out: give data.split.validation a share, or monitor train_loss",
+            )
+
+    @property
+    def validates(self) -> bool:
+        """Whether rows are held out for validation."""
+        return bool(self.data.split.validation or self.data.validation_path)
+
+    @property
+    def target_scaler(self) -> Scaler:
+        """How a target of numbers is scaled: as the spec says, else none for a bounded output and standard otherwise."""
+        if self.data.scale_target is not None:
+            return self.data.scale_target
+        return Standard() if isinstance(self.network.output_activation, Identity) else NoScaling()
+
+    def resolved(self, loss: Loss, name: str, seed: int) -> Experiment:
+        """The same experiment with everything written out that was left to defaults, to the data or to chance."""
+        training, data = self.training, self.data
+        if not self.validates and "early_stopping" not in training.model_fields_set:
+            training = training.model_copy(update={"early_stopping": None})
+        if loss.target_kind == "value":
+            data = data.model_copy(update={"scale_target": self.target_scaler})
+        network = self.network.model_copy(update={"hidden": self.network.blocks()})
+        update = {
+            "name": name,
+            "seed": seed,
+            "data": data,
+            "network": network,
+            "loss": loss,
+            "training": training,
+        }
+        return Experiment.model_validate(self.model_copy(update=update).model_dump())

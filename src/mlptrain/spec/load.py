@@ -1,0 +1,241 @@
+"""How do a file and `--set` overrides become an experiment, or every error at once?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mlptrain.component import Component, nearest, variants
+from mlptrain.errors import Problem, SpecError, UsageError
+from mlptrain.nn.losses import Loss
+from mlptrain.spec import yaml
+from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.yaml import Node
+
+Location = tuple[int | str, ...]
+
+_WORDS = {
+    "missing": "is missing",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping of settings",
+    "finite_number": "must be finite",
+}
+_SHOWS_VALUE = {
+    "float_type",
+    "int_type",
+    "bool_type",
+    "string_type",
+    "tuple_type",
+    "model_type",
+    "finite_number",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written: in the file, or in an override (whose place is its own text)."""
+
+    source: str
+    lines: Sequence[str]
+    override: bool = False
+
+    def problem(self, node: Node, at_key: bool, path: str, message: str) -> Problem:
+        """A mistake at the value of `node`, or at its key."""
+        if self.override:
+            return Problem(f"{self.source}:", path, message)
+        line, column = (node.key_line, node.key_column) if at_key else (node.line, node.column)
+        return Problem(f"{self.source}:{line}:{column}", path, message, yaml.excerpt(self.lines, line, column))
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment in the YAML file at `path`, changed by `overrides` of the form `a.b=value`."""
+    text, root = yaml.load(path)
+    file = Origin(str(path), text.splitlines())
+    origins: dict[Location, Origin] = {(): file}
+    seen: set[Location] = set()
+    for override in overrides:
+        location, node, origin = parse_override(override)
+        if location in seen:
+            raise UsageError(f"--set {'.'.join(map(str, location))} is given twice; say it once")
+        seen.add(location)
+        made = reach(root, location)[1] + 1
+        root = replaced(root, location, node, override)
+        origins[location[:made]] = origins[location] = origin
+    return validated(root, origins, path.absolute().parent)
+
+
+def parse_override(override: str) -> tuple[Location, Node, Origin]:
+    """The place, the value (read as YAML) and the origin of `a.b=value`."""
+    key, equals, text = override.partition("=")
+    parts = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    if not equals or not all(str(part) for part in parts):
+        raise UsageError(f"--set {override}: expected KEY=VALUE, as in --set optimizer.learning_rate=0.01")
+    if not text.strip():
+        raise UsageError(f"--set {override}: no value after '='; write null for none")
+    value = yaml.parse(f"value: {text}\n", f"--set {override}").value
+    assert isinstance(value, dict)
+    return parts, value["value"], Origin(f"--set {override}", [], override=True)
+
+
+def replaced(root: Node, location: Location, node: Node, override: str) -> Node:
+    """`root` with the value at `location` set to `node`; mappings on the way are made, a bare name becomes its kind."""
+    if not location:
+        return node
+    head, rest = location[0], location[1:]
+    if isinstance(head, int):
+        if not isinstance(root.value, tuple) or head >= len(root.value):
+            raise UsageError(f"--set {override}: there is no item {head} in the file to change")
+        items = list(root.value)
+        items[head] = replaced(items[head], rest, node, override)
+        return with_value(root, tuple(items))
+    entries = dict(root.value) if isinstance(root.value, dict) else {}
+    if isinstance(root.value, str):
+        entries = {"kind": root}
+    if isinstance(root.value, int) and not isinstance(root.value, bool):
+        entries = {"width": root}
+    below = entries.get(head, Node(None, root.line, root.column, root.key_line, root.key_column))
+    entries[head] = replaced(below, rest, node, override)
+    return with_value(root, entries)
+
+
+def with_value(node: Node, value: Any) -> Node:
+    """A node at the same place with another value."""
+    return Node(value, node.line, node.column, node.key_line, node.key_column)
+
+
+def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Experiment:
+    """`root` as an experiment, or a `SpecError` with every mistake in the order of the file."""
+    try:
+        return Experiment.model_validate(root.plain(), context={"folder": folder})
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    found = [(reach(root, detail["loc"])[0], detail) for detail in details]
+    found.sort(key=lambda pair: (pair[0].line, pair[0].column))
+    raise SpecError(problem(detail, root, origins) for _, detail in found)
+
+
+def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -> Problem:
+    """The mistake that one Pydantic error speaks of."""
+    location = detail["loc"]
+    node, depth = reach(root, location)
+    origin = origin_of(location, origins)
+    unknown = detail["type"] == "extra_forbidden"
+    message = unknown_key(root, location) if unknown else describe(detail)
+    return origin.problem(node, unknown or depth < len(location), yaml.dotted(location), message)
+
+
+def resolve(experiment: Experiment, loss: Loss, name: str, seed: int) -> Experiment:
+    """`experiment` with everything written out; what does not go together now that the loss is known is a `SpecError`."""
+    try:
+        return experiment.resolved(loss, name, seed)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    raise SpecError(Problem("", yaml.dotted(detail["loc"]), describe(detail)) for detail in details)
+
+
+def origin_of(location: Location, origins: dict[Location, Origin]) -> Origin:
+    """Where the value at `location` was written: the nearest place above it that an override made, or the file."""
+    return origins[max((place for place in origins if place == location[: len(place)]), key=len)]
+
+
+def reach(root: Node, location: Location) -> tuple[Node, int]:
+    """The node at `location`, or the last one on the way to it, and how many steps led there."""
+    node = root
+    for depth, part in enumerate(location):
+        value = node.value
+        if isinstance(value, dict) and part in value:
+            node = value[str(part)]
+        elif isinstance(value, tuple) and isinstance(part, int) and part < len(value):
+            node = value[part]
+        else:
+            return node, depth
+    return node, len(location)
+
+
+def describe(detail: ErrorDetails) -> str:
+    """What is wrong with a value, in the words of the spec, and the value itself where it is short."""
+    kind = detail["type"]
+    context = detail.get("ctx", {})
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        bounds = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+        bound = next(f"{word} {context[key]:g}" for key, word in bounds.items() if key in context)
+        return f"must be {bound}, got {shown(detail['input'])}"
+    if kind == "literal_error":
+        return f"must be {context['expected']}, got {shown(detail['input'])}"
+    if kind == "string_pattern_mismatch":
+        return (
+            f"{shown(detail['input'])} cannot name a folder; use letters, digits, '.', '_' and '-', up to 100 of them"
+        )
+    if kind in _WORDS:
+        return _WORDS[kind] + (f", got {shown(detail['input'])}" if kind in _SHOWS_VALUE else "")
+    return detail["msg"]
+
+
+def shown(value: Any) -> str:
+    """A value for a message: what it is and, if it is short, how it reads."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    text = f"the text {value!r}" if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unknown_key(root: Node, location: Location) -> str:
+    """What may have been meant by an unknown key: one that is valid here, or the same one in another place."""
+    word = str(location[-1])
+    valid = keys_at(root, location[:-1])
+    guess = nearest(word, valid)
+    if guess:
+        return f"unknown key; did you mean '{guess}'?"
+    elsewhere = [path for path in all_paths(Experiment) if path.rpartition(".")[2] == word]
+    if elsewhere:
+        return f"unknown key here; did you mean {' or '.join(elsewhere[:3])}?"
+    return f"unknown key; valid here: {', '.join(valid)}"
+
+
+def keys_at(root: Node, location: Location) -> list[str]:
+    """The keys that the mapping at `location` may have."""
+    model: type[BaseModel] = Experiment
+    for depth, part in enumerate(location, start=1):
+        if isinstance(part, str):
+            value = reach(root, location[:depth])[0].plain()
+            model = chosen_model(model.model_fields[part].annotation, value if isinstance(value, dict) else {})
+    return list(model.model_fields)
+
+
+def chosen_model(annotation: Any, value: dict[str, Any]) -> type[BaseModel]:
+    """The settings class that a field holds; of a family, the variant that `value` names or else the family itself."""
+    model = next(models_in(annotation))
+    if issubclass(model, Component):
+        return next((v for v in variants(model) if value.get("kind") in (v.name(), *v.aliases)), model)
+    return model
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The settings classes that an annotation speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def all_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every path of a setting, without the indices of lists and without what belongs to single kinds of a family."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        for below in models_in(field.annotation):
+            yield from all_paths(below, f"{prefix}{name}.")
