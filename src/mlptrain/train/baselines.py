@@ -1,0 +1,66 @@
+"""What would a trivial model reach on the same rows?
+
+`constant` says the same for every row, the best single answer on the training rows. `linear` is the network without
+hidden layers, trained by Adam on the same loss for a fixed number of steps with a rate that falls to zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlptrain.data.batches import Batches
+from mlptrain.data.dataset import Dataset, Part
+from mlptrain.errors import Diverged
+from mlptrain.nn.activations import Identity
+from mlptrain.nn.initializers import Zeros
+from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.network import Network
+from mlptrain.optim.optimizers import Adam
+from mlptrain.optim.penalties import Penalty
+from mlptrain.optim.schedules import Cosine
+from mlptrain.randomness import DropoutStream
+from mlptrain.train.evaluation import part_scores
+from mlptrain.train.metrics import Metrics, measure
+from mlptrain.train.state import TrainState
+from mlptrain.train.step import Step
+
+STEPS = 1000
+BATCH = 256
+
+
+def baselines(network: Network, dataset: Dataset, part: Part, seed: int) -> dict[str, Metrics | None]:
+    """The metrics on `part` of a constant and of a linear model, both fitted on the training rows; None if one diverged."""
+    return {"constant": constant(network, dataset, part), "linear": linear(network, dataset, part, seed)}
+
+
+def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
+    """The metrics of the best constant scores."""
+    outputs = dataset.transforms.target.outputs
+    best = network.loss.best_constant(dataset.training.target(), outputs).astype(network.dtype)
+    return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part.target())
+
+
+def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics | None:
+    """The metrics of the linear model."""
+    last = network.layout.layers[-1]
+    layout = Layout([Layer(network.layout.layers[0].inputs, last.units, Identity())])
+    model = Network(layout, network.loss, network.dtype)
+    optimizer = Adam(learning_rate=0.02)
+    state = TrainState.start(layout, optimizer, Zeros(), network.dtype, seed)
+    step = Step(model, state, optimizer, Penalty(), None, DropoutStream(seed))
+    batches = Batches(dataset.training, BATCH, True, seed, pairs=False)
+    epochs = max(1, round(STEPS / len(batches)))
+    try:
+        for epoch in range(epochs):
+            batches.begin(epoch)
+            rate = optimizer.learning_rate * Cosine().at(epoch, epochs)
+            for index in range(len(batches)):
+                step(*batches.gather(index), rate)
+    except Diverged:
+        return None
+    return measure(
+        dataset.transforms.target,
+        network.loss,
+        part_scores(model, state.parameters, state.buffers, part),
+        part.target(),
+    )

@@ -1,0 +1,233 @@
+"""What is going wrong, and what helps?
+
+Each diagnosis is a function from what was recorded to a message, or None when all is well; each has a name and a remedy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.losses import Loss
+from mlptrain.nn.network import Network
+from mlptrain.train.evaluation import ActivationWatch
+from mlptrain.train.events import Record
+from mlptrain.train.metrics import Metrics
+from mlptrain.train.state import Progress, Warned
+
+PATIENT = 5  # epochs before a trend is believed
+
+
+class Trend:
+    """What has to be known of one column of the history, in constant room."""
+
+    def __init__(self) -> None:
+        self.first = self.lowest = math.inf
+        self.recent: deque[float] = deque(maxlen=2 * PATIENT)
+        self.count = 0
+
+    def add(self, value: float) -> None:
+        """Take in the value of the next epoch."""
+        if self.count == 0:
+            self.first = value
+        self.lowest = min(self.lowest, value)
+        self.recent.append(value)
+        self.count += 1
+
+    def rising(self) -> bool:
+        """Whether the mean of the last epochs is above that of as many before them."""
+        values = list(self.recent)
+        return len(values) == 2 * PATIENT and sum(values[PATIENT:]) > sum(values[:PATIENT])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a diagnosis can look at after an epoch."""
+
+    record: Record
+    train: Trend
+    validation: Trend
+    first_loss: float
+    naive_loss: float
+    """The loss when every score is zero: ln C for C classes, the mean square of a scaled target."""
+    network: Network
+    watch: ActivationWatch | None
+    scores: Array | None
+    """(n, outputs): the scores of the validation rows."""
+
+
+Diagnosis = Callable[[Seen], str | None]
+
+
+def first_loss_far_from_theory(seen: Seen) -> str | None:
+    """A fresh network knows nothing: its loss should be near that of equal scores."""
+    if seen.first_loss > 3 * seen.naive_loss and seen.first_loss > seen.naive_loss + 1:
+        return f"the loss at the first step is {seen.first_loss:.3g}; a network that knows nothing should have about {seen.naive_loss:.3g}"
+    return None
+
+
+def loss_not_falling(seen: Seen) -> str | None:
+    """The training loss is after several epochs where it was."""
+    train = seen.train
+    if train.count > PATIENT and train.lowest > 0.99 * train.first:
+        return f"the training loss was {train.first:.4g} in epoch 0 and is {train.recent[-1]:.4g} now"
+    return None
+
+
+def overfitting(seen: Seen) -> str | None:
+    """The two losses part: training goes down while validation goes up."""
+    train, validation = seen.train, seen.validation
+    parted = validation.rising() and not train.rising()
+    if parted and min(list(validation.recent)[-PATIENT:]) > 1.1 * validation.lowest:
+        now = f"{validation.recent[-1]:.4g} while the training loss fell to {train.recent[-1]:.4g}"
+        return f"the validation loss has risen from {validation.lowest:.4g} to {now}"
+    return None
+
+
+def layer_ratio(seen: Seen) -> float | None:
+    """How large the gradient of the first layer is beside that of the last, per weight."""
+    layers = seen.network.layout.layers
+    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, len(layers) - 1))
+    if len(layers) < 2 or not first or not last:
+        return None
+    sizes = [layer.inputs * layer.units for layer in layers]
+    return first / math.sqrt(sizes[0]) / (last / math.sqrt(sizes[-1]))
+
+
+def vanishing_gradients(seen: Seen) -> str | None:
+    """The gradient that reaches the first layer is a tiny part of that of the last."""
+    ratio = layer_ratio(seen)
+    if ratio is not None and ratio < 1e-3:
+        return f"the gradient of the first layer is {ratio:.1e} of that of the last"
+    return None
+
+
+def exploding_gradients(seen: Seen) -> str | None:
+    """The gradient grows on its way from the last layer to the first."""
+    ratio = layer_ratio(seen)
+    if ratio is not None and ratio > 1e3:
+        return f"the gradient of the first layer is {ratio:.1e} times that of the last"
+    return None
+
+
+def dead_units(seen: Seen) -> str | None:
+    """Rectifiers that are zero on every validation row learn nothing any more."""
+    if seen.watch is None:
+        return None
+    shares = seen.watch.dead_shares(seen.network)
+    worst = int(np.argmax(shares)) if shares else 0
+    if shares and shares[worst] >= 0.25:
+        return f"{shares[worst]:.0%} of the units of layer {worst} are zero on every validation row"
+    return None
+
+
+def saturated_units(seen: Seen) -> str | None:
+    """Activations next to their asymptotes pass hardly any gradient."""
+    if seen.watch is None:
+        return None
+    shares = seen.watch.saturated_shares()
+    worst = int(np.argmax(shares)) if shares else 0
+    if shares and shares[worst] >= 0.5:
+        return f"{shares[worst]:.0%} of the activations of layer {worst} lie next to an asymptote"
+    return None
+
+
+def constant_output(seen: Seen) -> str | None:
+    """The network says the same for every row."""
+    if seen.scores is None or len(seen.scores) < 2:
+        return None
+    spread, size = float(np.ptp(seen.scores, axis=0).max()), float(np.abs(seen.scores).max())
+    if spread <= 1e-5 * max(size, 1e-30):
+        return "the prediction is the same for every validation row"
+    return None
+
+
+DIAGNOSES: tuple[tuple[Diagnosis, str], ...] = (
+    (
+        first_loss_far_from_theory,
+        "scale the inputs and the target, or start with smaller weights (network.initializer: auto)",
+    ),
+    (
+        loss_not_falling,
+        "change optimizer.learning_rate: ten times larger if the loss is still, smaller if it jumps",
+    ),
+    (
+        overfitting,
+        "add network.dropout or penalty.l2, use a smaller network, or let training.early_stopping end the run",
+    ),
+    (vanishing_gradients, "use relu with he_normal, normalization: batch, or fewer layers"),
+    (
+        exploding_gradients,
+        "set training.clip_norm: 1.0, lower optimizer.learning_rate, or use normalization: batch",
+    ),
+    (dead_units, "lower optimizer.learning_rate, or use activation: leaky_relu"),
+    (saturated_units, "scale the inputs, start with smaller weights, or use activation: relu"),
+    (constant_output, "lower optimizer.learning_rate, or check that the features carry information"),
+)
+
+
+class Diagnostician:
+    """Looks at each epoch and makes each diagnosis once."""
+
+    def __init__(self, network: Network, naive_loss: float, earlier: Iterable[Record]) -> None:
+        self._network, self._naive_loss = network, naive_loss
+        self._train, self._validation = Trend(), Trend()
+        for record in earlier:
+            self._take_in(record)
+
+    def _take_in(self, record: Record) -> None:
+        for trend, name in ((self._train, "train_loss"), (self._validation, "validation_loss")):
+            value = record.get(name)
+            if value is not None:
+                trend.add(value)
+
+    def look(
+        self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
+    ) -> list[Warned]:
+        """The diagnoses that hold after the epoch of `record` and were not made before."""
+        self._take_in(record)
+        assert progress.first_loss is not None
+        seen = Seen(
+            record,
+            self._train,
+            self._validation,
+            progress.first_loss,
+            self._naive_loss,
+            self._network,
+            watch,
+            scores,
+        )
+        known = {warned.name for warned in progress.warnings}
+        found = [(check.__name__, check(seen), remedy) for check, remedy in DIAGNOSES if check.__name__ not in known]
+        return [
+            Warned(name=name, epoch=progress.epoch, message=message, remedy=remedy)
+            for name, message, remedy in found
+            if message
+        ]
+
+
+def worse_than_baseline(results: Metrics, baselines: dict[str, Metrics | None], epoch: int) -> Warned | None:
+    """The diagnosis of a whole run whose loss is no lower than that of a trivial model on the same rows."""
+    beaten_by = [
+        name
+        for name, metrics in baselines.items()
+        if metrics is not None and (metrics["loss"] or 0.0) < (results["loss"] or 0.0) * 0.999
+    ]
+    if not beaten_by:
+        return None
+    return Warned(
+        name="worse_than_baseline",
+        epoch=epoch,
+        message=f"the {beaten_by[0]} model has a lower loss than the network",
+        remedy="train longer, change optimizer.learning_rate, or take the simpler model (network: {hidden: []})",
+    )
+
+
+def naive_loss(loss: Loss, target: Target, outputs: int, dtype: np.dtype) -> float:
+    """The loss when every score is zero."""
+    return loss.value(np.zeros((len(target), outputs), dtype), target)

@@ -1,0 +1,79 @@
+"""What does a network say about rows that it does not train on?
+
+Rows go through in chunks of a fixed size, so that the result does not depend on the batch size of the training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlptrain.data.dataset import Features, Part
+from mlptrain.nn.arrays import Array, Indices
+from mlptrain.nn.network import Network
+
+CHUNK = 1024
+NEAR_ASYMPTOTE = 0.01  # of the distance between the two asymptotes
+
+
+class ActivationWatch:
+    """Remembers, over the rows of an evaluation, which units ever woke up and how often they were saturated."""
+
+    def __init__(self, network: Network) -> None:
+        layers = network.layout.layers[:-1]
+        self.rows = 0
+        self.highest = [np.full(layer.units, -np.inf) for layer in layers]
+        self.saturated = [np.zeros(layer.units, dtype=np.int64) for layer in layers]
+
+    def look(self, network: Network, rows: int) -> None:
+        """Take in the activations of the last forward pass, of `rows` rows."""
+        self.rows += rows
+        for i, here in enumerate(network.workspace(rows).layers[:-1]):
+            activation = network.layout.layers[i].activation
+            np.maximum(self.highest[i], here.a.max(axis=0), out=self.highest[i])
+            if activation.asymptotes is not None:
+                low, high = activation.asymptotes
+                margin = NEAR_ASYMPTOTE * (high - low)
+                self.saturated[i] += ((here.a < low + margin) | (here.a > high - margin)).sum(axis=0)
+
+    def dead_shares(self, network: Network) -> list[float]:
+        """For each hidden layer of rectifiers the share of units that were zero on every row; 0 for other layers."""
+        layers = network.layout.layers[:-1]
+        return [
+            float((top <= 0).mean()) if layer.activation.rectifies else 0.0
+            for layer, top in zip(layers, self.highest, strict=True)
+        ]
+
+    def saturated_shares(self) -> list[float]:
+        """For each hidden layer the share of activations that lie next to an asymptote."""
+        return [float(count.mean() / max(1, self.rows)) for count in self.saturated]
+
+
+def predict_scores(
+    network: Network,
+    parameters: Array,
+    buffers: Array,
+    features: Features,
+    rows: Indices,
+    watch: ActivationWatch | None = None,
+) -> Array:
+    """The raw scores (n, outputs) of `rows`, by the running statistics and without dropout; changes no state."""
+    views, running = network.layout.views(parameters), network.layout.running(buffers)
+    scores = np.empty((len(rows), network.layout.layers[-1].units), network.dtype)
+    x = np.empty((min(CHUNK, len(rows)), features.width), network.dtype)
+    room: NDArray[np.uint8] | None = features.byte_buffer(len(x))
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        n = len(chunk)
+        features.gather(chunk, x[:n], None if room is None else room[:n])
+        scores[start : start + n] = network.forward(x[:n], views, running, training=False)
+        if watch is not None:
+            watch.look(network, n)
+    return scores
+
+
+def part_scores(
+    network: Network, parameters: Array, buffers: Array, part: Part, watch: ActivationWatch | None = None
+) -> Array:
+    """The raw scores (n, outputs) of the rows of `part`."""
+    return predict_scores(network, parameters, buffers, part.features, part.rows, watch)

@@ -1,0 +1,119 @@
+"""How good are the predictions?
+
+Every metric follows scikit-learn's definition of the same name. Where a metric has no value - one class only, a constant
+target - it is None: never 0, never NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlptrain.data.targets import FittedTarget, FittedValues
+from mlptrain.nn.arrays import Array, Indices, Target
+from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetKind
+
+Metrics = dict[str, float | None]
+
+NAMES: dict[TargetKind, tuple[str, ...]] = {
+    "class": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"),
+    "binary": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"),
+    "value": ("rmse", "mae", "r2"),
+}
+HIGHER_IS_BETTER = frozenset({"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "r2"})
+
+
+def measure(target: FittedTarget, loss: Loss, scores: Array, truth: Target) -> Metrics:
+    """The loss and every metric for the `scores` (n, outputs) of rows with the encoded `truth`."""
+    metrics: Metrics = {"loss": loss.value(scores, truth)}
+    if loss.target_kind == "class":
+        return metrics | class_metrics(scores, truth)
+    if loss.target_kind == "binary":
+        return metrics | binary_metrics(scores, truth)
+    assert isinstance(target, FittedValues)
+    return metrics | value_metrics(target.unscaled(loss.predict(scores)), target.unscaled(truth))
+
+
+def class_metrics(scores: Array, truth: Indices) -> Metrics:
+    """Metrics of a choice among classes; a prediction is the class with the highest score."""
+    table = confusion_matrix(truth, scores.argmax(axis=1), scores.shape[1])
+    probabilities = CrossEntropy().predict(scores.astype(np.float64))
+    areas = [roc_auc(truth == k, probabilities[:, k]) for k in range(scores.shape[1])]
+    if scores.shape[1] == 2:
+        areas = areas[1:]
+    return {
+        **table_metrics(table),
+        "log_loss": CrossEntropy().value(scores, truth),
+        "roc_auc": mean_or_none(areas),
+    }
+
+
+def binary_metrics(scores: Array, truth: Array) -> Metrics:
+    """Metrics of yes-no outputs: of one as two classes; of several, accuracy is of whole rows, the others are means over labels."""
+    log_loss = BinaryCrossEntropy().value(scores, truth)
+    if not np.isin(truth, (0, 1)).all():
+        return dict.fromkeys(NAMES["binary"], None) | {"log_loss": log_loss}
+    labels, predicted = truth.astype(np.intp), (scores > 0).astype(np.intp)
+    tables = [confusion_matrix(labels[:, k], predicted[:, k], 2) for k in range(scores.shape[1])]
+    auc = mean_or_none([roc_auc(labels[:, k] == 1, scores[:, k]) for k in range(scores.shape[1])])
+    if len(tables) == 1:
+        return {**table_metrics(tables[0]), "log_loss": log_loss, "roc_auc": auc}
+    return {
+        "accuracy": float((labels == predicted).all(axis=1).mean()),
+        "balanced_accuracy": mean_or_none([table_metrics(table)["balanced_accuracy"] for table in tables]),
+        "macro_f1": mean_or_none([f1(table, 1) or 0.0 for table in tables]),
+        "log_loss": log_loss,
+        "roc_auc": auc,
+    }
+
+
+def value_metrics(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> Metrics:
+    """Metrics of a regression in the units of the target; means over the outputs."""
+    error = predicted - truth
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    r2 = None if (spread == 0).any() else float(np.mean(1 - (error**2).sum(axis=0) / spread))
+    return {
+        "rmse": float(np.mean(np.sqrt((error**2).mean(axis=0)))),
+        "mae": float(np.mean(np.abs(error))),
+        "r2": r2,
+    }
+
+
+def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> NDArray[np.int64]:
+    """Counts (classes, classes): row is the true class, column the predicted one."""
+    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def table_metrics(table: NDArray[np.int64]) -> Metrics:
+    """Accuracy, the mean recall of the classes that occur, and the mean F1 of those that occur or are predicted."""
+    occurring = table.sum(axis=1) > 0
+    recalls = np.diag(table)[occurring] / table.sum(axis=1)[occurring]
+    scores = [score for k in range(len(table)) if (score := f1(table, k)) is not None]
+    return {
+        "accuracy": float(np.trace(table) / table.sum()),
+        "balanced_accuracy": float(recalls.mean()),
+        "macro_f1": float(np.mean(scores)),
+    }
+
+
+def f1(table: NDArray[np.int64], k: int) -> float | None:
+    """2 TP / (2 TP + FP + FN) of class `k`; None for a class that neither occurs nor is predicted."""
+    involved = int(table[k].sum() + table[:, k].sum())
+    return 2 * int(table[k, k]) / involved if involved else None
+
+
+def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
+    """The chance that a positive row scores higher than a negative one, ties counting half (Mann & Whitney 1947)."""
+    yes = int(positive.sum())
+    no = len(positive) - yes
+    if not yes or not no:
+        return None
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[positive].sum() - yes * (yes + 1) / 2) / (yes * no))
+
+
+def mean_or_none(values: list[float | None]) -> float | None:
+    """The mean, or None as soon as one value is undefined."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if values and len(defined) == len(values) else None
