@@ -1,0 +1,38 @@
+"""The command line: one file a verb. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from mlptrain.cli.app import app
+from mlptrain.errors import MlptrainError
+
+
+def main() -> None:
+    """Run the command line; every error becomes one message on stderr and its exit code."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except MlptrainError as error:
+        fail(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        fail("interrupted", 130, debug)
+    except MemoryError as error:
+        fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
+    except Exception as error:
+        fail(
+            f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints",
+            1,
+            debug,
+        )
+
+
+def fail(message: str, exit_code: int, debug: bool) -> None:
+    """Print `message` (with --debug after the traceback) and leave."""
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"mlptrain: {message}\n")
+    sys.exit(exit_code)

@@ -1,0 +1,126 @@
+"""Which verbs are there, and which options does each take?
+
+The options of every verb are declared here, so that `--help` needs no other module; the work is in the file of the verb.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="mlptrain",
+    help="Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Any verb takes --debug, which shows the traceback of an error.",
+)
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting, as in optimizer.learning_rate=0.01. Repeatable."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="RUN-or-FILE", help="A run's folder, or its model or checkpoint file.")
+]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mlptrain {version('mlptrain')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right."""
+
+
+@app.command()
+def fit(
+    config: Annotated[Path | None, typer.Argument(help="The experiment: a YAML file.")] = None,
+    overrides: Set = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's own new folder; by default the next number under runs/.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped; needs no config.")
+    ] = None,
+    save_every: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two saves of the state.")
+    ] = 5.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network and save it as a run."""
+    from mlptrain.cli import fit as verb
+
+    verb.run(config, overrides or [], out, resume, save_every, json, quiet)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    data: Annotated[
+        Path | None, typer.Option(help="A table with the target; by default the run's own test rows.")
+    ] = None,
+    target_data: Annotated[
+        Path | None, typer.Option(help="The target of --data, if it has a file of its own (IDX).")
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is lower, as in accuracy=0.95. Repeatable."),
+    ] = None,
+    fail_over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is higher, as in rmse=500. Repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure a trained model."""
+    from mlptrain.cli import evaluate as verb
+
+    verb.run(model, data, target_data, fail_under or [], fail_over or [], out, json)
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    data: Annotated[Path, typer.Argument(help="A table of features; - reads a CSV from stdin.")],
+    out: Annotated[Path | None, typer.Option(help="Write the CSV to this file instead of stdout.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict the target of every row of a table, as CSV."""
+    from mlptrain.cli import predict as verb
+
+    verb.run(model, data, out, quiet)
+
+
+@app.command()
+def gradcheck(
+    config: Annotated[
+        Path | None, typer.Argument(help="Check the network of this experiment; without it, every component.")
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Compare every gradient with a numerical derivative."""
+    from mlptrain.cli import gradcheck as verb
+
+    verb.run(config, overrides or [], json)

@@ -1,0 +1,212 @@
+"""How is a run shown to a person? The only place that prints.
+
+Results go to stdout, everything for the eye to stderr: live on a terminal, elsewhere plain lines that thin out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mlptrain.train.events import EpochDone, Record
+from mlptrain.train.metrics import Metrics
+from mlptrain.train.state import Progress, Warned
+
+MAIN_METRICS = ("validation_accuracy", "validation_r2")
+LONGEST_SILENCE = 30.0  # seconds
+
+
+def stdout_console() -> Console:
+    """For results; wide enough for a table where there is no terminal to ask."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=120)
+
+
+def stderr_console(quiet: bool = False) -> Console:
+    """For the eye."""
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_results(*parts: RenderableType) -> None:
+    """Print to stdout; a reader that has gone away is no error."""
+    with readers_may_leave():
+        console = stdout_console()
+        for part in parts:
+            console.print(part)
+        sys.stdout.flush()
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document to stdout."""
+    print_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print to stdout as it is."""
+    with readers_may_leave():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """Go on in silence when the other end of stdout is closed, as `head` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def number(value: float | None) -> str:
+    """A figure for a table: four digits that count."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
+
+
+def warning_text(warned: Warned) -> Text:
+    """A diagnosis and its remedy."""
+    name = warned.name.replace("_", " ")
+    return Text.assemble(
+        (f"warning: {name}: ", "yellow"), f"{warned.message} (epoch {warned.epoch}). ", (f"Try: {warned.remedy}", "dim")
+    )
+
+
+class Watcher:
+    """Shows training as it goes: call it with every epoch that is done."""
+
+    def __init__(self, console: Console, name: str, epochs: int, progress: Progress, batches: int) -> None:
+        self._console, self._name, self._epochs, self._progress, self._batches = (
+            console,
+            name,
+            epochs,
+            progress,
+            batches,
+        )
+        self._began, self._began_at = time.monotonic(), progress.epoch
+        self._record: Record | None = None
+        self._best: tuple[float, int] | None = None
+        self._live = Live(self, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        self._next, self._last_line = 0, self._began
+
+    def __enter__(self) -> Watcher:
+        if self._live and not self._console.quiet:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def epoch(self, event: EpochDone) -> None:
+        """Take in a finished epoch."""
+        self._record = event.record
+        loss, epoch = event.record.get("validation_loss"), int(event.record["epoch"] or 0)
+        if event.improved and loss is not None:
+            self._best = (loss, epoch)
+        for warned in event.warnings:
+            self._console.print(warning_text(warned))
+        if self._live is None and (epoch >= self._next or time.monotonic() - self._last_line > LONGEST_SILENCE):
+            self._console.print(self._plain_line(event))
+            self._next = next_line(epoch)
+            self._last_line = time.monotonic()
+
+    def _plain_line(self, event: EpochDone) -> str:
+        record = event.record
+        star = " *" if event.improved and self._best else ""
+        shown = ["train_loss", "validation_loss", *MAIN_METRICS, "learning_rate"]
+        cells = [
+            f"{name} {number(record[name])}{star if name == 'validation_loss' else ''}"
+            for name in shown
+            if name in record
+        ]
+        return f"epoch {int(record['epoch'] or 0)}  " + "  ".join(cells)
+
+    def __rich__(self) -> RenderableType:
+        progress = self._progress
+        done = progress.epoch + progress.batch / max(1, self._batches)
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(self._name, "bold"),
+            Text(f"epoch {min(progress.epoch + 1, self._epochs)}/{self._epochs}"),
+            ProgressBar(self._epochs, done, width=24),
+            Text(self._time_left(done), "dim"),
+        )
+        return Group(head, *self._figures()) if self._record else Group(head)
+
+    def _figures(self) -> list[Text]:
+        record = self._record or {}
+        losses = [f"train loss {number(record['train_loss'])}"]
+        if "validation_loss" in record:
+            losses.append(f"validation loss {number(record['validation_loss'])}")
+        if self._best:
+            losses.append(f"★ best {number(self._best[0])} (epoch {self._best[1]})")
+        others = [f"{name.replace('_', ' ')} {number(record[name])}" for name in MAIN_METRICS if name in record]
+        others.append(f"learning rate {number(record['learning_rate'])}")
+        return [Text("  ".join(cells), no_wrap=True, overflow="ellipsis") for cells in (losses, others)]
+
+    def _time_left(self, done: float) -> str:
+        seconds = time.monotonic() - self._began
+        ran = done - self._began_at
+        if ran <= 0 or seconds < 0.5:
+            return ""
+        left = int(seconds / ran * (self._epochs - done))
+        return f"at most {left // 60}:{left % 60:02d} left"
+
+
+def next_line(epoch: int) -> int:
+    """The epoch of the next plain line after `epoch`: 1, 2, 5, 10, 20, 50, ..."""
+    scale = 1
+    while True:
+        for step in (1, 2, 5):
+            if step * scale > epoch:
+                return step * scale
+        scale *= 10
+
+
+def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metrics | None], baseline_part: str) -> Table:
+    """Metrics down, parts and baselines across."""
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in results:
+        table.add_column(name, justify="right")
+    for name in baselines:
+        table.add_column(f"{name} model ({baseline_part})", justify="right", style="dim")
+    for metric in next(iter(results.values())):
+        cells = [number(metrics[metric]) for metrics in results.values()]
+        table.add_row(metric, *cells, *(number(m[metric]) if m else "-" for m in baselines.values()))
+    return table
+
+
+def metrics_table(metrics: Metrics, rows: int) -> Table:
+    """Metrics of one evaluation."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column(f"{rows} rows", justify="right")
+    for name, value in metrics.items():
+        table.add_row(name, number(value))
+    return table
+
+
+def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """True classes down, predicted ones across; what is right stands out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("true \\ predicted")
+    for name in classes:
+        table.add_column(Text(name), justify="right")
+    for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
+        table.add_row(
+            Text(name),
+            *(Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row)),
+        )
+    return table

@@ -1,0 +1,104 @@
+"""mlptrain evaluate: measure a trained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlptrain.cli.console import confusion_table, metrics_table, print_json, print_results, stderr_console
+from mlptrain.component import nearest
+from mlptrain.data.tables import read_table
+from mlptrain.errors import CheckFailed, UsageError
+from mlptrain.runs.durable import write_durably
+from mlptrain.runs.model import Evaluation, evaluate, open_model, own_test, table_part
+from mlptrain.train.metrics import HIGHER_IS_BETTER
+
+LARGEST_CONFUSION = 20  # classes that a table on a terminal can hold
+
+
+def run(
+    path: Path,
+    data: Path | None,
+    target_data: Path | None,
+    fail_under: Sequence[str],
+    fail_over: Sequence[str],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Carry out the verb."""
+    model = open_model(path)
+    bounds = [(*parse_bound(text, "--fail-under"), True) for text in fail_under]
+    bounds += [(*parse_bound(text, "--fail-over"), False) for text in fail_over]
+    delimiter = model.experiment.data.delimiter
+    if data is None:
+        if target_data is not None:
+            raise UsageError("--target-data goes with --data")
+        evaluation = evaluate(model, own_test(model))
+    else:
+        target = None if target_data is None else read_table(target_data, delimiter)
+        part, notes = table_part(model, read_table(data, delimiter), target)
+        evaluation = evaluate(model, part, notes)
+    check_names(bounds, evaluation)
+    if out is not None:
+        write_durably(out, (json.dumps(document(evaluation), indent=2, allow_nan=False) + "\n").encode())
+    show(evaluation, as_json)
+    check_bounds(bounds, evaluation)
+
+
+def parse_bound(text: str, option: str) -> tuple[str, float]:
+    """`accuracy=0.95` as a name and a number."""
+    name, _, bound = text.partition("=")
+    try:
+        return name.strip(), float(bound)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: expected METRIC=NUMBER, as in accuracy=0.95") from error
+
+
+def check_names(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluation) -> None:
+    """Refuse a metric that there is not, or a bound on its good side."""
+    for name, bound, lowest in bounds:
+        if name not in evaluation.metrics:
+            guess = nearest(name, evaluation.metrics)
+            hint = f"; did you mean '{guess}'?" if guess else f"; there are {', '.join(evaluation.metrics)}"
+            raise UsageError(f"no metric '{name}'{hint}")
+        if lowest != (name in HIGHER_IS_BETTER):
+            good, option = ("lower", "--fail-over") if lowest else ("higher", "--fail-under")
+            raise UsageError(f"{name} is better when it is {good}: write {option} {name}={bound:g}")
+
+
+def check_bounds(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluation) -> None:
+    """Fail when a metric is on the wrong side of its bound, or undefined."""
+    for name, bound, lowest in bounds:
+        value = evaluation.metrics[name]
+        if value is None:
+            raise CheckFailed(f"{name} is undefined on these rows, so it cannot be compared with {bound:g}")
+        if (value < bound) if lowest else (value > bound):
+            raise CheckFailed(f"{name} is {value:.6g}, {'below' if lowest else 'above'} {bound:g}")
+
+
+def document(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as JSON."""
+    result: dict[str, Any] = {"rows": evaluation.rows, "metrics": evaluation.metrics}
+    if evaluation.classes is not None and evaluation.confusion is not None:
+        result["confusion_matrix"] = {"classes": list(evaluation.classes), "counts": evaluation.confusion.tolist()}
+    return result
+
+
+def show(evaluation: Evaluation, as_json: bool) -> None:
+    """Print the evaluation."""
+    console = stderr_console()
+    for note in evaluation.notes:
+        console.print(f"note: {note}")
+    if as_json:
+        print_json(document(evaluation))
+        return
+    parts: list[Any] = [metrics_table(evaluation.metrics, evaluation.rows)]
+    if (
+        evaluation.classes is not None
+        and evaluation.confusion is not None
+        and len(evaluation.classes) <= LARGEST_CONFUSION
+    ):
+        parts += ["", confusion_table(evaluation.classes, evaluation.confusion.tolist())]
+    print_results(*parts)

@@ -1,0 +1,147 @@
+"""mlptrain fit: train a network and save it as a run."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from mlptrain.cli.console import Watcher, print_json, print_results, results_table, stderr_console, warning_text
+from mlptrain.errors import UsageError
+from mlptrain.runs.directory import RunFolder
+from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
+from mlptrain.spec.load import load_experiment
+from mlptrain.train.events import EpochDone
+
+
+def run(
+    config: Path | None,
+    overrides: Sequence[str],
+    out: Path | None,
+    again: Path | None,
+    save_every: float,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Carry out the verb."""
+    console = stderr_console(quiet)
+    if again is not None:
+        if config is not None or overrides or out is not None:
+            raise UsageError("--resume goes on with a run as it was begun: give it no config, no --set and no --out")
+        folder = RunFolder.open(again)
+        with folder.locked():
+            train_and_report(resume(folder), console, save_every, as_json)
+        return
+    if config is None:
+        raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to go on with a run)")
+    if (config / "spec.yaml").exists():
+        raise UsageError(f"{config}: is a run's folder; to go on with it: mlptrain fit --resume {config}")
+    begun = begin(load_experiment(config, overrides), default_name(config), out)
+    with begun.folder.locked():
+        train_and_report(begun, console, save_every, as_json)
+
+
+def default_name(config: Path) -> str:
+    """The name of an experiment that has none: that of its file, without what a folder's name should not hold."""
+    name = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in config.stem
+    )
+    return name.strip(".-_")[:100] or "run"
+
+
+def train_and_report(current: Run, console: Console, save_every: float, as_json: bool) -> None:
+    """Train to the end and print what came of it."""
+    folder = current.folder.path
+    if current.is_complete:
+        console.print(
+            f"{folder}: this run is complete; nothing to do. See its results with: mlptrain evaluate {folder}"
+        )
+        return
+    describe(current, console)
+    epochs, training = current.experiment.training.epochs, current.dataset.training
+    size = current.experiment.training.batch_size
+    batches = 1 if size == "full" else -(-len(training) // size)
+    with (
+        signals() as signalled,
+        Watcher(console, current.folder.path.name, epochs, current.state.progress, batches) as watcher,
+    ):
+        for event in proceed(current, signalled, save_every):
+            if isinstance(event, EpochDone):
+                watcher.epoch(event)
+    finished = finish(current)
+    report(current, finished, console, as_json)
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], int | None]]:
+    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in watched}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def describe(current: Run, console: Console) -> None:
+    """What is about to be trained on what."""
+    dataset, layers = current.dataset, current.network.layout.layers
+    sizes = "-".join(str(size) for size in (layers[0].inputs, *(layer.units for layer in layers)))
+    rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
+    loss = current.network.loss.name()
+    console.print(
+        f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}"
+    )
+    console.print(f"rows: {rows}" + "".join(f"; {note}" for note in current.notes))
+    if current.state.progress.step:
+        console.print(f"resuming in epoch {current.state.progress.epoch} at step {current.state.progress.step}")
+
+
+def report(current: Run, finished: Results, console: Console, as_json: bool) -> None:
+    """Why training stopped, how good the network is, and where it is."""
+    progress = current.state.progress
+    if as_json:
+        print_json(
+            {
+                "run": str(current.folder.path),
+                "stopped": progress.stopped,
+                "best_epoch": progress.best_epoch,
+                "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
+                "baselines": finished.baselines,
+                "warnings": [warned.model_dump() for warned in finished.warnings],
+            }
+        )
+        return
+    for warned in finished.warnings[len(progress.warnings) :]:
+        console.print(warning_text(warned))
+    console.print(reason(current))
+    print_results(
+        results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
+    )
+
+
+def reason(current: Run) -> str:
+    """Why training stopped, and which epoch was the best."""
+    progress, stopping = current.state.progress, current.experiment.training.early_stopping
+    best = (
+        ""
+        if progress.best_epoch is None
+        else f"; the weights of epoch {progress.best_epoch} were the best and are kept"
+    )
+    if progress.stopped == "early_stopping" and stopping is not None:
+        return (
+            f"stopped after {progress.epoch} epochs: {stopping.monitor} did not improve for {stopping.patience}{best}"
+        )
+    return f"stopped after all {progress.epoch} epochs{best}"

@@ -1,0 +1,132 @@
+"""mlptrain gradcheck: compare every gradient with a numerical derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+from rich.table import Table
+
+from mlptrain.cli.console import print_json, print_results, stderr_console
+from mlptrain.data.dataset import load_dataset
+from mlptrain.errors import CheckFailed
+from mlptrain.gradcheck import TOLERANCE, Check, TensorCheck, catalogue, check_experiment, entries_to_check
+from mlptrain.spec.load import load_experiment, resolve
+
+
+def run(config: Path | None, overrides: Sequence[str], as_json: bool) -> None:
+    """Carry out the verb."""
+    checks = list(catalogue()) if config is None else [check_config(config, overrides)]
+    if as_json:
+        print_json(document(checks))
+    else:
+        print_results(check_table(checks) if config is None else tensor_table(checks[0]), "", conclusion(checks))
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise CheckFailed(
+            "\n".join(f"{check.family} {check.subject}: {check.verdict}: {describe(check.worst)}" for check in failed)
+        )
+
+
+def check_config(config: Path, overrides: Sequence[str]) -> Check:
+    """Check the network of the experiment in `config` on its own data."""
+    experiment = load_experiment(config, overrides)
+    seed = experiment.seed or 0
+    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, np.float64, seed)
+    experiment = resolve(experiment, dataset.loss, experiment.name or config.stem, seed)
+    with Progress(console=stderr_console(), transient=True, disable=not stderr_console().is_terminal) as progress:
+        task = progress.add_task("checking", total=entries_to_check(experiment, dataset))
+        return check_experiment(experiment, dataset, lambda done: progress.advance(task, done))
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """One row for each component."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("family", "component", "worst relative error", "in", "entries", "skipped", "verdict"):
+        table.add_column(name, justify="right" if name in ("worst relative error", "entries", "skipped") else "left")
+    for check in checks:
+        entries, skipped = (
+            sum(getattr(tensor, field) for tensor in check.tensors) for field in ("compared", "skipped")
+        )
+        worst = check.worst
+        style = None if check.passed else "red"
+        table.add_row(
+            check.family,
+            check.subject,
+            f"{worst.error:.1e}",
+            worst.tensor,
+            str(entries),
+            str(skipped),
+            check.verdict,
+            style=style,
+        )
+    return table
+
+
+def tensor_table(check: Check) -> Table:
+    """One row for each tensor of one network."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("tensor", "relative error", "entries", "skipped", "verdict"):
+        table.add_column(name, justify="left" if name in ("tensor", "verdict") else "right")
+    for tensor in check.tensors:
+        style = "red" if tensor.verdict == "failed" else None
+        cells = (f"{tensor.error:.1e}", str(tensor.compared), str(tensor.skipped), tensor.verdict)
+        table.add_row(tensor.tensor, *cells, style=style)
+    return table
+
+
+def conclusion(checks: Sequence[Check]) -> str:
+    """What was shown."""
+    worst = max(checks, key=lambda check: check.worst.error)
+    verdict = "passed" if all(check.passed for check in checks) else "FAILED"
+    return f"{verdict}: worst of {len(checks)} is {worst.subject}, {describe(worst.worst)} (bound {TOLERANCE:.0e})"
+
+
+def describe(tensor: TensorCheck) -> str:
+    """The worst entry by name."""
+    text = f"relative error {tensor.error:.2e} in {tensor.tensor}"
+    if tensor.worst is None:
+        return text
+    index = f"[{', '.join(map(str, tensor.worst.index))}]" if tensor.worst.index else ""
+    return f"{text}{index}: analytic {tensor.worst.analytic:.9g}, numeric {tensor.worst.numeric:.9g}"
+
+
+def document(checks: Sequence[Check]) -> dict[str, Any]:
+    """The checks as JSON."""
+    worst = max(checks, key=lambda check: (not check.passed, check.worst.error))
+    return {
+        "passed": all(check.passed for check in checks),
+        "worst": one(worst),
+        "checks": [one(check) for check in checks],
+    }
+
+
+def one(check: Check) -> dict[str, Any]:
+    """One check as JSON; an error that is not finite is null."""
+    tensors = [
+        {
+            "tensor": tensor.tensor,
+            "error": tensor.error if np.isfinite(tensor.error) else None,
+            "verdict": tensor.verdict,
+            "entries": tensor.compared,
+            "skipped": tensor.skipped,
+        }
+        for tensor in check.tensors
+    ]
+    worst = check.worst
+    entry = worst.worst
+    return {
+        "family": check.family,
+        "component": check.subject,
+        "passed": check.passed,
+        "verdict": check.verdict,
+        "error": worst.error if np.isfinite(worst.error) else None,
+        "worst_tensor": worst.tensor,
+        "worst_entry": None
+        if entry is None
+        else {"index": list(entry.index), "analytic": entry.analytic, "numeric": entry.numeric},
+        "tensors": tensors,
+    }
