@@ -1,0 +1,309 @@
+"""How are a model and the state of a run written to one file, and read back so that they can be trusted?
+
+Both files are safetensors: tensors by name, and one metadata entry of canonical JSON that holds the experiment, the
+fitted transforms and, in a checkpoint, the counters. A sha256 covers the metadata and every tensor. Reading takes the
+bytes once, checks the digest, and then demands that names, dtypes and shapes are exactly those that the experiment
+inside builds. Nothing in a file is executed, imported or opened.
+
+    model.safetensors        layers.*                                       the best weights
+    checkpoint.safetensors   layers.*  best.layers.*  optimizer.<slot>  history
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import mlptrain
+from mlptrain.data.dataset import Transforms
+from mlptrain.errors import CheckpointError, EnvironmentFault
+from mlptrain.nn.arrays import Array
+from mlptrain.nn.layout import Layout
+from mlptrain.nn.network import Network
+from mlptrain.spec.experiment import Experiment
+from mlptrain.train.loop import columns
+from mlptrain.train.state import Progress, TrainState
+
+FORMAT = 1
+SIZE_LIMIT = 1 << 33
+KEY = "mlptrain"
+Tensors = dict[str, NDArray[Any]]
+
+_FOREIGN = {
+    b"\x80": "a pickle, which can execute code",
+    b"PK\x03\x04": "a zip archive (PyTorch, Keras or NPZ), which can execute code",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "a gzip file",
+}
+
+
+class Environment(BaseModel):
+    """What a result may depend on beside the experiment and the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mlptrain: str
+    numpy: str
+    python: str
+    machine: str
+    threads: int
+
+    @classmethod
+    def now(cls) -> Environment:
+        """This machine, these packages."""
+        from threadpoolctl import threadpool_info
+
+        threads = max((int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+        return cls(
+            mlptrain=mlptrain.__version__,
+            numpy=np.__version__,
+            python=platform.python_version(),
+            machine=platform.machine(),
+            threads=threads,
+        )
+
+
+class Header(BaseModel):
+    """The metadata of a model or a checkpoint."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: Literal[1]
+    content: Literal["model", "checkpoint"]
+    experiment: Experiment
+    transforms: Transforms
+    fingerprint: dict[str, str]
+    environment: Environment
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with everything that it takes to use it on a table."""
+
+    header: Header
+    network: Network
+    parameters: Array
+    buffers: Array
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that made it."""
+        return self.header.experiment
+
+    @property
+    def transforms(self) -> Transforms:
+        """What turns a table into its inputs."""
+        return self.header.transforms
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run as it was at its last save."""
+
+    header: Header
+    state: TrainState
+
+
+def build_network(header: Header) -> Network:
+    """The network that the experiment and the transforms of a file describe."""
+    layers = header.experiment.network.layers(header.transforms.width, header.transforms.target.outputs)
+    assert header.experiment.loss is not None
+    return Network(Layout(layers), header.experiment.loss, header.experiment.training.dtype)
+
+
+def encode_model(header: Header, layout: Layout, parameters: Array, buffers: Array) -> bytes:
+    """The bytes of a model file."""
+    return encode(header, named(layout, parameters, buffers))
+
+
+def encode_checkpoint(header: Header, state: TrainState) -> bytes:
+    """The bytes of a checkpoint file."""
+    tensors = named(state.layout, state.parameters, state.buffers)
+    tensors |= named(state.layout, state.best_parameters, state.best_buffers, "best.")
+    tensors |= {f"optimizer.{name}": slot for name, slot in state.slots.items()}
+    width = len(state.history[0]) if state.history else 0
+    tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), width)
+    return encode(header, tensors)
+
+
+def decode_model(raw: bytes, origin: str) -> Model:
+    """The model in a model file, or the best one so far in a checkpoint."""
+    header, tensors = decode(raw, origin)
+    network = build_network(header)
+    if header.content == "model":
+        expect(tensors, expected_tensors(network, ""), origin)
+        prefix = ""
+    else:
+        expect(tensors, expected_in_checkpoint(header, network), origin)
+        prefix = "best."
+    parameters, buffers = filled(network, tensors, prefix, origin)
+    return Model(header, network, parameters, buffers)
+
+
+def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
+    """The state of a run."""
+    header, tensors = decode(raw, origin)
+    if header.progress is None or header.content != "checkpoint":
+        raise CheckpointError(f"{origin}: is a model, not a checkpoint; only a checkpoint can be resumed")
+    network = build_network(header)
+    expect(tensors, expected_in_checkpoint(header, network), origin)
+    parameters, buffers = filled(network, tensors, "", origin)
+    best_parameters, best_buffers = filled(network, tensors, "best.", origin)
+    slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.experiment.optimizer.slots}
+    rows = [[None if np.isnan(v) else float(v) for v in row] for row in tensors["history"]]
+    state = TrainState(
+        network.layout, parameters, buffers, slots, best_parameters, best_buffers, header.progress.model_copy(deep=True), rows
+    )
+    return Checkpoint(header, state)
+
+
+def named(layout: Layout, parameters: Array, buffers: Array, prefix: str = "") -> Tensors:
+    """Flat vectors as tensors by name."""
+    views = layout.named_parameters(parameters) | layout.named_buffers(buffers)
+    return {prefix + name: view for name, view in views.items()}
+
+
+def expected_tensors(network: Network, prefix: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name, dtype and shape of every tensor of the network."""
+    tensors = (*network.layout.parameters, *network.layout.buffers)
+    return {prefix + tensor.name: (str(network.dtype), tensor.shape) for tensor in tensors}
+
+
+def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name, dtype and shape of every tensor of a checkpoint."""
+    assert header.progress is not None
+    epochs = header.progress.epoch
+    width = len(columns(header.experiment, network)) if epochs else 0
+    slots = {
+        f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,)) for name in header.experiment.optimizer.slots
+    }
+    return {
+        **expected_tensors(network, ""),
+        **expected_tensors(network, "best."),
+        **slots,
+        "history": ("float64", (epochs, width)),
+    }
+
+
+def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]], origin: str) -> None:
+    """Demand exactly the `expected` tensors; an error lists the first differences."""
+    found = {name: (str(array.dtype), array.shape) for name, array in tensors.items()}
+    if found == expected:
+        return
+    differences = [
+        f"{name}: expected {expected.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    raise CheckpointError(f"{origin}: the tensors do not fit the experiment inside: " + "; ".join(differences[:5]))
+
+
+def filled(network: Network, tensors: Tensors, prefix: str, origin: str) -> tuple[Array, Array]:
+    """Flat parameters and buffers from tensors by name; values that no training can give are refused."""
+    layout = network.layout
+    parameters, buffers = np.empty(layout.parameter_size, network.dtype), np.empty(layout.buffer_size, network.dtype)
+    for name, view in named(layout, parameters, buffers).items():
+        view[...] = tensors[prefix + name]
+        wrong = ~np.isfinite(view)
+        if name.endswith("running_variance"):
+            wrong |= view < 0
+        if wrong.any():
+            raise CheckpointError(f"{origin}: {int(wrong.sum())} values of {prefix + name} are not finite or below zero")
+    return parameters, buffers
+
+
+def encode(header: Header, tensors: Tensors) -> bytes:
+    """A safetensors file with the header as its one metadata entry; the same content gives the same bytes."""
+    import safetensors.numpy
+
+    content = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    text = canonical(header.model_dump(mode="json"))
+    metadata = canonical({"digest": digest(text, content), "header": text})
+    return safetensors.numpy.save(content, {KEY: metadata})
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces and no NaN: one text for one value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(text: str, tensors: Tensors) -> str:
+    """sha256 over the header and over name, dtype, shape and bytes of every tensor."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        total.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        total.update(array.data if array.size else b"")
+    return total.hexdigest()
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a model or checkpoint file."""
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > SIZE_LIMIT:
+            raise CheckpointError(f"{path}: is not a file of at most {SIZE_LIMIT} bytes")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def decode(raw: bytes, origin: str) -> tuple[Header, Tensors]:
+    """Header and tensors of a file whose digest is right."""
+    import safetensors.numpy
+
+    for magic, kind in _FOREIGN.items():
+        if raw.startswith(magic) and raw[4:8] != b"\0\0\0\0":
+            raise CheckpointError(f"{origin}: refused: this is {kind}; mlptrain reads its own safetensors files only")
+    try:
+        tensors = safetensors.numpy.load(raw)
+        length = int.from_bytes(raw[:8], "little")
+        outer = strict_json(raw[8 : 8 + length].decode())["__metadata__"][KEY]
+        entry = strict_json(outer)
+        text = entry["header"]
+        matches = entry["digest"] == digest(text, tensors)
+    except Exception as error:  # the library and the parser raise many kinds; each means a damaged or foreign file
+        what = "it has no mlptrain metadata" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise CheckpointError(f"{origin}: is not a model or checkpoint of mlptrain, or is damaged: {what}") from error
+    if not matches:
+        raise CheckpointError(f"{origin}: is damaged: the digest does not match its content")
+    return parse_header(text, origin), tensors
+
+
+def parse_header(text: str, origin: str) -> Header:
+    """The header in its JSON text."""
+    try:
+        values = strict_json(text)
+        version = values.get("format")
+        if version != FORMAT:
+            raise CheckpointError(f"{origin}: has format {version!r}, this version of mlptrain reads format {FORMAT}")
+        return Header.model_validate_json(text)
+    except (ValidationError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{origin}: its metadata cannot be used: {error}") from error
+
+
+def strict_json(text: str) -> Any:
+    """JSON without repeated keys, NaN or infinity."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise ValueError("a key is repeated")
+        return result
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"{word} is not a number")
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)

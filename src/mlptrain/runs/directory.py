@@ -1,0 +1,114 @@
+"""Which folder does a run have, and what lies where in it?
+
+    spec.yaml                the resolved experiment; `mlptrain fit` on it repeats the run
+    checkpoint.safetensors   all that resume needs, in one file
+    model.safetensors        the best weights with what evaluate and predict need, once training is over
+    metrics.csv              one row an epoch
+    timings.csv              what the clock said
+    summary.json             final results
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
+from mlptrain.runs.durable import write_durably
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that belongs to one run."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The resolved experiment."""
+        return self.path / "spec.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of the run."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The best weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def summary(self) -> Path:
+        """The final results."""
+        return self.path / "summary.json"
+
+    @classmethod
+    def create(cls, name: str, out: Path | None) -> RunFolder:
+        """Take a new folder: `out` itself, or the next free number of `name` under runs/ in the working directory."""
+        if out is not None:
+            return cls(make_exclusively(out))
+        try:
+            RUNS.mkdir(exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(f"{RUNS.absolute()}: cannot be made: {error.strerror}; --out names another place") from error
+        while True:
+            number = 1 + max((run_number(path, name) for path in RUNS.iterdir()), default=0)
+            with contextlib.suppress(UsageError):  # another process took the number first
+                return cls(make_exclusively(RUNS / f"{name}-{number:04d}"))
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of a run that was begun before."""
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such run")
+        if not path.is_dir() or not (path / "spec.yaml").exists():
+            raise CheckpointError(f"{path}: is not the folder of a run (there is no spec.yaml in it)")
+        return cls(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process out of this run; the operating system lets go of the lock when this one dies."""
+        from filelock import FileLock, Timeout
+
+        owner = self.path / ".owner"
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+                yield
+        except Timeout as error:
+            who = owner.read_text() if owner.exists() else "unknown"
+            raise EnvironmentFault(f"{self.path}: another process is working on this run ({who})") from error
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the final results."""
+        write_durably(self.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def make_exclusively(path: Path) -> Path:
+    """Make the folder at `path`; it must be new."""
+    try:
+        path.mkdir()
+    except FileExistsError as error:
+        kind = "folder" if path.is_dir() else "file"
+        raise UsageError(
+            f"{path}: this {kind} exists, and a run never writes over another; choose a new --out, "
+            f"or go on with a run by --resume {path}"
+        ) from error
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be made: {error.strerror}") from error
+    return path
+
+
+def run_number(path: Path, name: str) -> int:
+    """The number of a run called `name`, 0 for anything else."""
+    prefix, _, number = path.name.rpartition("-")
+    return int(number) if prefix == name and number.isascii() and number.isdigit() else 0

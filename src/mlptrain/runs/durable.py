@@ -1,0 +1,44 @@
+"""How is a file written so that a crash leaves the old one or the new one, never half of either?"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from mlptrain.errors import EnvironmentFault
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace the file at `path` by `content`.
+
+    A temporary file in the same folder is written, flushed to the disk and checked for its size; only then does it take
+    the name, and the folder is flushed too. A failure leaves what was there and removes the temporary file.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.stat().st_size != len(content):
+            raise OSError(errno.EIO, "the file is shorter than what was written")
+        os.replace(temporary, path)  # noqa: PTH105  # the call whose atomicity this function is about
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise EnvironmentFault(f"{path}: cannot be written: {error.strerror} ({len(content)} bytes)") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in `folder` to the disk; some file systems do not know how and need not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,64 @@
+"""Where are the figures of each epoch written?
+
+metrics.csv is a function of the experiment alone: the same bytes on every run. What the clock says goes to timings.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from mlptrain.errors import EnvironmentFault
+from mlptrain.runs.durable import write_durably
+
+COUNTS = frozenset({"epoch", "step"})
+TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")
+
+
+def line(names: Sequence[str], values: Sequence[float | None]) -> str:
+    """One row of a CSV; numbers read back exactly, an undefined one is an empty cell."""
+    cells = ("" if v is None else str(int(v)) if name in COUNTS else repr(float(v)) for name, v in zip(names, values, strict=True))
+    return ",".join(cells) + "\n"
+
+
+class History:
+    """The metrics.csv and timings.csv of a run, open for appending."""
+
+    def __init__(self, folder: Path, columns: Sequence[str], rows: Sequence[Sequence[float | None]]) -> None:
+        """Begin with `rows`: whatever else the files held is of a time after the checkpoint and is cut off."""
+        self._columns = columns
+        metrics, timings = folder / "metrics.csv", folder / "timings.csv"
+        write_durably(metrics, "".join([",".join(columns) + "\n", *(line(columns, row) for row in rows)]).encode())
+        write_durably(timings, "".join(kept_timings(timings, len(rows))).encode())
+        self._metrics, self._timings = open_to_append(metrics), open_to_append(timings)
+
+    def append(self, row: Sequence[float | None], seconds: float, rows: int) -> None:
+        """Write the figures of one epoch that trained on `rows` rows."""
+        try:
+            self._metrics.write(line(self._columns, row))
+            self._metrics.flush()
+            self._timings.write(f"{int(row[0] or 0)},{seconds:.6f},{rows / max(seconds, 1e-9):.0f}\n")
+            self._timings.flush()
+        except OSError as error:
+            raise EnvironmentFault(f"{self._metrics.name}: cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close both files."""
+        for file in (self._metrics, self._timings):
+            file.close()
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """`path`, for adding lines at its end."""
+    try:
+        return path.open("a", encoding="utf8")
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def kept_timings(path: Path, epochs: int) -> list[str]:
+    """The header and the timings of the first `epochs` epochs, as far as they were written."""
+    header = ",".join(TIMING_COLUMNS) + "\n"
+    lines = path.read_text(encoding="utf8").splitlines(keepends=True) if path.exists() else []
+    return [header, *lines[1 : epochs + 1]]

@@ -1,0 +1,89 @@
+"""How is a trained model used: on the rows that its run kept for testing, or on another table?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlptrain.data.dataset import Part, join_target, load_dataset
+from mlptrain.data.tables import Table
+from mlptrain.data.targets import FittedClasses
+from mlptrain.errors import CheckpointError, DataError, UsageError
+from mlptrain.nn.arrays import Array
+from mlptrain.runs.checkpoint import Model, decode_model, read_file
+from mlptrain.runs.directory import RunFolder
+from mlptrain.train.evaluation import part_scores, predict_scores
+from mlptrain.train.metrics import Metrics, confusion_matrix, measure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on some rows."""
+
+    rows: int
+    metrics: Metrics
+    classes: tuple[str, ...] | None
+    confusion: NDArray[np.int64] | None
+    """(classes, classes): row is the true class, column the predicted one"""
+    notes: tuple[str, ...]
+
+
+def open_model(path: Path) -> Model:
+    """The model in a run's folder, in a model file or in a checkpoint; of a run that is not over, its best weights so far."""
+    if path.is_dir():
+        folder = RunFolder.open(path)
+        path = folder.model if folder.model.exists() else folder.checkpoint
+        if not path.exists():
+            raise CheckpointError(f"{folder.path}: this run has not saved anything yet")
+    elif path.suffix in (".yaml", ".yml"):
+        raise UsageError(f"{path}: is a spec; evaluate and predict take a run's folder or a model file (train one with mlptrain fit)")
+    return decode_model(read_file(path), str(path))
+
+
+def own_test(model: Model) -> Part:
+    """The rows that the run of `model` kept for testing, from the files it was trained on; they must not have changed."""
+    experiment = model.experiment
+    assert experiment.seed is not None
+    dataset = load_dataset(
+        experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, experiment.seed
+    )
+    for path, digest in model.header.fingerprint.items():
+        if dataset.fingerprint.get(path) != digest:
+            raise CheckpointError(f"{path}: changed since the model was trained, so its test rows are not the same; use --data")
+    if dataset.test is None:
+        raise UsageError("this run kept no rows for testing; say which table to evaluate on with --data")
+    return dataset.test
+
+
+def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, list[str]]:
+    """All rows of another table with their targets, which may come from a file of their own."""
+    if target is not None:
+        table = join_target(table, target, model.transforms.target.names)
+    return model.transforms.part(table, model.network.dtype)
+
+
+def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
+    """The metrics of `model` on `part`."""
+    scores = part_scores(model.network, model.parameters, model.buffers, part)
+    truth = part.target()
+    target = model.transforms.target
+    metrics = measure(target, model.network.loss, scores, truth)
+    classes = target.classes if isinstance(target, FittedClasses) else None
+    confusion = confusion_matrix(truth, scores.argmax(axis=1), len(classes)) if classes else None
+    return Evaluation(len(part), metrics, classes, confusion, tuple(notes))
+
+
+def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Output columns for every row of `table`: label and probabilities, or values in the target's own units."""
+    features, notes = model.transforms.encode(table, model.network.dtype)
+    scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
+    if not np.isfinite(scores).all():
+        raise DataError(f"{table.path}: the model gives scores that are not finite; the values are too far from those of training")
+    return model.transforms.target.decode(model.network.loss.predict(scores)), notes
+
+

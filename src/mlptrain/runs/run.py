@@ -1,0 +1,223 @@
+"""How does a run begin, go on after a stop, and end?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mlptrain.data.dataset import Dataset, Part, load_dataset
+from mlptrain.errors import CheckpointError, Diverged, Interrupted, UsageError
+from mlptrain.nn.network import Network
+from mlptrain.runs import checkpoint as files
+from mlptrain.runs.checkpoint import Environment, Header
+from mlptrain.runs.directory import RunFolder
+from mlptrain.runs.durable import write_durably
+from mlptrain.runs.history import History
+from mlptrain.spec import yaml
+from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.load import load_experiment, resolve
+from mlptrain.train.baselines import baselines
+from mlptrain.train.diagnostics import worse_than_baseline
+from mlptrain.train.early_stopping import check_monitor
+from mlptrain.train.evaluation import part_scores
+from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
+from mlptrain.train.loop import build, columns, start, train
+from mlptrain.train.metrics import Metrics, measure
+from mlptrain.train.state import TrainState, Warned
+
+SAVE_SECONDS = 5.0
+"""How much work a kill may cost, at the most."""
+
+
+@dataclass
+class Run:
+    """A run in memory, beside its folder."""
+
+    folder: RunFolder
+    experiment: Experiment
+    dataset: Dataset
+    network: Network
+    state: TrainState
+    environment: Environment
+    notes: tuple[str, ...]
+    """What the user should know about how it began: filled values, a different environment."""
+
+    def header(self, content: Literal["model", "checkpoint"]) -> Header:
+        """The metadata of this run's files."""
+        return Header(
+            format=files.FORMAT,
+            content=content,
+            experiment=self.experiment,
+            transforms=self.dataset.transforms,
+            fingerprint=self.dataset.fingerprint,
+            environment=self.environment,
+            progress=self.state.progress if content == "checkpoint" else None,
+        )
+
+    def save_checkpoint(self) -> None:
+        """Make the state of now the one that a resumed run starts from."""
+        write_durably(self.folder.checkpoint, files.encode_checkpoint(self.header("checkpoint"), self.state))
+
+    def save_model(self) -> None:
+        """Write the best weights with what it takes to use them."""
+        best = self.state.best_parameters, self.state.best_buffers
+        write_durably(self.folder.model, files.encode_model(self.header("model"), self.network.layout, *best))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state.progress.stopped is not None and self.folder.model.exists() and self.folder.summary.exists()
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run reached."""
+
+    results: dict[str, Metrics]
+    """By part: train, validation, test."""
+    baselines: dict[str, Metrics | None]
+    """By trivial model, on `baseline_part`."""
+    baseline_part: str
+    warnings: tuple[Warned, ...]
+
+
+def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
+    """A new run of `experiment` in a new folder; `name` is for an experiment that has none.
+
+    Everything that can be wrong is found before the folder is made.
+    """
+    if out is not None and out.exists():
+        raise UsageError(f"{out}: exists already, and a run never writes over another; choose a new --out")
+    seed = experiment.seed
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1
+    training = experiment.training
+    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, training.dtype, seed)
+    experiment = resolve(experiment, dataset.loss, experiment.name or name, seed)
+    network = build(experiment, dataset)
+    check_monitor(experiment, columns(experiment, network))
+    state = start(experiment, network, dataset)
+    folder = RunFolder.create(experiment.name or name, out)
+    write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
+    return Run(folder, experiment, dataset, network, state, Environment.now(), dataset.notes)
+
+
+def resume(folder: RunFolder) -> Run:
+    """The run in `folder`, as it was at its last save; one that was killed before any save starts again from its spec."""
+    spec = load_experiment(folder.spec)
+    saved = None
+    if folder.checkpoint.exists():
+        saved = files.decode_checkpoint(files.read_file(folder.checkpoint), str(folder.checkpoint))
+        if changes := "; ".join(differences(saved.header.experiment.model_dump(), spec.model_dump())):
+            raise CheckpointError(f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run")
+    assert spec.seed is not None
+    dataset = load_dataset(spec.data, spec.loss, spec.target_scaler, spec.training.dtype, spec.seed)
+    network = build(spec, dataset)
+    environment, notes = Environment.now(), dataset.notes
+    if saved is None:
+        return Run(folder, spec, dataset, network, start(spec, network, dataset), environment, notes)
+    for path, digest in saved.header.fingerprint.items():
+        if dataset.fingerprint.get(path) != digest:
+            now = dataset.fingerprint.get(path, "nothing")
+            raise CheckpointError(f"{path}: changed since the run began (sha256 was {digest[:12]}, is {now[:12]})")
+    if saved.header.environment != environment:
+        changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
+        notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
+    return Run(folder, spec, dataset, network, saved.state, environment, notes)
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Where two nested values differ: 'training.epochs was 10, is 20'."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+    elif before != after:
+        yield f"{path} was {before}, is {after}"
+
+
+def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float = SAVE_SECONDS) -> Iterator[Event]:
+    """Train to the end, saving now and then.
+
+    Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal, and `Diverged` after saving the
+    state before the step that was not applied.
+    """
+    history = History(run.folder.path, columns(run.experiment, run.network), run.state.history)
+    saved = began = time.monotonic()
+    try:
+        for event in train(run.experiment, run.network, run.state, run.dataset):
+            if isinstance(event, StepDone):
+                signal_number = signalled()
+                if signal_number is not None:
+                    run.save_checkpoint()
+                    raise Interrupted(interruption(run), signal_number)
+                if time.monotonic() - saved > save_seconds:
+                    run.save_checkpoint()
+                    saved = time.monotonic()
+            if isinstance(event, EpochDone):
+                history.append(run.state.history[-1], time.monotonic() - began, len(run.dataset.training))
+                began = time.monotonic()
+            if isinstance(event, TrainingDone):
+                run.save_checkpoint()
+            yield event
+    except Diverged as error:
+        run.save_checkpoint()
+        kept = run.state.progress.best_epoch
+        what = "nothing was learned before it" if kept is None else f"the weights of epoch {kept} are kept"
+        raise Diverged(f"{error}. In {run.folder.path}, {what}") from error
+    finally:
+        history.close()
+
+
+def interruption(run: Run) -> str:
+    """Where the run was left and how it goes on."""
+    progress = run.state.progress
+    return f"interrupted in epoch {progress.epoch}; saved at step {progress.step}. Go on with: mlptrain fit --resume {run.folder.path}"
+
+
+def finish(run: Run) -> Results:
+    """Measure the best weights and the baselines, write the model and the summary."""
+    run.save_model()
+    best = run.state.best_parameters, run.state.best_buffers
+    target, loss = run.dataset.transforms.target, run.network.loss
+    results = {
+        name: measure(target, loss, part_scores(run.network, *best, part), part.target()) for name, part in run.dataset.parts.items()
+    }
+    name, part = report_part(run.dataset)
+    assert run.experiment.seed is not None
+    trivial = baselines(run.network, run.dataset, part, run.experiment.seed) if run.experiment.training.baselines else {}
+    warnings = run.state.progress.warnings
+    worse = worse_than_baseline(results[name], trivial, run.state.progress.epoch - 1)
+    finished = Results(results, trivial, name, (*warnings, *([worse] if worse else [])))
+    run.folder.write_summary(summary(run, finished))
+    return finished
+
+
+def report_part(dataset: Dataset) -> tuple[str, Part]:
+    """The part whose figures count most: test rows, else validation rows, else training rows."""
+    name = next(name for name in ("test", "validation", "train") if name in dataset.parts)
+    return name, dataset.parts[name]
+
+
+def summary(run: Run, finished: Results) -> dict[str, Any]:
+    """What summary.json holds."""
+    progress = run.state.progress
+    return {
+        "name": run.experiment.name,
+        "stopped": progress.stopped,
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "best_epoch": progress.best_epoch,
+        "results": finished.results,
+        "baselines": finished.baselines,
+        "baseline_part": finished.baseline_part,
+        "warnings": [warned.model_dump() for warned in finished.warnings],
+        "notes": list(run.notes),
+        "parameters": run.network.layout.parameter_size,
+        "environment": run.environment.model_dump(),
+        "fingerprint": run.dataset.fingerprint,
+    }
