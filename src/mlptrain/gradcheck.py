@@ -11,6 +11,7 @@ out, or in which no tensor passed, has shown nothing and does not pass.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -81,8 +82,8 @@ class Check:
     @property
     def skipped_share(self) -> float:
         """The share of the entries that were left out."""
-        skipped, compared = (sum(getattr(tensor, name) for tensor in self.tensors) for name in ("skipped", "compared"))
-        return skipped / max(1, skipped + compared)
+        skipped = sum(tensor.skipped for tensor in self.tensors)
+        return skipped / max(1, skipped + sum(tensor.compared for tensor in self.tensors))
 
     @property
     def verdict(self) -> str:
@@ -248,7 +249,7 @@ def small_subject(
 
 
 def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generator) -> Array:
-    """What `initializer` gives, with everything beside the weights moved a little: at exactly zero a rectifier has its corner."""
+    """What `initializer` gives, with all but the weights moved away from zero, where a rectifier has its corner."""
     parameters, buffers = layout.neutral_parameters(np.float64), layout.neutral_buffers(np.float64)
     initializer.start(layout, parameters, buffers, rng)
     parameters[layout.weight_size :] += 0.1 * rng.standard_normal(layout.parameter_size - layout.weight_size)
@@ -266,7 +267,7 @@ def stack(
     *widths: int, activation: Activation, normalization: Normalization | None = None, dropout: float = 0.0
 ) -> list[Layer]:
     """Hidden layers of one kind and a linear output layer, for the sizes from input to output."""
-    pairs = list(zip(widths, widths[1:], strict=False))
+    pairs = list(itertools.pairwise(widths))
     hidden = [Layer(inputs, units, activation, normalization, dropout) for inputs, units in pairs[:-1]]
     return [*hidden, Layer(*pairs[-1], Identity())]
 

@@ -1,6 +1,6 @@
 """Which verbs are there, and which options does each take?
 
-The options of every verb are declared here, so that `--help` needs no other module; the work is in the file of the verb.
+The options of every verb are declared here, so that `--help` needs no other module; the work is in the verb's file.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
         return PixelColumn(name, raw)
     if not is_text(raw, name, table.path):
         return as_numeric(table, name, missing)
-    numbers, wrong = parse_numbers(raw, missing)
+    _, wrong = parse_numbers(raw, missing)
     if not wrong.any():
         return as_numeric(table, name, missing)
     column = as_text(table, name, missing)
@@ -76,7 +76,8 @@ def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
         raise DataError(mixed_message(table, name, raw, wrong))
     if all(_COMMA_NUMBER.fullmatch(category) for category in column.categories):
         raise DataError(
-            f"{table.path}: column '{name}' holds numbers with commas, such as '{column.categories[0]}'; write them with a decimal "
+            f"{table.path}: column '{name}' holds numbers with commas, such as "
+            f"'{column.categories[0]}'; write them with a decimal "
             "point and no thousands separator"
         )
     return column
@@ -139,7 +140,8 @@ def is_text(raw: Any, name: str, origin: str) -> bool:
     if raw.dtype in (pl.String, pl.Boolean, pl.Categorical) or isinstance(raw.dtype, pl.Enum):
         return True
     raise DataError(
-        f"{origin}: column '{name}' is of type {raw.dtype}; numbers and text are understood: leave it out with data.exclude"
+        f"{origin}: column '{name}' is of type {raw.dtype}; numbers and text are understood: leave "
+        "it out with data.exclude"
     )
 
 
@@ -162,7 +164,8 @@ def mixed_message(table: Table, name: str, raw: Any, wrong: NDArray[np.bool_]) -
     return (
         f"{table.path}: column '{name}' holds numbers, but {cells(raw, wrong)}. Mend the table, or say what is meant: "
         f"data: {{missing_values: ['', NA, '{example}']}} if that stands for a missing value, "
-        f"data: {{categorical: {{columns: [{name}]}}}} if these are categories, data: {{exclude: [{name}]}} to leave it out"
+        f"data: {{categorical: {{columns: [{name}]}}}} if these are categories, data: "
+        f"{{exclude: [{name}]}} to leave it out"
     )
 
 
@@ -170,7 +173,10 @@ def cells(raw: Any, wrong: NDArray[np.bool_]) -> str:
     """The first wrong cells for a message, with their number and rows counted from 1 after the header."""
     rows = np.flatnonzero(wrong)
     examples = ", ".join(f"'{cell(raw, int(row))}'" for row in rows[:3])
-    return f"{len(rows)} of its cells {'do' if len(rows) > 1 else 'does'} not read as a number: {examples} in {row_list(rows)}"
+    return (
+        f"{len(rows)} of its cells {'do' if len(rows) > 1 else 'does'} not read as a number: "
+        f"{examples} in {row_list(rows)}"
+    )
 
 
 def cell(raw: Any, row: int) -> str:

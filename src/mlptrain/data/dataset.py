@@ -105,7 +105,7 @@ class Transforms(Frozen):
         return sum(feature.width for feature in self.features)
 
     def encode(self, table: Table, dtype: Any, columns: dict[str, Column] | None = None) -> tuple[Features, list[str]]:
-        """The inputs of all rows of `table`, and notes on what was filled or unknown; `columns` saves reading them again."""
+        """The inputs of all rows of `table`, and notes on what was filled; `columns` saves reading them again."""
         columns = columns if columns is not None else self.read(table)
         dtype = np.dtype(dtype)
         first = self.features[0]
@@ -137,7 +137,8 @@ class Transforms(Frozen):
         for name in self.target.names:
             if name not in table.columns:
                 raise DataError(
-                    f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, `mlptrain predict` still works"
+                    f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, "
+                    "`mlptrain predict` still works"
                 )
         rows = present_rows(table, self.target.names, self.missing_values, drop=False)
         features, notes = self.encode(table, dtype)
@@ -228,8 +229,10 @@ def choose_rows(data: Data, table: Table, loss: Loss, rows: Indices, seed: int) 
         if lonely:
             shown = ", ".join(f"'{name}'" for name in lonely[:5]) + (", ..." if len(lonely) > 5 else "")
             raise DataError(
-                f"{table.path}: {len(lonely)} of {fitted.outputs} classes in target '{data.target_names[0]}' have a single row ({shown}), "
-                "which cannot be in training and be tested too; add rows, merge such classes, or leave them out of the table"
+                f"{table.path}: {len(lonely)} of {fitted.outputs} classes in target "
+                f"'{data.target_names[0]}' have a single row ({shown}), "
+                "which cannot be in training and be tested too; add rows, merge such classes, or "
+                "leave them out of the table"
             )
     return split_rows(rows, classes, split, stream(seed, "split"), table.path)
 

@@ -50,7 +50,7 @@ class Data(Frozen):
     categorical: Categorical = Field(Categorical(), description="What is done to categorical columns.")
     scale_target: Annotated[Scaler, OneOf()] | None = Field(
         None,
-        description="Regression: how the target is scaled for training; null is standard, or none for a bounded output.",
+        description="Regression: how the target is scaled for training; null is standard, none for a bounded output.",
     )
 
     @property

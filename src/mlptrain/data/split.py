@@ -25,7 +25,8 @@ class Split(Frozen):
                 [
                     (
                         "",
-                        f"validation and test together take {self.validation + self.test:g} of the rows; leave some to train on",
+                        f"validation and test together take {self.validation + self.test:g} of the "
+                        "rows; leave some to train on",
                     )
                 ]
             )
@@ -52,7 +53,8 @@ def split_rows(
     for name, share, chosen in (("validation", split.validation, validating), ("test", split.test, testing)):
         if share and not len(chosen):
             raise DataError(
-                f"{origin}: a {name} share of {share:g} leaves no row of {len(rows)} for {name}; raise data.split.{name}, or set it to 0"
+                f"{origin}: a {name} share of {share:g} leaves no row of {len(rows)} for {name}; "
+                f"raise data.split.{name}, or set it to 0"
             )
     if not len(training):
         raise DataError(f"{origin}: the split leaves no row of {len(rows)} to train on; lower the shares in data.split")

@@ -69,7 +69,8 @@ class FittedClasses(FittedTarget):
         if len(strange):
             words = sorted({column.categories[code] for code in column.codes[strange]})
             raise DataError(
-                f"{table.path}: target '{self.names[0]}' holds {', '.join(repr(w) for w in words[:5])} in {row_list(strange)}, "
+                f"{table.path}: target '{self.names[0]}' holds "
+                f"{', '.join(repr(w) for w in words[:5])} in {row_list(strange)}, "
                 f"which training did not see; its classes are {', '.join(self.classes[:12])}"
             )
         return np.maximum(target, 0)
@@ -106,7 +107,8 @@ class FittedBinary(FittedTarget):
         outside = rows[~((values[rows] >= 0) & (values[rows] <= 1))]
         if len(outside):
             raise DataError(
-                f"{table.path}: target '{name}' must lie in [0, 1] for binary_cross_entropy, not so in {row_list(outside)}"
+                f"{table.path}: target '{name}' must lie in [0, 1] for binary_cross_entropy, not "
+                f"so in {row_list(outside)}"
             )
         return values
 
@@ -122,7 +124,7 @@ class FittedBinary(FittedTarget):
             raise DataError(
                 f"{table.path}: target '{name}' must be '{words[0]}' or '{words[1]}', not so in {row_list(strange)}"
             )
-        return np.maximum(values, 0)
+        return np.asarray(np.maximum(values, 0))
 
     def decode(self, predictions: Array) -> dict[str, NDArray[Any]]:
         columns: dict[str, NDArray[Any]] = {}
@@ -176,7 +178,8 @@ def present_rows(table: Table, names: Sequence[str], missing: Sequence[str], dro
         absent = absent_rows(column)
         if absent.any() and not drop:
             raise DataError(
-                f"{table.path}: target '{name}' is missing in {row_list(np.flatnonzero(absent))}; fill it in, or leave such rows out "
+                f"{table.path}: target '{name}' is missing in {row_list(np.flatnonzero(absent))}; "
+                "fill it in, or leave such rows out "
                 "with data: {missing_target: drop}"
             )
         present &= ~absent
@@ -225,7 +228,8 @@ def fit_classes(table: Table, names: Sequence[str], missing: Sequence[str], rows
         values = single_column(column, table)[rows]
         if not is_whole(values):
             raise DataError(
-                f"{table.path}: target '{names[0]}' holds real numbers, which are no classes; for a regression, write loss: mse"
+                f"{table.path}: target '{names[0]}' holds real numbers, which are no classes; for "
+                "a regression, write loss: mse"
             )
     text = as_text(table, names[0], missing)
     labels = [text.categories[code] for code in np.unique(text.codes[rows])]
@@ -270,7 +274,8 @@ def fit_values(
         column = interpret(table, name, missing)
         if not isinstance(column, NumericColumn):
             raise DataError(
-                f"{table.path}: loss {loss.name()} needs numbers, target '{name}' holds text; for classes, write loss: cross_entropy"
+                f"{table.path}: loss {loss.name()} needs numbers, target '{name}' holds text; for "
+                "classes, write loss: cross_entropy"
             )
         columns.append(single_column(column, table))
     fitted = scaler.fit(np.stack(columns, axis=1)[training])

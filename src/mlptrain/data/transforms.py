@@ -217,8 +217,10 @@ class FittedCategorical(Frozen):
         ]
         if len(kept) > settings.max_categories:
             raise DataError(
-                f"{origin}: column '{column.name}' has {len(kept)} categories in {len(rows)} training rows, such as '{kept[0]}'. Leave it "
-                f"out with data: {{exclude: [{column.name}]}}, or allow them with data: {{categorical: {{max_categories: {len(kept)}}}}}"
+                f"{origin}: column '{column.name}' has {len(kept)} categories in {len(rows)} "
+                f"training rows, such as '{kept[0]}'. Leave it "
+                f"out with data: {{exclude: [{column.name}]}}, or allow them with data: "
+                f"{{categorical: {{max_categories: {len(kept)}}}}}"
             )
         return cls(
             name=column.name,
@@ -321,6 +323,7 @@ class FittedPixels(Frozen):
 def missing_message(origin: str, name: str, rows: NDArray[Any], role: str) -> str:
     """A missing value where none is allowed."""
     return (
-        f"{origin}: column '{name}' has {len(rows)} missing values, in {row_list(np.sort(rows))}, and data.{role}.missing is 'error'; "
+        f"{origin}: column '{name}' has {len(rows)} missing values, in {row_list(np.sort(rows))}, "
+        f"and data.{role}.missing is 'error'; "
         f"fill them in, or choose another rule there"
     )

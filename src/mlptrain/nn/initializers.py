@@ -42,7 +42,7 @@ class WeightInitializer(Initializer):
 
 
 def normal(weight: Array, std: float, rng: np.random.Generator) -> None:
-    """Fill `weight` with normal numbers of mean 0; drawn in float64 whatever the dtype, so that float32 starts alike."""
+    """Fill `weight` with normal numbers of mean 0; drawn in float64 whatever the dtype."""
     weight[...] = rng.standard_normal(weight.shape) * std
 
 

@@ -54,7 +54,7 @@ class Loss(Component):
     """The function that training minimizes, on the raw scores of the network."""
 
     target_kind: ClassVar[TargetKind]
-    """`class`: one class index a row (n,). `binary`: values in [0, 1], (n, outputs). `value`: any numbers, (n, outputs)."""
+    """`class`: one class index a row, (n,). `binary`: (n, outputs) in [0, 1]. `value`: any numbers, (n, outputs)."""
     has_link: ClassVar[bool] = True
     """Whether predictions are a nonlinear function of the scores that belongs to this loss."""
 
@@ -132,10 +132,10 @@ class MeanAbsoluteError(ValueLoss):
 
 
 class BinaryCrossEntropy(Loss):
-    """Binary cross-entropy on raw scores z: sum [max(z, 0) - z y + log(1 + e^-|z|)] / (n K), gradient (s(z) - y) / (n K).
+    """Binary cross-entropy on raw scores z: sum [max(z, 0) - z y + log(1 + e^-|z|)] / (n K).
 
-    The link is the sigmoid s. The form above is -y log s(z) - (1 - y) log(1 - s(z)) without ever computing a
-    probability, so it is finite for every finite score. Targets lie in [0, 1]; several columns are several labels,
+    The gradient is (s(z) - y) / (n K) with the link s, the sigmoid. The form above is -y log s(z) - (1 - y)
+    log(1 - s(z)) without ever computing a probability, so it is finite for every finite score. Targets lie in [0, 1]; several columns are several labels,
     each with a yes or no of its own. Label smoothing e replaces y by (1 - e) y + e/2.
     """
 
@@ -195,7 +195,7 @@ class CrossEntropy(Loss):
     target_kind: ClassVar[TargetKind] = "class"
 
     def value_and_gradient(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> float:
-        n, classes = scores.shape
+        n, classes = len(scores), scores.shape[1]
         flat = grad.reshape(-1)
         np.add(ws.row_starts, target, out=ws.flat_index)
 

@@ -103,7 +103,7 @@ class Network:
     ) -> float:
         """The loss of the batch of the last `forward` in training; writes the gradient of every parameter.
 
-        `x` is that batch, `target` what the loss compares with. `input_grad` (n, inputs), where it is given, takes dL/dx.
+        `x` is that batch, `target` what the loss compares with. `input_grad` (n, inputs), where given, takes dL/dx.
         """
         ws = self.workspace(len(x))
         last = len(ws.layers) - 1
@@ -129,7 +129,7 @@ class Network:
         return loss
 
     def update_running(self, running: Running, rows: int) -> None:
-        """Move the running statistics towards those of the last batch, of `rows` rows; not part of `forward`, which only computes."""
+        """Move the running statistics towards those of the last batch, of `rows` rows; `forward` only computes."""
         for layer, kept, here in zip(self.layout.layers, running, self.workspace(rows).layers, strict=True):
             if layer.normalization is not None and kept is not None and here.norm is not None:
                 layer.normalization.update_running(kept, here.norm, rows)

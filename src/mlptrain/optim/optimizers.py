@@ -128,8 +128,8 @@ class AdaGrad(Adaptive):
 class Adam(Adaptive):
     """Adam: m and v are moving averages of g and g^2, w <- w - lr m^ / (sqrt(v^ + eps_root) + eps).
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the start from zero. Kingma & Ba 2015. The form in many texts,
-    eps under the root, is `eps: 0, eps_root: 1e-8`; Keras and scikit-learn add eps before the correction of v.
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the start from zero. Kingma & Ba 2015. The form in many
+    texts, eps under the root, is `eps: 0, eps_root: 1e-8`; Keras and scikit-learn add eps before the correction of v.
 
     The slots hold M = m / (1 - beta1) and V = v / (1 - beta2), so that M <- beta1 M + g needs two operations; the
     factors, together with the corrections, are two numbers a step.

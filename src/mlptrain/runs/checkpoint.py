@@ -162,7 +162,14 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
     slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.experiment.optimizer.slots}
     rows = [[None if np.isnan(v) else float(v) for v in row] for row in tensors["history"]]
     state = TrainState(
-        network.layout, parameters, buffers, slots, best_parameters, best_buffers, header.progress.model_copy(deep=True), rows
+        network.layout,
+        parameters,
+        buffers,
+        slots,
+        best_parameters,
+        best_buffers,
+        header.progress.model_copy(deep=True),
+        rows,
     )
     return Checkpoint(header, state)
 
@@ -185,7 +192,8 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
     epochs = header.progress.epoch
     width = len(columns(header.experiment, network)) if epochs else 0
     slots = {
-        f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,)) for name in header.experiment.optimizer.slots
+        f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,))
+        for name in header.experiment.optimizer.slots
     }
     return {
         **expected_tensors(network, ""),
@@ -218,7 +226,9 @@ def filled(network: Network, tensors: Tensors, prefix: str, origin: str) -> tupl
         if name.endswith("running_variance"):
             wrong |= view < 0
         if wrong.any():
-            raise CheckpointError(f"{origin}: {int(wrong.sum())} values of {prefix + name} are not finite or below zero")
+            raise CheckpointError(
+                f"{origin}: {int(wrong.sum())} values of {prefix + name} are not finite or below zero"
+            )
     return parameters, buffers
 
 

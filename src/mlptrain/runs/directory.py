@@ -1,11 +1,11 @@
 """Which folder does a run have, and what lies where in it?
 
-    spec.yaml                the resolved experiment; `mlptrain fit` on it repeats the run
-    checkpoint.safetensors   all that resume needs, in one file
-    model.safetensors        the best weights with what evaluate and predict need, once training is over
-    metrics.csv              one row an epoch
-    timings.csv              what the clock said
-    summary.json             final results
+spec.yaml                the resolved experiment; `mlptrain fit` on it repeats the run
+checkpoint.safetensors   all that resume needs, in one file
+model.safetensors        the best weights with what evaluate and predict need, once training is over
+metrics.csv              one row an epoch
+timings.csv              what the clock said
+summary.json             final results
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class RunFolder:
         try:
             RUNS.mkdir(exist_ok=True)
         except OSError as error:
-            raise EnvironmentFault(f"{RUNS.absolute()}: cannot be made: {error.strerror}; --out names another place") from error
+            raise EnvironmentFault(
+                f"{RUNS.absolute()}: cannot be made: {error.strerror}; --out names another place"
+            ) from error
         while True:
             number = 1 + max((run_number(path, name) for path in RUNS.iterdir()), default=0)
             with contextlib.suppress(UsageError):  # another process took the number first

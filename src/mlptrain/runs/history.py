@@ -18,8 +18,14 @@ TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")
 
 def line(names: Sequence[str], values: Sequence[float | None]) -> str:
     """One row of a CSV; numbers read back exactly, an undefined one is an empty cell."""
-    cells = ("" if v is None else str(int(v)) if name in COUNTS else repr(float(v)) for name, v in zip(names, values, strict=True))
-    return ",".join(cells) + "\n"
+    return ",".join(cell(name, value) for name, value in zip(names, values, strict=True)) + "\n"
+
+
+def cell(name: str, value: float | None) -> str:
+    """One figure of a CSV."""
+    if value is None:
+        return ""
+    return str(int(value)) if name in COUNTS else repr(float(value))
 
 
 class History:

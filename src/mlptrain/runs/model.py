@@ -34,19 +34,21 @@ class Evaluation:
 
 
 def open_model(path: Path) -> Model:
-    """The model in a run's folder, in a model file or in a checkpoint; of a run that is not over, its best weights so far."""
+    """The model in a run's folder, a model file or a checkpoint; of a run that is not over, its best so far."""
     if path.is_dir():
         folder = RunFolder.open(path)
         path = folder.model if folder.model.exists() else folder.checkpoint
         if not path.exists():
             raise CheckpointError(f"{folder.path}: this run has not saved anything yet")
     elif path.suffix in (".yaml", ".yml"):
-        raise UsageError(f"{path}: is a spec; evaluate and predict take a run's folder or a model file (train one with mlptrain fit)")
+        raise UsageError(
+            f"{path}: is a spec; evaluate and predict take a run's folder or a model file (train one with mlptrain fit)"
+        )
     return decode_model(read_file(path), str(path))
 
 
 def own_test(model: Model) -> Part:
-    """The rows that the run of `model` kept for testing, from the files it was trained on; they must not have changed."""
+    """The rows that the run of `model` kept for testing, from the files it was trained on, if they are the same."""
     experiment = model.experiment
     assert experiment.seed is not None
     dataset = load_dataset(
@@ -54,7 +56,9 @@ def own_test(model: Model) -> Part:
     )
     for path, digest in model.header.fingerprint.items():
         if dataset.fingerprint.get(path) != digest:
-            raise CheckpointError(f"{path}: changed since the model was trained, so its test rows are not the same; use --data")
+            raise CheckpointError(
+                f"{path}: changed since the model was trained, so its test rows are not the same; use --data"
+            )
     if dataset.test is None:
         raise UsageError("this run kept no rows for testing; say which table to evaluate on with --data")
     return dataset.test
@@ -83,7 +87,7 @@ def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[s
     features, notes = model.transforms.encode(table, model.network.dtype)
     scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
     if not np.isfinite(scores).all():
-        raise DataError(f"{table.path}: the model gives scores that are not finite; the values are too far from those of training")
+        raise DataError(
+            f"{table.path}: the model gives scores that are not finite; the values are too far from those of training"
+        )
     return model.transforms.target.decode(model.network.loss.predict(scores)), notes
-
-

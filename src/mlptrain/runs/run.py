@@ -50,7 +50,7 @@ class Run:
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
         return Header(
-            format=files.FORMAT,
+            format=1,
             content=content,
             experiment=self.experiment,
             transforms=self.dataset.transforms,
@@ -108,13 +108,15 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
 
 
 def resume(folder: RunFolder) -> Run:
-    """The run in `folder`, as it was at its last save; one that was killed before any save starts again from its spec."""
+    """The run in `folder` as it was at its last save; one that was killed before any save starts again."""
     spec = load_experiment(folder.spec)
     saved = None
     if folder.checkpoint.exists():
         saved = files.decode_checkpoint(files.read_file(folder.checkpoint), str(folder.checkpoint))
         if changes := "; ".join(differences(saved.header.experiment.model_dump(), spec.model_dump())):
-            raise CheckpointError(f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run")
+            raise CheckpointError(
+                f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run"
+            )
     assert spec.seed is not None
     dataset = load_dataset(spec.data, spec.loss, spec.target_scaler, spec.training.dtype, spec.seed)
     network = build(spec, dataset)
@@ -143,8 +145,8 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
 def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float = SAVE_SECONDS) -> Iterator[Event]:
     """Train to the end, saving now and then.
 
-    Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal, and `Diverged` after saving the
-    state before the step that was not applied.
+    Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal, and `Diverged` after saving
+    the state before the step that was not applied.
     """
     history = History(run.folder.path, columns(run.experiment, run.network), run.state.history)
     saved = began = time.monotonic()
@@ -176,7 +178,10 @@ def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float =
 def interruption(run: Run) -> str:
     """Where the run was left and how it goes on."""
     progress = run.state.progress
-    return f"interrupted in epoch {progress.epoch}; saved at step {progress.step}. Go on with: mlptrain fit --resume {run.folder.path}"
+    return (
+        f"interrupted in epoch {progress.epoch}; saved at step {progress.step}. Go on with: "
+        f"mlptrain fit --resume {run.folder.path}"
+    )
 
 
 def finish(run: Run) -> Results:
@@ -185,11 +190,14 @@ def finish(run: Run) -> Results:
     best = run.state.best_parameters, run.state.best_buffers
     target, loss = run.dataset.transforms.target, run.network.loss
     results = {
-        name: measure(target, loss, part_scores(run.network, *best, part), part.target()) for name, part in run.dataset.parts.items()
+        name: measure(target, loss, part_scores(run.network, *best, part), part.target())
+        for name, part in run.dataset.parts.items()
     }
     name, part = report_part(run.dataset)
     assert run.experiment.seed is not None
-    trivial = baselines(run.network, run.dataset, part, run.experiment.seed) if run.experiment.training.baselines else {}
+    trivial = (
+        baselines(run.network, run.dataset, part, run.experiment.seed) if run.experiment.training.baselines else {}
+    )
     warnings = run.state.progress.warnings
     worse = worse_than_baseline(results[name], trivial, run.state.progress.epoch - 1)
     finished = Results(results, trivial, name, (*warnings, *([worse] if worse else [])))

@@ -186,7 +186,8 @@ class Experiment(Frozen):
         if loss.has_link and not isinstance(self.network.output_activation, Identity):
             yield (
                 "network.output_activation",
-                f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on raw scores and has its own link; remove the line",
+                f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on "
+                "raw scores and has its own link; remove the line",
             )
         if loss.target_kind != "value" and self.data.scale_target is not None:
             yield (
@@ -201,7 +202,8 @@ class Experiment(Frozen):
         if stopping.monitor.startswith("validation_") and not self.validates:
             yield (
                 path,
-                f"needs {stopping.monitor}, but no rows are held out: give data.split.validation a share, or monitor train_loss",
+                f"needs {stopping.monitor}, but no rows are held out: give data.split.validation a "
+                "share, or monitor train_loss",
             )
 
     @property
@@ -211,7 +213,7 @@ class Experiment(Frozen):
 
     @property
     def target_scaler(self) -> Scaler:
-        """How a target of numbers is scaled: as the spec says, else none for a bounded output and standard otherwise."""
+        """How a target of numbers is scaled: as the spec says, else standard, or none for a bounded output."""
         if self.data.scale_target is not None:
             return self.data.scale_target
         return Standard() if isinstance(self.network.output_activation, Identity) else NoScaling()

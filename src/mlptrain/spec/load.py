@@ -134,7 +134,7 @@ def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -
 
 
 def resolve(experiment: Experiment, loss: Loss, name: str, seed: int) -> Experiment:
-    """`experiment` with everything written out; what does not go together now that the loss is known is a `SpecError`."""
+    """`experiment` with everything written out; a `SpecError` if that does not go together with the loss."""
     try:
         return experiment.resolved(loss, name, seed)
     except ValidationError as error:

@@ -29,7 +29,7 @@ BATCH = 256
 
 
 def baselines(network: Network, dataset: Dataset, part: Part, seed: int) -> dict[str, Metrics | None]:
-    """The metrics on `part` of a constant and of a linear model, both fitted on the training rows; None if one diverged."""
+    """The metrics on `part` of a constant and a linear model, fitted on the training rows; None if one diverged."""
     return {"constant": constant(network, dataset, part), "linear": linear(network, dataset, part, seed)}
 
 

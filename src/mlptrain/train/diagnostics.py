@@ -1,6 +1,6 @@
 """What is going wrong, and what helps?
 
-Each diagnosis is a function from what was recorded to a message, or None when all is well; each has a name and a remedy.
+Each diagnosis is a function from what was recorded to a message, or None when all is well; each has a remedy.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ Diagnosis = Callable[[Seen], str | None]
 def first_loss_far_from_theory(seen: Seen) -> str | None:
     """A fresh network knows nothing: its loss should be near that of equal scores."""
     if seen.first_loss > 3 * seen.naive_loss and seen.first_loss > seen.naive_loss + 1:
-        return f"the loss at the first step is {seen.first_loss:.3g}; a network that knows nothing should have about {seen.naive_loss:.3g}"
+        return (
+            f"the loss at the first step is {seen.first_loss:.3g}; a network that knows nothing "
+            f"should have about {seen.naive_loss:.3g}"
+        )
     return None
 
 

@@ -16,7 +16,7 @@ from mlptrain.train.state import Progress
 
 
 def monitored(experiment: Experiment) -> str | None:
-    """The column that chooses the best epoch: what early stopping watches, or the validation loss; None keeps the last."""
+    """The column that chooses the best epoch: what is watched, or the validation loss; None keeps the last."""
     stopping = experiment.training.early_stopping
     if stopping is not None:
         return stopping.monitor
@@ -36,7 +36,7 @@ def check_monitor(experiment: Experiment, columns: Sequence[str]) -> None:
 
 
 def judge(progress: Progress, epoch: int, value: float | None, monitor: str, stopping: EarlyStopping | None) -> bool:
-    """Take in the monitored `value` of `epoch`; say whether it is the best so far. An undefined value is no improvement."""
+    """Take in the monitored `value` of `epoch`; say whether it is the best so far. None is no improvement."""
     improved, waited_for = False, False
     if value is not None:
         cost = -value if monitor.removeprefix("validation_") in HIGHER_IS_BETTER else value

@@ -1,7 +1,7 @@
 """How good are the predictions?
 
-Every metric follows scikit-learn's definition of the same name. Where a metric has no value - one class only, a constant
-target - it is None: never 0, never NaN.
+Every metric follows scikit-learn's definition of the same name. Where a metric has no value - one class only, a
+constant target - it is None: never 0, never NaN.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def class_metrics(scores: Array, truth: Indices) -> Metrics:
 
 
 def binary_metrics(scores: Array, truth: Array) -> Metrics:
-    """Metrics of yes-no outputs: of one as two classes; of several, accuracy is of whole rows, the others are means over labels."""
+    """Metrics of yes-no outputs: one is two classes; of several, accuracy is of whole rows, the rest are means."""
     log_loss = BinaryCrossEntropy().value(scores, truth)
     if not np.isin(truth, (0, 1)).all():
         return dict.fromkeys(NAMES["binary"], None) | {"log_loss": log_loss}

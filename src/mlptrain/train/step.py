@@ -85,6 +85,7 @@ def divergence(layout: Layout, gradient: Array, loss: float, state: TrainState) 
     )
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient of {bad} is not finite"
     return (
-        f"training diverged in epoch {state.progress.epoch}, step {state.progress.step}: {what}; the step was not applied. "
+        f"training diverged in epoch {state.progress.epoch}, step {state.progress.step}: {what}; "
+        "the step was not applied. "
         "Lower optimizer.learning_rate, set training.clip_norm: 1.0, or check the scale of the inputs"
     )
