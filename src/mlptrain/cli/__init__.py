@@ -20,6 +20,10 @@ def main() -> None:
         fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         fail("interrupted", 130, debug)
+    except SystemExit as error:  # typer's own end, also of an interrupt
+        if error.code == 130:
+            fail("interrupted", 130, debug)
+        raise
     except MemoryError as error:
         fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
     except Exception as error:

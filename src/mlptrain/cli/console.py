@@ -96,11 +96,12 @@ class Watcher:
         self._began, self._began_at = time.monotonic(), progress.epoch
         self._record: Record | None = None
         self._best: tuple[float, int] | None = None
-        self._live = Live(self, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        live = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+        self._live = Live(self, console=console, refresh_per_second=8, transient=True) if live else None
         self._next, self._last_line = 0, self._began
 
     def __enter__(self) -> Watcher:
-        if self._live and not self._console.quiet:
+        if self._live:
             self._live.start()
         return self
 

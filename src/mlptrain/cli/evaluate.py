@@ -81,8 +81,9 @@ def check_bounds(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluati
 def document(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON."""
     result: dict[str, Any] = {"rows": evaluation.rows, "metrics": evaluation.metrics}
-    if evaluation.classes is not None and evaluation.confusion is not None:
-        result["confusion_matrix"] = {"classes": list(evaluation.classes), "counts": evaluation.confusion.tolist()}
+    if evaluation.confusion is not None:
+        classes, counts = evaluation.confusion
+        result["confusion_matrix"] = {"classes": list(classes), "counts": counts.tolist()}
     return result
 
 
@@ -95,10 +96,6 @@ def show(evaluation: Evaluation, as_json: bool) -> None:
         print_json(document(evaluation))
         return
     parts: list[Any] = [metrics_table(evaluation.metrics, evaluation.rows)]
-    if (
-        evaluation.classes is not None
-        and evaluation.confusion is not None
-        and len(evaluation.classes) <= LARGEST_CONFUSION
-    ):
-        parts += ["", confusion_table(evaluation.classes, evaluation.confusion.tolist())]
+    if evaluation.confusion is not None and len(evaluation.confusion[0]) <= LARGEST_CONFUSION:
+        parts += ["", confusion_table(evaluation.confusion[0], evaluation.confusion[1].tolist())]
     print_results(*parts)

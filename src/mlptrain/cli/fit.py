@@ -11,7 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from mlptrain.cli.console import Watcher, print_json, print_results, results_table, stderr_console, warning_text
-from mlptrain.errors import UsageError
+from mlptrain.errors import Interrupted, UsageError
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
@@ -72,8 +72,20 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
         for event in proceed(current, signalled, save_every):
             if isinstance(event, EpochDone):
                 watcher.epoch(event)
-    finished = finish(current)
-    report(current, finished, console, as_json)
+    report(current, measured(current, console), console, as_json)
+
+
+def measured(current: Run, console: Console) -> Results:
+    """The results of a trained network; an interrupt on the way costs nothing but time."""
+    try:
+        with console.status("measuring the results"):
+            return finish(current)
+    except KeyboardInterrupt as error:
+        path = current.folder.path
+        message = (
+            f"interrupted while the results were measured; training is saved. Go on with: mlptrain fit --resume {path}"
+        )
+        raise Interrupted(message, signal.SIGINT) from error
 
 
 @contextmanager

@@ -57,4 +57,4 @@ class Batches:
 
     def _fill(self, rows: Indices, x: Array, target: Target, room: NDArray[np.uint8] | None) -> None:
         self._part.features.gather(rows, x, room)
-        np.take(self._part.targets, rows, axis=0, out=target, mode="clip")
+        self._part.targets.take(rows, axis=0, out=target, mode="clip")

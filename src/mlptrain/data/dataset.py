@@ -59,11 +59,11 @@ class Features:
     def gather(self, rows: Indices, out: Array, room: NDArray[np.uint8] | None = None) -> None:
         """Write the inputs of `rows` into `out` (n, width)."""
         if room is not None:
-            np.take(self.values, rows, axis=0, out=room, mode="clip")
+            self.values.take(rows, axis=0, out=room, mode="clip")
             np.multiply(room, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
             np.subtract(out, self.offset / self.scale, out=out)
         else:
-            np.take(self.values, rows, axis=0, out=out, mode="clip")
+            self.values.take(rows, axis=0, out=out, mode="clip")
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,10 @@ def choose_rows(data: Data, table: Table, loss: Loss, rows: Indices, seed: int) 
     """The split of `rows`, even in classes where the target is one."""
     split = data.effective_split
     classes = None
+    if loss.target_kind == "binary" and len(data.target_names) == 1:
+        classes = fit_binary(table, data.target_names, data.missing_values, rows).halves(
+            table, data.missing_values, rows
+        )
     if loss.target_kind == "class" and (split.validation or split.test):
         fitted = fit_classes(table, data.target_names, data.missing_values, rows)
         classes = fitted.encode(table, data.missing_values, rows, np.float64)

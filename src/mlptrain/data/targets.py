@@ -102,6 +102,10 @@ class FittedBinary(FittedTarget):
         ]
         return np.nan_to_num(np.stack(columns, axis=1)).astype(dtype)
 
+    def halves(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """0 or 1 for each row, by the side of 1/2 on which the one target column lies."""
+        return (self.encode(table, missing, rows, np.float64)[:, 0] > 0.5).astype(np.intp)
+
     def _numbers(self, table: Table, name: str, missing: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.float64]:
         values = single_column(as_numeric(table, name, missing), table)
         outside = rows[~((values[rows] >= 0) & (values[rows] <= 1))]
@@ -131,7 +135,8 @@ class FittedBinary(FittedTarget):
         for i, (name, words) in enumerate(zip(self.names, self.labels, strict=True)):
             yes = predictions[:, i] > 0.5
             columns[name] = yes.astype(int) if words is None else np.array(words, dtype=object)[yes.astype(int)]
-            columns[f"probability_{name}" if words is None else f"probability_{name}_{words[1]}"] = predictions[:, i]
+            what = name if words is None else words[1] if len(self.names) == 1 else f"{name}_{words[1]}"
+            columns[f"probability_{what}"] = predictions[:, i]
         return columns
 
 

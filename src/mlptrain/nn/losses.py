@@ -134,9 +134,9 @@ class MeanAbsoluteError(ValueLoss):
 class BinaryCrossEntropy(Loss):
     """Binary cross-entropy on raw scores z: sum [max(z, 0) - z y + log(1 + e^-|z|)] / (n K).
 
-    The gradient is (s(z) - y) / (n K) with the link s, the sigmoid. The form above is -y log s(z) - (1 - y)
-    log(1 - s(z)) without ever computing a probability, so it is finite for every finite score. Targets lie in [0, 1]; several columns are several labels,
-    each with a yes or no of its own. Label smoothing e replaces y by (1 - e) y + e/2.
+    The gradient is (s(z) - y) / (n K) with the link s, the sigmoid. The value is that of -y log s - (1 - y) log(1 - s)
+    without ever computing a probability, so it is finite for every finite score. Targets lie in [0, 1]; several columns
+    are several labels, each with a yes or no of its own. Label smoothing e replaces y by (1 - e) y + e/2.
     """
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
@@ -201,7 +201,7 @@ class CrossEntropy(Loss):
 
         np.maximum.reduce(scores, axis=1, keepdims=True, out=ws.row)
         np.subtract(scores, ws.row, out=grad)  # z - max z
-        np.take(flat, ws.flat_index, out=ws.picked, mode="clip")
+        flat.take(ws.flat_index, out=ws.picked, mode="clip")
         total = -(1 - self.label_smoothing) * float(np.add.reduce(ws.picked, dtype=np.float64))
         if self.label_smoothing:
             total -= self.label_smoothing / classes * float(np.add.reduce(flat, dtype=np.float64))
@@ -214,9 +214,9 @@ class CrossEntropy(Loss):
 
         if self.label_smoothing:
             np.subtract(grad, self.label_smoothing / classes, out=grad)
-        np.take(flat, ws.flat_index, out=ws.picked, mode="clip")
+        flat.take(ws.flat_index, out=ws.picked, mode="clip")
         np.subtract(ws.picked, 1 - self.label_smoothing, out=ws.picked)
-        np.put(flat, ws.flat_index, ws.picked)
+        flat.put(ws.flat_index, ws.picked)
         np.multiply(grad, 1 / n, out=grad)
         return total / n
 

@@ -22,6 +22,8 @@ class Penalty(Frozen):
 
     def value(self, weights: Array) -> float:
         """l1 * sum |w| + l2 * sum w^2, summed in float64."""
+        if not (self.l1 or self.l2):
+            return 0.0
         wide = weights.astype(np.float64)
         return float(self.l1 * np.abs(wide).sum() + self.l2 * np.dot(wide, wide))
 

@@ -168,7 +168,7 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
         slots,
         best_parameters,
         best_buffers,
-        header.progress.model_copy(deep=True),
+        header.progress,
         rows,
     )
     return Checkpoint(header, state)

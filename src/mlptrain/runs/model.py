@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from mlptrain.data.dataset import Part, join_target, load_dataset
 from mlptrain.data.tables import Table
-from mlptrain.data.targets import FittedClasses
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.nn.arrays import Array
 from mlptrain.runs.checkpoint import Model, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.train.evaluation import part_scores, predict_scores
-from mlptrain.train.metrics import Metrics, confusion_matrix, measure
+from mlptrain.train.metrics import Metrics, confusion, measure
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,8 @@ class Evaluation:
 
     rows: int
     metrics: Metrics
-    classes: tuple[str, ...] | None
-    confusion: NDArray[np.int64] | None
-    """(classes, classes): row is the true class, column the predicted one"""
+    confusion: tuple[tuple[str, ...], NDArray[np.int64]] | None
+    """The classes and their counts (classes, classes): row is the true class, column the predicted one."""
     notes: tuple[str, ...]
 
 
@@ -74,12 +72,9 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
 def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
     scores = part_scores(model.network, model.parameters, model.buffers, part)
-    truth = part.target()
-    target = model.transforms.target
+    target, truth = model.transforms.target, part.target()
     metrics = measure(target, model.network.loss, scores, truth)
-    classes = target.classes if isinstance(target, FittedClasses) else None
-    confusion = confusion_matrix(truth, scores.argmax(axis=1), len(classes)) if classes else None
-    return Evaluation(len(part), metrics, classes, confusion, tuple(notes))
+    return Evaluation(len(part), metrics, confusion(target, scores, truth), tuple(notes))
 
 
 def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -101,10 +102,23 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
     experiment = resolve(experiment, dataset.loss, experiment.name or name, seed)
     network = build(experiment, dataset)
     check_monitor(experiment, columns(experiment, network))
+    check_memory(network, experiment)
     state = start(experiment, network, dataset)
     folder = RunFolder.create(experiment.name or name, out)
     write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
     return Run(folder, experiment, dataset, network, state, Environment.now(), dataset.notes)
+
+
+def check_memory(network: Network, experiment: Experiment) -> None:
+    """Refuse a network whose parameters alone do not fit into the machine."""
+    copies = 4 + len(experiment.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
+    needed = network.layout.parameter_size * network.dtype.itemsize * copies
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UsageError(
+            f"network.hidden: {network.layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
+            f"this machine has {there / 2**30:.1f} GiB; make the layers smaller"
+        )
 
 
 def resume(folder: RunFolder) -> Run:

@@ -148,7 +148,7 @@ class Experiment(Frozen):
     seed: int | None = Field(
         0, ge=0, lt=2**63, description="Determines every random number; null draws one and writes it down."
     )
-    data: Data
+    data: Data = Field(description="Where the rows come from and what is done to them.")
     network: NetworkSpec = Field(NetworkSpec(), description="The architecture.")
     loss: Annotated[Loss, OneOf()] | None = Field(
         None, description="What is minimized; implied by a target of text or of real numbers."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.targets import FittedTarget, FittedValues
+from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetKind
 
@@ -82,6 +82,16 @@ def value_metrics(predicted: NDArray[np.float64], truth: NDArray[np.float64]) ->
 def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> NDArray[np.int64]:
     """Counts (classes, classes): row is the true class, column the predicted one."""
     return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusion(target: FittedTarget, scores: Array, truth: Target) -> tuple[tuple[str, ...], NDArray[np.int64]] | None:
+    """The classes and their confusion matrix, where the target is one choice among classes or a single yes or no."""
+    if isinstance(target, FittedClasses):
+        return target.classes, confusion_matrix(truth, scores.argmax(axis=1), target.outputs)
+    if isinstance(target, FittedBinary) and target.outputs == 1:
+        sides = (truth[:, 0] > 0.5).astype(np.intp), (scores[:, 0] > 0).astype(np.intp)
+        return target.labels[0] or ("0", "1"), confusion_matrix(*sides, 2)
+    return None
 
 
 def table_metrics(table: NDArray[np.int64]) -> Metrics:

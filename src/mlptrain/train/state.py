@@ -6,12 +6,14 @@ the data and these counters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import dataclasses
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from mlptrain.component import Frozen
 from mlptrain.nn.arrays import Array
@@ -32,30 +34,32 @@ class Warned(Frozen):
     remedy: str
 
 
-class Progress(BaseModel):
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(config=ConfigDict(strict=True, extra="forbid"))
+class Progress:
     """Where a run is: counters, running sums of the part-finished epoch, the memory of early stopping."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", validate_assignment=False)
-
-    epoch: int = Field(0, ge=0)
-    batch: int = Field(0, ge=0)
+    epoch: Count = 0
+    batch: Count = 0
     """Batches of this epoch that are done."""
-    step: int = Field(0, ge=0)
+    step: Count = 0
     loss_sum: float = 0.0
     """Sum over this epoch's rows of the loss before each update."""
-    rows: int = Field(0, ge=0)
+    rows: Count = 0
     squared_norm_sum: float = 0.0
     """Sum over this epoch's steps of the squared gradient norm."""
-    layer_norms: list[float] = []
+    layer_norms: list[float] = field(default_factory=list)
     """Norm of each layer's weight gradient in the last step of the epoch."""
     first_loss: float | None = None
     best_cost: float | None = None
     """The monitored value of the best epoch, negated where higher is better."""
-    best_epoch: int | None = Field(None, ge=0)
+    best_epoch: Count | None = None
     patience_cost: float | None = None
-    wait: int = Field(0, ge=0)
+    wait: Count = 0
     stopped: Stopped | None = None
-    warnings: list[Warned] = []
+    warnings: list[Warned] = field(default_factory=list)
 
     def begin_epoch(self) -> None:
         """Go on to the next epoch."""
@@ -64,7 +68,7 @@ class Progress(BaseModel):
         self.loss_sum = self.squared_norm_sum = 0.0
 
 
-@dataclass
+@dataclasses.dataclass
 class TrainState:
     """The arrays and counters of a run. All vectors are flat and of one dtype; `layout` names their parts."""
 
@@ -77,8 +81,8 @@ class TrainState:
     """each (parameter_size,): what the optimizer remembers"""
     best_parameters: Array
     best_buffers: Array
-    progress: Progress = field(default_factory=Progress)
-    history: list[list[float | None]] = field(default_factory=list)
+    progress: Progress = dataclasses.field(default_factory=Progress)
+    history: list[list[float | None]] = dataclasses.field(default_factory=list)
     """One row an epoch, as in metrics.csv."""
 
     @classmethod
