@@ -175,10 +175,11 @@ def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dty
     rows = present_rows(table, names, missing, drop=data.missing_target == "drop")
     notes = [f"{table.rows - len(rows)} rows without a target left out"] if len(rows) < table.rows else []
     loss = loss or implied_loss(table, names, missing, rows)
+    columns = {name: read_feature(table, name, data) for name in feature_names(table, data)}
     training, validating, testing = choose_rows(data, table, loss, rows, seed)
     target = fit_target(table, data, loss, rows, training, scale_target or NoScaling())
-    columns, features = fit_features(table, data, training)
-    transforms = Transforms(features=tuple(features), target=target, missing_values=missing)
+    features = tuple(fit_feature(column, data, training, table.path) for column in columns.values())
+    transforms = Transforms(features=features, target=target, missing_values=missing)
     inputs, more = transforms.encode(table, dtype, columns)
     targets = target.encode(table, missing, rows, dtype)
     parts = [Part(inputs, targets, chosen) if len(chosen) else None for chosen in (training, validating, testing)]
@@ -257,20 +258,13 @@ def fit_target(table: Table, data: Data, loss: Loss, rows: Indices, training: In
     return fit_values(table, names, missing, training, scaler, loss)
 
 
-def fit_features(table: Table, data: Data, training: Indices) -> tuple[dict[str, Column], list[FittedFeature]]:
-    """The feature columns of the table, and what was learned of them from the training rows."""
-    columns: dict[str, Column] = {}
-    features: list[FittedFeature] = []
-    for name in feature_names(table, data):
-        column = read_feature(table, name, data)
-        columns[name] = column
-        if isinstance(column, NumericColumn):
-            features.append(FittedNumeric.fit(column, training, data.numeric, table.path))
-        elif isinstance(column, PixelColumn):
-            features.append(FittedPixels.fit(column, training, data.numeric))
-        else:
-            features.append(FittedCategorical.fit(column, training, data.categorical, table.path))
-    return columns, features
+def fit_feature(column: Column, data: Data, training: Indices, origin: str) -> FittedFeature:
+    """What is learned of a feature column from the training rows."""
+    if isinstance(column, NumericColumn):
+        return FittedNumeric.fit(column, training, data.numeric, origin)
+    if isinstance(column, PixelColumn):
+        return FittedPixels.fit(column, training, data.numeric)
+    return FittedCategorical.fit(column, training, data.categorical, origin)
 
 
 def feature_names(table: Table, data: Data) -> list[str]:
