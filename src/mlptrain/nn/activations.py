@@ -7,6 +7,7 @@ All arrays of one call have one shape, usually (rows, units).
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import pi, sqrt
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from mlptrain.component import Component
 from mlptrain.nn.arrays import Array
+from mlptrain.nn.special import erf
 
 
 class Activation(Component):
@@ -30,13 +32,18 @@ class Activation(Component):
     gain_family: ClassVar[Literal["glorot", "he", "lecun"]] = "glorot"
     """The initialization whose variance argument fits this function; `initializer: auto` follows it."""
 
+    @property
+    def gain(self) -> float:
+        """By how much weights may be larger to keep the variance through this function; PyTorch's table, else 1."""
+        return 1.0
+
     @abstractmethod
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         """Write f(z) into `out`; `z` is kept, `scratch` may be overwritten."""
 
     @abstractmethod
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        """Multiply `grad` by f'(z) in place; `z` and `scratch` may be overwritten, `a` is kept."""
+        """Multiply `grad` by f'(z) in place; the other three may be overwritten."""
 
     def __call__(self, z: Any) -> Any:
         """f(z) for a number or an array, as a new value; for reading and for tests, not for the training step."""
@@ -120,6 +127,10 @@ class Tanh(Activation):
     kind: Literal["tanh"] = "tanh"
     asymptotes: ClassVar = (-1.0, 1.0)
 
+    @property
+    def gain(self) -> float:
+        return 5 / 3
+
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.tanh(z, out=out)
 
@@ -143,6 +154,10 @@ class ReLU(Activation):
     rectifies: ClassVar = True
     gain_family: ClassVar = "he"
 
+    @property
+    def gain(self) -> float:
+        return sqrt(2)
+
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.maximum(z, 0, out=out)
 
@@ -165,6 +180,10 @@ class LeakyReLU(Activation):
     examples: ClassVar = ({}, {"slope": 0.3}, {"slope": 1.5})
     kinks: ClassVar = (0.0,)
     gain_family: ClassVar = "he"
+
+    @property
+    def gain(self) -> float:
+        return sqrt(2 / (1 + self.slope**2))
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.minimum(z, 0, out=scratch)
@@ -203,3 +222,302 @@ class SiLU(Activation):
         np.subtract(s, scratch, out=s)
         np.add(s, a, out=s)
         np.multiply(grad, s, out=grad)
+
+
+class HardSigmoid(Activation):
+    """Piecewise linear sigmoid: f(z) = min(max(z/6 + 1/2, 0), 1), f'(z) = 1/6 between -3 and 3, 0 elsewhere.
+
+    >>> HardSigmoid()(0.0), HardSigmoid()(4.0)
+    (0.5, 1.0)
+
+    PyTorch's and Keras 3's slope of 1/6; the original of Courbariaux, Bengio & David 2015 has 1/5.
+    """
+
+    kind: Literal["hard_sigmoid"] = "hard_sigmoid"
+    kinks: ClassVar = (-3.0, 3.0)
+    asymptotes: ClassVar = (0.0, 1.0)
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        np.divide(z, 6, out=out)
+        np.add(out, 0.5, out=out)
+        np.clip(out, 0, 1, out=out)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        np.abs(z, out=scratch)
+        np.less(scratch, 3, out=scratch)
+        np.divide(scratch, 6, out=scratch)
+        np.multiply(grad, scratch, out=grad)
+
+
+class HardTanh(Activation):
+    """Piecewise linear tanh: f(z) = min(max(z, -1), 1), f'(z) = 1 between -1 and 1, 0 elsewhere.
+
+    >>> HardTanh()(0.5), HardTanh()(4.0)
+    (0.5, 1.0)
+
+    Collobert 2004.
+    """
+
+    kind: Literal["hard_tanh"] = "hard_tanh"
+    kinks: ClassVar = (-1.0, 1.0)
+    asymptotes: ClassVar = (-1.0, 1.0)
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        np.clip(z, -1, 1, out=out)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        np.abs(z, out=scratch)
+        np.less(scratch, 1, out=scratch)
+        np.multiply(grad, scratch, out=grad)
+
+
+class HardSiLU(Activation):
+    """Piecewise quadratic silu, also called hard swish: f(z) = z min(max(z/6 + 1/2, 0), 1).
+
+    f'(z) = 0 below -3, z/3 + 1/2 between -3 and 3, 1 above.
+
+    >>> HardSiLU()(-4.0), HardSiLU()(4.0), HardSiLU().derivative(0.0)
+    (-0.0, 4.0, 0.5)
+
+    Howard et al. 2019.
+    """
+
+    kind: Literal["hard_silu"] = "hard_silu"
+    aliases: ClassVar = ("hard_swish",)
+    kinks: ClassVar = (-3.0, 3.0)
+    gain_family: ClassVar = "he"
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        np.divide(z, 6, out=out)
+        np.add(out, 0.5, out=out)
+        np.clip(out, 0, 1, out=out)
+        np.multiply(out, z, out=out)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        inside = scratch
+        np.greater(z, -3, out=inside)
+        np.multiply(grad, inside, out=grad)
+        np.less(z, 3, out=inside)
+        np.divide(z, 3, out=z)
+        np.subtract(z, 0.5, out=z)
+        np.multiply(z, inside, out=z)
+        np.add(z, 1, out=z)
+        np.multiply(grad, z, out=grad)
+
+
+class Softplus(Activation):
+    """Smooth rectifier: f(z) = log(1 + e^z), f'(z) = s(z), the sigmoid.
+
+    >>> round(Softplus()(0.0), 4), Softplus().derivative(0.0)
+    (0.6931, 0.5)
+
+    Dugas et al. 2001. Exact everywhere; PyTorch switches to z itself above 20, 2e-9 away.
+    """
+
+    kind: Literal["softplus"] = "softplus"
+    gain_family: ClassVar = "he"
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        softplus(z, out, scratch)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        sigmoid(z, z, scratch)
+        np.multiply(grad, z, out=grad)
+
+
+def softplus(z: Array, out: Array, scratch: Array) -> None:
+    """Write log(1 + e^z) = max(z, 0) + log(1 + e^-|z|) into `out`, which must not be `z`."""
+    np.abs(z, out=scratch)
+    np.negative(scratch, out=scratch)
+    np.exp(scratch, out=scratch)
+    np.log1p(scratch, out=scratch)
+    np.maximum(z, 0, out=out)
+    np.add(out, scratch, out=out)
+
+
+class ELU(Activation):
+    """Exponential linear unit: f(z) = z where z > 0, alpha (e^z - 1) elsewhere; f'(z) = 1 or alpha e^z, f'(0) = alpha.
+
+    >>> ELU()(2.0), round(ELU()(-1.0), 4)
+    (2.0, -0.6321)
+
+    Clevert, Unterthiner & Hochreiter 2016.
+    """
+
+    kind: Literal["elu"] = "elu"
+    alpha: float = Field(1.0, gt=0, description="How far below zero it goes.")
+    examples: ClassVar = ({}, {"alpha": 0.5})
+    kinks: ClassVar = (0.0,)
+    gain_family: ClassVar = "he"
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        elu(z, self.alpha, 1.0, out, scratch)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        elu_slope(z, self.alpha, 1.0, scratch)
+        np.multiply(grad, scratch, out=grad)
+
+
+class SELU(Activation):
+    """Scaled exponential linear unit: f(z) = scale elu(z, alpha), with the two constants that normalize by themselves.
+
+    >>> round(SELU()(1.0), 4)
+    1.0507
+
+    Klambauer et al. 2017; goes with lecun_normal.
+    """
+
+    kind: Literal["selu"] = "selu"
+    kinks: ClassVar = (0.0,)
+    gain_family: ClassVar = "lecun"
+    ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
+    SCALE: ClassVar[float] = 1.0507009873554804934193349852946
+
+    @property
+    def gain(self) -> float:
+        return 3 / 4
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        elu(z, self.ALPHA, self.SCALE, out, scratch)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        elu_slope(z, self.ALPHA, self.SCALE, scratch)
+        np.multiply(grad, scratch, out=grad)
+
+
+def elu(z: Array, alpha: float, scale: float, out: Array, scratch: Array) -> None:
+    """Write scale * (z where z > 0, alpha (e^z - 1) elsewhere) into `out`."""
+    np.minimum(z, 0, out=scratch)
+    np.expm1(scratch, out=scratch)
+    np.multiply(scratch, scale * alpha, out=scratch)
+    np.maximum(z, 0, out=out)
+    np.multiply(out, scale, out=out)
+    np.add(out, scratch, out=out)
+
+
+def elu_slope(z: Array, alpha: float, scale: float, out: Array) -> None:
+    """Write the derivative of `elu` into `out`: scale where z > 0, scale alpha e^z elsewhere; `z` is overwritten."""
+    np.minimum(z, 0, out=out)
+    np.exp(out, out=out)
+    np.greater(z, 0, out=z)
+    np.multiply(z, 1 / alpha - 1, out=z)
+    np.add(z, 1, out=z)
+    np.multiply(out, z, out=out)
+    np.multiply(out, scale * alpha, out=out)
+
+
+class GELU(Activation):
+    """Gaussian error linear unit: f(z) = z P(z), f'(z) = P(z) + z p(z), with the normal distribution P and density p.
+
+    `approximate: none` takes P(z) = (1 + erf(z / sqrt 2)) / 2; `approximate: tanh` takes
+    P(z) = (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) / 2 and the derivative of that. They differ by up to 4.7e-4.
+
+    >>> GELU()(0.0), GELU().derivative(0.0)
+    (0.0, 0.5)
+
+    Hendrycks & Gimpel 2016.
+    """
+
+    kind: Literal["gelu"] = "gelu"
+    approximate: Literal["none", "tanh"] = Field(
+        "none", description="The exact function, or its approximation by tanh."
+    )
+    examples: ClassVar = ({}, {"approximate": "tanh"})
+    gain_family: ClassVar = "he"
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        if self.approximate == "tanh":
+            np.clip(z, -FAR, FAR, out=scratch)
+            cubic(scratch, out)
+            np.tanh(out, out=out)
+            np.add(out, 1, out=out)
+            np.multiply(out, z, out=out)
+            np.multiply(out, 0.5, out=out)
+        else:
+            normal_distribution(z, out, scratch)
+            np.multiply(out, z, out=out)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        if self.approximate == "tanh":
+            self._backward_tanh(z, a, grad, scratch)
+            return
+        normal_distribution(z, a, scratch)
+        np.clip(z, -FAR, FAR, out=z)
+        np.multiply(z, z, out=scratch)
+        np.multiply(scratch, -0.5, out=scratch)
+        np.exp(scratch, out=scratch)
+        np.multiply(scratch, 1 / sqrt(2 * pi), out=scratch)
+        np.multiply(scratch, z, out=scratch)
+        np.add(scratch, a, out=scratch)
+        np.multiply(grad, scratch, out=grad)
+
+    def _backward_tanh(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        # with t = tanh(u): f' = (1 + t)/2 + z/2 (1 - t^2) u',  u' = sqrt(2/pi) (1 + 3 * 0.044715 z^2)
+        t, slope = a, scratch
+        np.clip(z, -FAR, FAR, out=z)
+        cubic(z, t)
+        np.tanh(t, out=t)
+        np.multiply(z, z, out=slope)
+        np.multiply(slope, 3 * CUBIC, out=slope)
+        np.add(slope, 1, out=slope)
+        np.multiply(slope, z, out=slope)
+        np.multiply(slope, sqrt(2 / pi), out=slope)
+        np.multiply(t, t, out=z)
+        np.subtract(1, z, out=z)
+        np.multiply(slope, z, out=slope)
+        np.add(slope, t, out=slope)
+        np.add(slope, 1, out=slope)
+        np.multiply(slope, 0.5, out=slope)
+        np.multiply(grad, slope, out=grad)
+
+
+FAR = 40.0  # here the normal density is below 1e-347, and squares and cubes are far from overflow
+CUBIC = 0.044715
+
+
+def normal_distribution(z: Array, out: Array, scratch: Array) -> None:
+    """Write P(z) = (1 + erf(z / sqrt 2)) / 2 into `out`."""
+    erf(z, sqrt(0.5), out, scratch)
+    np.add(out, 1, out=out)
+    np.multiply(out, 0.5, out=out)
+
+
+def cubic(z: Array, out: Array) -> None:
+    """Write u = sqrt(2/pi) (z + 0.044715 z^3) into `out`."""
+    np.multiply(z, z, out=out)
+    np.multiply(out, CUBIC, out=out)
+    np.add(out, 1, out=out)
+    np.multiply(out, z, out=out)
+    np.multiply(out, sqrt(2 / pi), out=out)
+
+
+class Mish(Activation):
+    """Mish: f(z) = z tanh(softplus(z)), f'(z) = T + z (1 - T^2) s(z) with T = tanh(softplus(z)) and the sigmoid s.
+
+    >>> Mish()(0.0), Mish().derivative(0.0)
+    (0.0, 0.6)
+
+    Misra 2020. s(z) = 1 - e^-softplus(z) saves a second exponential of z.
+    """
+
+    kind: Literal["mish"] = "mish"
+    gain_family: ClassVar = "he"
+
+    def forward(self, z: Array, out: Array, scratch: Array) -> None:
+        softplus(z, out, scratch)
+        np.tanh(out, out=out)
+        np.multiply(out, z, out=out)
+
+    def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        t, slope = a, scratch
+        softplus(z, t, scratch)
+        np.negative(t, out=slope)
+        np.expm1(slope, out=slope)
+        np.negative(slope, out=slope)
+        np.multiply(slope, z, out=slope)
+        np.tanh(t, out=t)
+        np.multiply(t, t, out=z)
+        np.subtract(1, z, out=z)
+        np.multiply(slope, z, out=slope)
+        np.add(slope, t, out=slope)
+        np.multiply(grad, slope, out=grad)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Component, ResolvedPath
+from mlptrain.component import Component, ResolvedPath, refuse
 from mlptrain.errors import CheckpointError
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array
@@ -51,6 +52,15 @@ def uniform(weight: Array, bound: float, rng: np.random.Generator) -> None:
     weight[...] = rng.uniform(-bound, bound, weight.shape)
 
 
+def check_gain(value: Any) -> Any:
+    """A positive number, or `activation`."""
+    if value == "activation" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf):
+        return value
+    raise PydanticCustomError(
+        "gain", "must be a positive number, or 'activation'; got {value}", {"value": repr(value)[:40]}
+    )
+
+
 class Zeros(WeightInitializer):
     """Zero everywhere: every unit of a layer then stays the same as its neighbours, which a lesson may want to show."""
 
@@ -71,54 +81,119 @@ class Normal(WeightInitializer):
         normal(weight, self.std, rng)
 
 
-class GlorotUniform(WeightInitializer):
+class Uniform(WeightInitializer):
+    """Uniform between two fixed bounds, whatever the size of the layer."""
+
+    kind: Literal["uniform"] = "uniform"
+    low: float = Field(-0.1, description="Lower bound.")
+    high: float = Field(0.1, description="Upper bound.")
+    examples: ClassVar = ({}, {"low": -0.5, "high": 0.5})
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            refuse([("low", f"must be below high, which is {self.high:g}")])
+        return self
+
+    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+        weight[...] = rng.uniform(self.low, self.high, weight.shape)
+
+
+class ScaledInitializer(WeightInitializer):
+    """A spread that follows from the size of the layer, times a gain."""
+
+    gain: Annotated[float | Literal["activation"], PlainValidator(check_gain)] = Field(
+        1.0, description="Factor of the spread; `activation` takes the one of the layer's activation (PyTorch's table)."
+    )
+    examples: ClassVar = ({}, {"gain": "activation"})
+
+    def factor(self, activation: Activation) -> float:
+        """The gain for a layer with this `activation`."""
+        return activation.gain if self.gain == "activation" else self.gain
+
+
+class GlorotUniform(ScaledInitializer):
     """Uniform between -b and b with b = sqrt(6 / (inputs + outputs)). Glorot & Bengio 2010; also called Xavier."""
 
     kind: Literal["glorot_uniform"] = "glorot_uniform"
     aliases: ClassVar = ("xavier_uniform",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        uniform(weight, np.sqrt(6 / sum(weight.shape)), rng)
+        uniform(weight, self.factor(activation) * np.sqrt(6 / sum(weight.shape)), rng)
 
 
-class GlorotNormal(WeightInitializer):
+class GlorotNormal(ScaledInitializer):
     """Normal with standard deviation sqrt(2 / (inputs + outputs)). Glorot & Bengio 2010; also called Xavier."""
 
     kind: Literal["glorot_normal"] = "glorot_normal"
     aliases: ClassVar = ("xavier_normal",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        normal(weight, np.sqrt(2 / sum(weight.shape)), rng)
+        normal(weight, self.factor(activation) * np.sqrt(2 / sum(weight.shape)), rng)
 
 
-class HeUniform(WeightInitializer):
+class HeUniform(ScaledInitializer):
     """Uniform between -b and b with b = sqrt(6 / inputs). He et al. 2015; PyTorch calls it Kaiming."""
 
     kind: Literal["he_uniform"] = "he_uniform"
     aliases: ClassVar = ("kaiming_uniform",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        uniform(weight, np.sqrt(6 / weight.shape[0]), rng)
+        uniform(weight, self.factor(activation) * np.sqrt(6 / weight.shape[0]), rng)
 
 
-class HeNormal(WeightInitializer):
+class HeNormal(ScaledInitializer):
     """Normal with standard deviation sqrt(2 / inputs). He et al. 2015; PyTorch calls it Kaiming."""
 
     kind: Literal["he_normal"] = "he_normal"
     aliases: ClassVar = ("kaiming_normal",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        normal(weight, np.sqrt(2 / weight.shape[0]), rng)
+        normal(weight, self.factor(activation) * np.sqrt(2 / weight.shape[0]), rng)
+
+
+class LecunUniform(ScaledInitializer):
+    """Uniform between -b and b with b = sqrt(3 / inputs). LeCun et al. 1998."""
+
+    kind: Literal["lecun_uniform"] = "lecun_uniform"
+
+    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+        uniform(weight, self.factor(activation) * np.sqrt(3 / weight.shape[0]), rng)
+
+
+class LecunNormal(ScaledInitializer):
+    """Normal with standard deviation sqrt(1 / inputs). LeCun et al. 1998; goes with selu."""
+
+    kind: Literal["lecun_normal"] = "lecun_normal"
+
+    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+        normal(weight, self.factor(activation) * np.sqrt(1 / weight.shape[0]), rng)
+
+
+class Orthogonal(ScaledInitializer):
+    """Orthonormal columns (or rows, if there are fewer of them), times the gain.
+
+    The Q of the QR decomposition of a normal matrix, with the signs of R's diagonal, which makes it uniform over the
+    orthogonal matrices. Saxe, McClelland & Ganguli 2014.
+    """
+
+    kind: Literal["orthogonal"] = "orthogonal"
+
+    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+        tall = max(weight.shape), min(weight.shape)
+        q, r = np.linalg.qr(rng.standard_normal(tall))
+        q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+        weight[...] = self.factor(activation) * (q if weight.shape == tall else q.T)
 
 
 class Auto(WeightInitializer):
-    """Chosen by the activation: he_normal for the rectifier family, glorot_uniform otherwise."""
+    """Chosen by the activation: he_normal for the rectifier family, lecun_normal for selu, glorot_uniform otherwise."""
 
     kind: Literal["auto"] = "auto"
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        chosen = HeNormal() if activation.gain_family == "he" else GlorotUniform()
-        chosen.fill(weight, activation, rng)
+        choices = {"he": HeNormal(), "lecun": LecunNormal(), "glorot": GlorotUniform()}
+        choices[activation.gain_family].fill(weight, activation, rng)
 
 
 class FromFile(Initializer):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from functools import cache
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -26,7 +27,14 @@ class Optimizer(Component):
     """A rule that moves parameters against their gradient."""
 
     learning_rate: float = Field(0.01, gt=0, description="Size of a step, before the schedule.")
-    slots: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the arrays that the rule remembers."""
+        return ()
+
+    def decay(self, weights: Array, learning_rate: float) -> None:
+        """Decoupled weight decay, before the step; `weights` are the weights alone. Most rules have none."""
 
     def step(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, learning_rate: float, t: int) -> None:
         """Move `w` in place; `g` is used up, `scratch` (at least min(BLOCK, size) elements) is overwritten."""
@@ -68,7 +76,10 @@ class Momentum(Optimizer):
     momentum: float = Field(0.9, ge=0, lt=1, description="Share of the last step that is kept.")
     nesterov: bool = Field(False, description="Look ahead: step from where momentum alone would lead.")
     examples: ClassVar = ({}, {"momentum": 0.5, "nesterov": True})
-    slots: ClassVar = ("velocity",)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("velocity",)
 
     @model_validator(mode="after")
     def _needs_momentum(self) -> Self:
@@ -111,7 +122,10 @@ class AdaGrad(Adaptive):
     kind: Literal["adagrad"] = "adagrad"
     eps: float = Field(1e-10, ge=0, description="Added to the root.")
     examples: ClassVar = ({}, {"eps": 0.0, "eps_root": 1e-8})
-    slots: ClassVar = ("squared_sum",)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("squared_sum",)
 
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
         (total,) = slots
@@ -125,39 +139,227 @@ class AdaGrad(Adaptive):
         np.subtract(w, g, out=w)
 
 
-class Adam(Adaptive):
+class RMSProp(Adaptive):
+    """RMSProp: v <- rho v + (1 - rho) g^2, w <- w - lr g / (sqrt(v + eps_root) + eps).
+
+    `centered` subtracts the square of the average gradient from v, clamped at 0; with `momentum` the quotient goes
+    through a velocity first, u <- momentum u + g / (...), w <- w - lr u. Tieleman & Hinton 2012; centered Graves 2013.
+    The default rho and eps are PyTorch's; Keras has rho 0.9 and eps under the root.
+    """
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    rho: float = Field(0.99, ge=0, lt=1, description="Decay of the average of squared gradients.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Share of the last step that is kept.")
+    centered: bool = Field(False, description="Divide by the standard deviation instead of the root mean square.")
+    examples: ClassVar = ({}, {"centered": True, "momentum": 0.9}, {"rho": 0.9, "eps": 0.0, "eps_root": 1e-7})
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("second_moment", *(("mean",) if self.centered else ()), *(("velocity",) if self.momentum else ()))
+
+    def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
+        v, others = slots[0], list(slots[1:])
+        move_average(v, g, self.rho, scratch, squared=True)
+        if self.centered:
+            mean = others.pop(0)
+            move_average(mean, g, self.rho, scratch)
+            np.multiply(mean, mean, out=scratch)
+            np.subtract(v, scratch, out=scratch)
+            np.maximum(scratch, 0, out=scratch)
+            np.add(scratch, self.eps_root, out=scratch)
+        else:
+            np.add(v, self.eps_root, out=scratch)
+        np.sqrt(scratch, out=scratch)
+        np.add(scratch, self.eps, out=scratch)
+        np.divide(g, scratch, out=g)
+        if self.momentum:
+            velocity = others.pop(0)
+            np.multiply(velocity, self.momentum, out=velocity)
+            np.add(velocity, g, out=velocity)
+            np.copyto(g, velocity)
+        np.multiply(g, lr, out=g)
+        np.subtract(w, g, out=w)
+
+
+def move_average(average: Array, g: Array, decay: float, scratch: Array, squared: bool = False) -> None:
+    """average <- decay average + (1 - decay) g, or g^2."""
+    np.multiply(average, decay, out=average)
+    np.multiply(g, 1 - decay, out=scratch)
+    if squared:
+        np.multiply(scratch, g, out=scratch)
+    np.add(average, scratch, out=average)
+
+
+class Moments(Adaptive):
+    """A rule with moving averages m of g and v of g^2, kept as M = m / (1 - beta1) and V = v / (1 - beta2).
+
+    So that M <- beta1 M + g takes two operations; what is left out is a factor of the whole step.
+    """
+
+    learning_rate: float = Field(0.001, gt=0, description="Size of a step, before the schedule.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the average of gradients.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the average of squared gradients.")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("first_moment", "second_moment")
+
+    def accumulate_first(self, m: Array, g: Array) -> None:
+        """M <- beta1 M + g."""
+        np.multiply(m, self.beta1, out=m)
+        np.add(m, g, out=m)
+
+    def accumulate_second(self, v: Array, g: Array) -> None:
+        """V <- beta2 V + g^2; `g` becomes its square."""
+        np.multiply(g, g, out=g)
+        np.multiply(v, self.beta2, out=v)
+        np.add(v, g, out=v)
+
+    def root(self, v: Array, t: int, out: Array) -> float:
+        """Write (sqrt(v^ + eps_root) + eps) / r into `out` and return r, for the bias-corrected v^ of step t."""
+        second = (1 - self.beta2) / (1 - self.beta2**t)
+        if self.eps_root:
+            np.add(v, self.eps_root / second, out=out)
+            np.sqrt(out, out=out)
+        else:
+            np.sqrt(v, out=out)
+        np.add(out, self.eps / second**0.5, out=out)
+        return float(second**0.5)
+
+
+class Adam(Moments):
     """Adam: m and v are moving averages of g and g^2, w <- w - lr m^ / (sqrt(v^ + eps_root) + eps).
 
     m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the start from zero. Kingma & Ba 2015. The form in many
     texts, eps under the root, is `eps: 0, eps_root: 1e-8`; Keras and scikit-learn add eps before the correction of v.
-
-    The slots hold M = m / (1 - beta1) and V = v / (1 - beta2), so that M <- beta1 M + g needs two operations; the
-    factors, together with the corrections, are two numbers a step.
     """
 
     kind: Literal["adam"] = "adam"
-    learning_rate: float = Field(0.001, gt=0, description="Size of a step, before the schedule.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the average of gradients.")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the average of squared gradients.")
-    examples: ClassVar = ({}, {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3}, {"eps": 0.0, "eps_root": 1e-8})
-    slots: ClassVar = ("first_moment", "second_moment")
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3},
+        {"eps": 0.0, "eps_root": 1e-8},
+    )
 
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
         m, v = slots
-        first = (1 - self.beta1) / (1 - self.beta1**t)
-        second = (1 - self.beta2) / (1 - self.beta2**t)
-        root = second**0.5
-        np.multiply(m, self.beta1, out=m)
-        np.add(m, g, out=m)
-        np.multiply(g, g, out=g)
-        np.multiply(v, self.beta2, out=v)
-        np.add(v, g, out=v)
-        if self.eps_root:
-            np.add(v, self.eps_root / second, out=g)
-            np.sqrt(g, out=g)
-        else:
-            np.sqrt(v, out=g)
-        np.add(g, self.eps / root, out=g)
+        self.accumulate_first(m, g)
+        self.accumulate_second(v, g)
+        root = self.root(v, t, out=g)
         np.divide(m, g, out=g)
-        np.multiply(g, lr * first / root, out=g)
+        np.multiply(g, lr / root * (1 - self.beta1) / (1 - self.beta1**t), out=g)
         np.subtract(w, g, out=w)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w <- (1 - lr weight_decay) w for weights alone, then the step of Adam.
+
+    Loshchilov & Hutter 2019. Biases and normalization do not decay; in PyTorch they do unless excluded by hand.
+    """
+
+    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # a variant of its own that shares Adam's rule
+    weight_decay: float = Field(0.01, ge=0, description="Share of lr by which weights shrink in each step.")
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"weight_decay": 0.1})
+
+    def decay(self, weights: Array, learning_rate: float) -> None:
+        np.multiply(weights, 1 - learning_rate * self.weight_decay, out=weights)
+
+
+class AMSGrad(Moments):
+    """AMSGrad: Adam with the largest v so far in place of v; the maximum is over v before its bias correction.
+
+    Reddi, Kale & Kumar 2018; PyTorch's rule. The paper has no bias correction, optax takes the maximum after it.
+    """
+
+    kind: Literal["amsgrad"] = "amsgrad"
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("first_moment", "second_moment", "largest_second_moment")
+
+    def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
+        m, v, largest = slots
+        self.accumulate_first(m, g)
+        self.accumulate_second(v, g)
+        np.maximum(largest, v, out=largest)
+        root = self.root(largest, t, out=g)
+        np.divide(m, g, out=g)
+        np.multiply(g, lr / root * (1 - self.beta1) / (1 - self.beta1**t), out=g)
+        np.subtract(w, g, out=w)
+
+
+class NAdam(Moments):
+    """Adam with Nesterov's look ahead: w <- w - lr [c_m m + c_g g] / (sqrt(v^ + eps_root) + eps).
+
+    With mu_t = beta1 (1 - 0.96^(t psi) / 2) and the product p_t of all mu up to t: c_m = mu_(t+1) / (1 - p_(t+1)) and
+    c_g = (1 - mu_t) / (1 - p_t). Dozat 2016, with psi = 0.004 as in PyTorch; Keras leaves psi out.
+    """
+
+    kind: Literal["nadam"] = "nadam"
+    psi: float = Field(0.004, ge=0, description="How fast the momentum grows to beta1.")
+    examples: ClassVar = ({}, {"psi": 0.1})
+
+    def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
+        m, v = slots
+        now, ahead = (momentum_product(self.beta1, self.psi, step) for step in (t, t + 1))
+        np.copyto(scratch, g)
+        self.accumulate_first(m, g)
+        self.accumulate_second(v, g)
+        root = self.root(v, t, out=g)
+        np.multiply(scratch, (1 - momentum_at(self.beta1, self.psi, t)) / (1 - now), out=scratch)
+        np.divide(scratch, g, out=scratch)
+        np.divide(m, g, out=g)
+        np.multiply(g, (1 - self.beta1) * momentum_at(self.beta1, self.psi, t + 1) / (1 - ahead), out=g)
+        np.add(g, scratch, out=g)
+        np.multiply(g, lr / root, out=g)
+        np.subtract(w, g, out=w)
+
+
+def momentum_at(beta1: float, psi: float, t: int) -> float:
+    """mu_t of NAdam."""
+    return beta1 * (1 - 0.5 * float(0.96 ** (t * psi)))
+
+
+@cache
+def products(beta1: float, psi: float) -> list[float]:
+    """The products p_0, p_1, ... of NAdam as far as they were needed; they depend on nothing but the settings."""
+    return [1.0]
+
+
+def momentum_product(beta1: float, psi: float, t: int) -> float:
+    """p_t of NAdam: a function of t, so that nothing of it has to be stored; 0 once it is too small to matter."""
+    known = products(beta1, psi)
+    while len(known) <= t and known[-1] > 1e-300:
+        known.append(known[-1] * momentum_at(beta1, psi, len(known)))
+    return known[t] if t < len(known) else 0.0
+
+
+class Lion(Optimizer):
+    """Lion: u = sign(beta1 m + (1 - beta1) g), w <- w - lr (u + weight_decay w), m <- beta2 m + (1 - beta2) g.
+
+    Chen et al. 2023; sign(0) = 0, and weights alone decay. Every step has the same length in every entry: take a rate
+    three to ten times smaller than for Adam.
+    """
+
+    kind: Literal["lion"] = "lion"
+    learning_rate: float = Field(0.0001, gt=0, description="Size of a step, before the schedule.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Share of the average in the direction of the step.")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Decay of the average of gradients.")
+    weight_decay: float = Field(0.0, ge=0, description="Share of lr by which weights shrink in each step.")
+    examples: ClassVar = ({}, {"weight_decay": 0.1})
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("first_moment",)
+
+    def decay(self, weights: Array, learning_rate: float) -> None:
+        np.multiply(weights, 1 - learning_rate * self.weight_decay, out=weights)
+
+    def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
+        (m,) = slots
+        np.multiply(m, self.beta1 / (1 - self.beta1), out=scratch)
+        np.add(scratch, g, out=scratch)
+        np.sign(scratch, out=scratch)
+        np.multiply(scratch, lr, out=scratch)
+        np.subtract(w, scratch, out=w)
+        move_average(m, g, self.beta2, scratch)

@@ -1,18 +1,23 @@
 """How does the learning rate change as training goes on?
 
 A schedule is a closed-form factor of the epoch, counted from 0: the rate of an epoch is the optimizer's learning rate
-times the factor. Nothing is remembered from one epoch to the next, so a resumed run cannot drift.
+times the factor. Nothing is remembered from one epoch to the next, so a resumed run cannot drift. The one exception is
+the plateau, whose four numbers are part of the state of the run.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from math import cos, pi
-from typing import Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mlptrain.component import Component
+from mlptrain.component import Component, refuse
+
+Memory = dict[str, float]
+"""What a schedule remembers: nothing, but for the plateau."""
+Epochs = Annotated[int, Field(ge=1)]
 
 
 class Schedule(Component):
@@ -20,15 +25,22 @@ class Schedule(Component):
 
     warmup: int = Field(0, ge=0, description="Epochs over which the rate rises linearly to its full value.")
 
-    def at(self, epoch: int, epochs: int) -> float:
+    def at(self, epoch: int, epochs: int, memory: Memory) -> float:
         """The factor in `epoch` (from 0) of a run of `epochs`."""
         if epoch < self.warmup:
             return (epoch + 1) / self.warmup
-        return self.factor(epoch - self.warmup, max(1, epochs - self.warmup))
+        return self.factor(epoch - self.warmup, max(1, epochs - self.warmup), memory)
 
     @abstractmethod
-    def factor(self, epoch: int, epochs: int) -> float:
-        """The factor after the warm-up, whose end is epoch 0 here."""
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        """The factor after the warm-up, whose end is epoch 0 here, in a run that has `epochs` left then."""
+
+    def start(self) -> Memory:
+        """What is remembered before the first epoch."""
+        return {}
+
+    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> None:
+        """Take in the monitored value of the epoch that has just ended; most schedules do not look."""
 
 
 class Constant(Schedule):
@@ -36,19 +48,166 @@ class Constant(Schedule):
 
     kind: Literal["constant"] = "constant"
 
-    def factor(self, epoch: int, epochs: int) -> float:
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
         return 1.0
 
 
-class Cosine(Schedule):
-    """Half a cosine from 1 down to `floor`: floor + (1 - floor) (1 + cos(pi e / epochs)) / 2.
+class StepDecay(Schedule):
+    """Times `gamma` every `every` epochs: gamma^floor(e / every)."""
 
-    Loshchilov & Hutter 2017. Stays at the floor after the last epoch, where PyTorch's rises again.
+    kind: Literal["step"] = "step"
+    every: Epochs = Field(30, description="Epochs between two steps.")
+    gamma: float = Field(0.1, gt=0, le=1, description="Factor of each step.")
+    examples: ClassVar = ({}, {"every": 3})
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return self.gamma ** (epoch // self.every)
+
+
+class MultiStep(Schedule):
+    """Times `gamma` at each of the `milestones`: gamma^(number of milestones at or before e)."""
+
+    kind: Literal["multistep"] = "multistep"
+    milestones: Annotated[tuple[Epochs, ...], Field(strict=False, min_length=1)] = Field(
+        (60, 120, 160), description="Epochs, rising."
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="Factor of each step.")
+    examples: ClassVar = ({}, {"milestones": (2, 5)})
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(a >= b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
+            refuse([("milestones", "must rise from one to the next")])
+        return self
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+class Exponential(Schedule):
+    """Times `gamma` every epoch: gamma^e."""
+
+    kind: Literal["exponential"] = "exponential"
+    gamma: float = Field(0.95, gt=0, le=1, description="Factor of each epoch.")
+    examples: ClassVar = ({}, {"gamma": 0.9})
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return self.gamma**epoch
+
+
+class InverseTime(Schedule):
+    """1 / (1 + decay e): the rate of Robbins & Monro 1951, whose sum diverges while that of its squares does not."""
+
+    kind: Literal["inverse_time"] = "inverse_time"
+    decay: float = Field(0.1, gt=0, description="How fast it falls.")
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return 1 / (1 + self.decay * epoch)
+
+
+class Polynomial(Schedule):
+    """(1 - e / horizon)^power down to 0, and 0 after it."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    power: float = Field(1.0, gt=0, description="1 is a straight line.")
+    horizon: Epochs | None = Field(None, description="Epochs until the end; those of the run, where null.")
+    examples: ClassVar = ({}, {"power": 2.0, "horizon": 5})
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return float((1 - min(epoch / (self.horizon or epochs), 1.0)) ** self.power)
+
+
+class Cosine(Schedule):
+    """Half a cosine from 1 down to `floor`: floor + (1 - floor) (1 + cos(pi e / horizon)) / 2.
+
+    Loshchilov & Hutter 2017. Stays at the floor after the horizon, where PyTorch's rises again.
     """
 
     kind: Literal["cosine"] = "cosine"
     floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends.")
+    horizon: Epochs | None = Field(None, description="Epochs until the floor; those of the run, where null.")
+    examples: ClassVar = ({}, {"floor": 0.1, "horizon": 5})
 
-    def factor(self, epoch: int, epochs: int) -> float:
-        progress = min(epoch / epochs, 1.0)
-        return self.floor + (1 - self.floor) * (1 + cos(pi * progress)) / 2
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return falling_cosine(min(epoch / (self.horizon or epochs), 1.0), self.floor)
+
+
+class CosineRestarts(Schedule):
+    """The cosine again and again, each period `growth` times as long as the one before.
+
+    Loshchilov & Hutter 2017 (SGDR): in a period of length T that began at epoch b, the cosine of (e - b) / T.
+    """
+
+    kind: Literal["cosine_restarts"] = "cosine_restarts"
+    period: Epochs = Field(10, description="Epochs of the first period.")
+    growth: Epochs = Field(1, description="Each period is this many times as long as the last.")
+    floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends before each restart.")
+    examples: ClassVar = ({}, {"period": 3, "growth": 2})
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        begin, length = 0, self.period
+        if self.growth == 1:
+            begin = epoch // length * length
+        while epoch >= begin + length:
+            begin, length = begin + length, length * self.growth
+        return falling_cosine((epoch - begin) / length, self.floor)
+
+
+class OneCycle(Schedule):
+    """By cosines up from 1 / start_divisor to 1 in the share `rise` of the run, then down to that / end_divisor.
+
+    Smith & Topin 2019, in PyTorch's form: the optimizer's learning rate is the peak, the last epoch gets the lowest.
+    """
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    rise: float = Field(0.3, gt=0, lt=1, description="Share of the run in which the rate rises.")
+    start_divisor: float = Field(25.0, ge=1, description="The first rate is the peak divided by this.")
+    end_divisor: float = Field(1e4, ge=1, description="The last rate is the first divided by this.")
+    examples: ClassVar = ({}, {"rise": 0.5, "start_divisor": 10.0})
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        first, last = 1 / self.start_divisor, 1 / (self.start_divisor * self.end_divisor)
+        peak, end = max(self.rise * epochs - 1, 1e-9), max(epochs - 1, 1)
+        if epoch <= peak:
+            return 1 - (1 - first) * falling_cosine(epoch / peak, 0.0)
+        return falling_cosine(min((epoch - peak) / max(end - peak, 1e-9), 1.0), last)
+
+
+class Plateau(Schedule):
+    """Times `gamma` when the monitored value has not improved for more than `patience` epochs in a row.
+
+    What early stopping monitors (the validation loss by default) must get better by the relative `threshold` to count;
+    after a step, `cooldown` epochs are not counted as bad, and the factor never falls below `floor`. PyTorch's rule.
+    """
+
+    kind: Literal["plateau"] = "plateau"
+    gamma: float = Field(0.1, gt=0, lt=1, description="Factor of each step.")
+    patience: int = Field(10, ge=0, description="Bad epochs that are borne.")
+    threshold: float = Field(1e-4, ge=0, description="Relative change that counts as an improvement.")
+    cooldown: int = Field(0, ge=0, description="Epochs after a step in which nothing counts as bad.")
+    floor: float = Field(0.0, ge=0, le=1, description="Lowest factor.")
+    examples: ClassVar = ({}, {"gamma": 0.5, "patience": 2})
+
+    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+        return memory["factor"]
+
+    def start(self) -> Memory:
+        return {"factor": 1.0, "bad": 0.0, "cooling": 0.0}
+
+    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> None:
+        best = memory.get("best", math.inf)
+        cost = -value if higher_is_better else value
+        if "best" not in memory or cost < best - self.threshold * abs(best):
+            memory["best"], memory["bad"] = cost, 0.0
+        else:
+            memory["bad"] += 1
+        if memory["cooling"] > 0:
+            memory["cooling"], memory["bad"] = memory["cooling"] - 1, 0.0
+        if memory["bad"] > self.patience:
+            factor = max(memory["factor"] * self.gamma, self.floor)
+            memory.update(factor=factor, bad=0.0, cooling=float(self.cooldown))
+
+
+def falling_cosine(progress: float, floor: float) -> float:
+    """Half a cosine from 1 at 0 down to `floor` at 1."""
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
