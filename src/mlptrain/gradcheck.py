@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 
 from mlptrain.component import example_instances
 from mlptrain.data.dataset import Dataset
-from mlptrain.nn.activations import Activation, Identity, Tanh
+from mlptrain.nn.activations import Activation, Identity, SiLU, Tanh
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.initializers import GlorotUniform, Initializer
 from mlptrain.nn.layout import Layer, Layout
-from mlptrain.nn.losses import Loss, MeanSquaredError
+from mlptrain.nn.losses import ClassLoss, Loss, MeanSquaredError, Quantile, Weights
 from mlptrain.nn.network import Network
-from mlptrain.nn.normalization import Normalization
+from mlptrain.nn.normalization import BatchNorm, Normalization
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import stream
 from mlptrain.spec.experiment import Experiment
+from mlptrain.train.loop import network_for
 
 Verdict = Literal["passed", "failed", "zero", "too small to tell"]
 
@@ -109,9 +110,17 @@ class Subject:
     """A network with a batch, at a point where its gradient is to be checked."""
 
     def __init__(
-        self, network: Network, parameters: Array, x: Array, target: Target, penalty: Penalty, seed: int
+        self,
+        network: Network,
+        parameters: Array,
+        x: Array,
+        target: Target,
+        penalty: Penalty,
+        seed: int,
+        weights: Weights = None,
     ) -> None:
-        self.network, self.parameters, self.x, self.target, self.penalty = network, parameters, x, target, penalty
+        self.network, self.parameters, self.x, self.target = network, parameters, x, target
+        self.penalty, self.weights = penalty, weights
         self.layout = network.layout
         self._views = self.layout.views(parameters)
         self._running = self.layout.running(self.layout.neutral_buffers(np.float64))
@@ -120,7 +129,7 @@ class Subject:
     def objective(self) -> float:
         """Loss and penalty at the point of now, with the masks as they were drawn."""
         scores = self.network.forward(self.x, self._views, self._running, training=True)
-        return self.network.loss.value(scores, self.target) + self.penalty.value(
+        return self.network.loss.value(scores, self.target, self.weights) + self.penalty.value(
             self.parameters[: self.layout.weight_size]
         )
 
@@ -128,7 +137,7 @@ class Subject:
         """The analytic gradient of the objective by all parameters (size,) and by the inputs (n, inputs)."""
         gradient, by_input = np.empty_like(self.parameters), np.empty_like(self.x)
         self.network.forward(self.x, self._views, self._running, training=True)
-        self.network.backward(self.x, self.target, self._views, self.layout.views(gradient), by_input)
+        self.network.backward(self.x, self.target, self._views, self.layout.views(gradient), self.weights, by_input)
         weights = slice(0, self.layout.weight_size)
         self.penalty.add_gradient(self.parameters[weights], gradient[weights], np.empty(self.layout.weight_size))
         return gradient, by_input
@@ -231,21 +240,27 @@ def compare(subject: Subject, tensor: str, found: Sequence[Entry], skipped: int)
     return TensorCheck(tensor, error, verdict, len(found), skipped, found[int(np.abs(a - n).argmax())])
 
 
-def small_subject(
-    layers: Sequence[Layer], loss: Loss, penalty: Penalty, initializer: Initializer, seed: int, rows: int = 7
-) -> Subject:
-    """A small network at a random point, with random inputs and targets that suit the loss."""
-    rng = stream(seed, "gradcheck")
-    network = Network(Layout(layers), loss, np.float64)
-    x = rng.standard_normal((rows, layers[0].inputs))
-    return Subject(
-        network,
-        start_point(network.layout, initializer, rng),
-        x,
-        random_target(loss, rows, layers[-1].units, rng),
-        penalty,
-        seed,
-    )
+@dataclass(frozen=True)
+class Case:
+    """A small network of the catalogue."""
+
+    family: str
+    name: str
+    layers: Sequence[Layer]
+    loss: Loss = field(default_factory=MeanSquaredError)
+    penalty: Penalty = field(default_factory=Penalty)
+    initializer: Initializer = field(default_factory=GlorotUniform)
+    weighted: bool = False
+
+    def subject(self, seed: int, rows: int = 7) -> Subject:
+        """The network at a random point, with random inputs, and targets that suit the loss."""
+        rng = stream(seed, "gradcheck")
+        network = Network(Layout(self.layers), self.loss, np.float64)
+        x = rng.standard_normal((rows, self.layers[0].inputs))
+        parameters = start_point(network.layout, self.initializer, rng)
+        target = random_target(self.loss, rows, self.layers[-1].units, rng)
+        weights = rng.uniform(0.5, 2.0, rows) if self.weighted else None
+        return Subject(network, parameters, x, target, self.penalty, seed, weights)
 
 
 def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generator) -> Array:
@@ -257,10 +272,12 @@ def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generat
 
 
 def random_target(loss: Loss, rows: int, outputs: int, rng: np.random.Generator) -> Target:
-    """Targets of the kind that `loss` compares with."""
+    """Targets of the kind that `loss` compares with; positive ones suit every loss on values."""
     if loss.target_kind == "class":
         return rng.integers(0, outputs, rows)
-    return rng.random((rows, outputs)) if loss.target_kind == "binary" else rng.standard_normal((rows, outputs))
+    if loss.target_kind == "binary":
+        return rng.random((rows, outputs))
+    return np.abs(rng.standard_normal((rows, 1 if isinstance(loss, Quantile) else outputs)))
 
 
 def stack(
@@ -274,36 +291,36 @@ def stack(
 
 def catalogue(seed: int = 0) -> Iterator[Check]:
     """Check every variant of every family, with each of its examples, in a small network."""
-    for family, name, layers, loss, penalty, initializer in subjects():
-        subject = small_subject(layers, loss, penalty, initializer, seed)
-        yield check(family, name, subject, stream(seed, "gradcheck", 1), entries=10**9)
+    for case in cases():
+        yield check(case.family, case.name, case.subject(seed), stream(seed, "gradcheck", 1), entries=10**9)
 
 
-def subjects() -> Iterator[tuple[str, str, list[Layer], Loss, Penalty, Initializer]]:
+def cases() -> Iterator[Case]:
     """The networks of the catalogue."""
-    mse, none, glorot = MeanSquaredError(), Penalty(), GlorotUniform()
     plain = stack(4, 5, 6, 3, activation=Tanh())
     for activation in example_instances(Activation):
-        yield "activation", activation.label(), stack(4, 5, 6, 3, activation=activation), mse, none, glorot
-        yield "output activation", activation.label(), [*plain[:-1], Layer(6, 3, activation)], mse, none, glorot
+        yield Case("activation", activation.label(), stack(4, 5, 6, 3, activation=activation))
+        yield Case("output activation", activation.label(), [*plain[:-1], Layer(6, 3, activation)])
     for loss in example_instances(Loss):
-        yield "loss", loss.label(), plain, loss, none, glorot
+        layers = stack(4, 5, 6, loss.outputs(3), activation=Tanh())
+        yield Case("loss", loss.label(), layers, loss)
+        yield Case("loss, weighted rows", loss.label(), layers, loss, weighted=True)
+        if isinstance(loss, ClassLoss):
+            yield Case("loss, weighted classes", loss.label(), layers, loss.with_class_weights((1.0, 2.0, 0.5)))
     for initializer in example_instances(Initializer):
-        yield "initializer", initializer.label(), plain, mse, none, initializer
+        yield Case("initializer", initializer.label(), plain, initializer=initializer)
     for normalization in example_instances(Normalization):
-        yield (
-            "normalization",
-            normalization.label(),
-            stack(4, 5, 6, 3, activation=Tanh(), normalization=normalization),
-            mse,
-            none,
-            glorot,
-        )
-    yield "dropout", "p=0.3", stack(4, 5, 6, 3, activation=Tanh(), dropout=0.3), mse, none, glorot
+        layers = stack(4, 5, 6, 3, activation=Tanh(), normalization=normalization)
+        yield Case("normalization", normalization.label(), layers)
+    yield Case("dropout", "p=0.3", stack(4, 5, 6, 3, activation=Tanh(), dropout=0.3))
     for penalty in (Penalty(l1=0.01), Penalty(l2=0.01), Penalty(l1=0.01, l2=0.01)):
-        yield "penalty", f"l1={penalty.l1}, l2={penalty.l2}", plain, mse, penalty, glorot
+        yield Case("penalty", f"l1={penalty.l1}, l2={penalty.l2}", plain, penalty=penalty)
     for widths in ((4, 3), (4, 5, 1), (1, 2, 2, 2, 2, 2, 3)):
-        yield "architecture", "-".join(map(str, widths)), stack(*widths, activation=Tanh()), mse, none, glorot
+        yield Case("architecture", "-".join(map(str, widths)), stack(*widths, activation=Tanh()))
+    for name, norm in (("plain", None), ("batch", BatchNorm())):
+        layers = stack(4, 5, 6, 3, activation=Tanh())
+        layers.insert(1, Layer(5, 5, SiLU(), norm, dropout=0.3, residual=True))
+        yield Case("residual", name, layers)
 
 
 def check_experiment(experiment: Experiment, dataset: Dataset, advance: Callable[[int], None] | None = None) -> Check:
@@ -313,20 +330,20 @@ def check_experiment(experiment: Experiment, dataset: Dataset, advance: Callable
     """
     assert experiment.seed is not None
     rng = stream(experiment.seed, "gradcheck")
-    layers = experiment.network.layers(dataset.transforms.width, dataset.transforms.target.outputs)
-    network = Network(Layout(layers), dataset.loss, np.float64)
+    network = network_for(experiment, dataset.transforms, dataset.loss, np.float64)
     part = dataset.training
     rows = part.rows[rng.permutation(len(part))[:ROWS]]
     x = np.empty((len(rows), part.features.width))
     part.features.gather(rows, x, part.features.byte_buffer(len(rows)))
     parameters = start_point(network.layout, experiment.network.initializer, rng)
-    subject = Subject(network, parameters, x, part.targets[rows], experiment.penalty, experiment.seed)
+    weights = None if part.all_weights is None else part.all_weights[rows]
+    subject = Subject(network, parameters, x, part.targets[rows], experiment.penalty, experiment.seed, weights)
     return check("experiment", experiment.name or "network", subject, rng, ENTRIES, advance)
 
 
 def entries_to_check(experiment: Experiment, dataset: Dataset) -> int:
     """How many entries `check_experiment` goes through, for a progress bar."""
-    layout = Layout(experiment.network.layers(dataset.transforms.width, dataset.transforms.target.outputs))
+    layout = network_for(experiment, dataset.transforms, dataset.loss, np.float64).layout
     sizes = [tensor.stop - tensor.start for tensor in layout.parameters]
     return sum(
         min(size, ENTRIES) for size in (*sizes, min(ROWS, len(dataset.training)) * dataset.training.features.width)

@@ -9,6 +9,8 @@ from mlptrain.data.dataset import Part
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.randomness import permutation
 
+Views = tuple[Array, Target, Array | None, NDArray[np.uint8] | None]
+
 
 class Batches:
     """The batches of one part, gathered one after the other into the same two buffers.
@@ -32,6 +34,7 @@ class Batches:
         self._x = np.empty((largest, part.features.width), part.features.dtype)
         self._target = np.empty((largest, *part.targets.shape[1:]), part.targets.dtype)
         self._bytes: NDArray[np.uint8] | None = part.features.byte_buffer(largest)
+        self._weights = None if part.all_weights is None else np.empty(largest, part.all_weights.dtype)
         self._views = {stop - start: self._cut(stop - start) for start, stop in self.spans}
         if len(self.spans) == 1:
             self._fill(part.rows, *self._views[n])
@@ -44,17 +47,22 @@ class Batches:
         if self._shuffled:
             self._order = self._part.rows[permutation(self._seed, epoch, len(self._part))]
 
-    def gather(self, index: int) -> tuple[Array, Target]:
-        """Inputs (n, width) and targets (n, ...) of batch `index`: buffers that the next call overwrites."""
+    def gather(self, index: int) -> tuple[Array, Target, Array | None]:
+        """Inputs (n, width), targets (n, ...) and row weights (n,) of a batch, in buffers that are used again."""
         start, stop = self.spans[index]
-        x, target, room = self._views[stop - start]
+        x, target, weights, room = self._views[stop - start]
         if len(self.spans) > 1:
-            self._fill(self._order[start:stop], x, target, room)
-        return x, target
+            self._fill(self._order[start:stop], x, target, weights, room)
+        return x, target, weights
 
-    def _cut(self, n: int) -> tuple[Array, Target, NDArray[np.uint8] | None]:
-        return self._x[:n], self._target[:n], None if self._bytes is None else self._bytes[:n]
+    def _cut(self, n: int) -> Views:
+        weights = None if self._weights is None else self._weights[:n]
+        return self._x[:n], self._target[:n], weights, None if self._bytes is None else self._bytes[:n]
 
-    def _fill(self, rows: Indices, x: Array, target: Target, room: NDArray[np.uint8] | None) -> None:
+    def _fill(
+        self, rows: Indices, x: Array, target: Target, weights: Array | None, room: NDArray[np.uint8] | None
+    ) -> None:
         self._part.features.gather(rows, x, room)
+        if weights is not None and self._part.all_weights is not None:
+            self._part.all_weights.take(rows, out=weights, mode="clip")
         self._part.targets.take(rows, axis=0, out=target, mode="clip")

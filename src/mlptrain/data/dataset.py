@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen
-from mlptrain.data.columns import Column, NumericColumn, PixelColumn, as_numeric, as_text, interpret
+from mlptrain.data.columns import Column, NumericColumn, PixelColumn, as_numeric, as_text, interpret, row_list
 from mlptrain.data.settings import Data
 from mlptrain.data.split import split_rows
 from mlptrain.data.tables import Table, read_table
@@ -28,6 +28,7 @@ from mlptrain.data.targets import (
     fit_values,
     implied_loss,
     present_rows,
+    single_column,
 )
 from mlptrain.data.transforms import FittedCategorical, FittedNumeric, FittedPixels, NoScaling, Scaler, Words
 from mlptrain.errors import DataError
@@ -73,6 +74,8 @@ class Part:
     features: Features
     targets: Target
     rows: Indices
+    all_weights: Array | None = None
+    """(rows of the file,): how much each row counts"""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,6 +83,10 @@ class Part:
     def target(self) -> Target:
         """The targets of these rows."""
         return self.targets[self.rows]
+
+    def weights(self) -> Array | None:
+        """How much each of these rows counts; None counts all alike."""
+        return None if self.all_weights is None else self.all_weights[self.rows]
 
     def lit_inputs(self) -> NDArray[np.bool_]:
         """Which inputs are different from zero in any of these rows."""
@@ -98,6 +105,8 @@ class Transforms(Frozen):
     features: Annotated[tuple[FittedFeature, ...], Field(strict=False)]
     target: AnyTarget
     missing_values: Words
+    sample_weight: str | None = None
+    """The column that tells how much a row counts."""
 
     @property
     def width(self) -> int:
@@ -142,7 +151,19 @@ class Transforms(Frozen):
                 )
         rows = present_rows(table, self.target.names, self.missing_values, drop=False)
         features, notes = self.encode(table, dtype)
-        return Part(features, self.target.encode(table, self.missing_values, rows, dtype), rows), notes
+        weights = self.weights(table, rows, dtype)
+        return Part(features, self.target.encode(table, self.missing_values, rows, dtype), rows, weights), notes
+
+    def weights(self, table: Table, rows: Indices, dtype: Any) -> Array | None:
+        """How much each row of `table` counts; None counts all alike, as where the table has no such column."""
+        if self.sample_weight is None or self.sample_weight not in table.columns:
+            return None
+        values = single_column(as_numeric(table, self.sample_weight, self.missing_values), table)
+        wrong = rows[~(values[rows] >= 0)]
+        if len(wrong) or not values[rows].any():
+            where = f"not so in {row_list(wrong)}" if len(wrong) else "but every one is 0"
+            raise DataError(f"{table.path}: sample weights in '{self.sample_weight}' must be 0 or more, {where}")
+        return values.astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -179,10 +200,13 @@ def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dty
     training, validating, testing = choose_rows(data, table, loss, rows, seed)
     target = fit_target(table, data, loss, rows, training, scale_target or NoScaling())
     features = tuple(fit_feature(column, data, training, table.path) for column in columns.values())
-    transforms = Transforms(features=features, target=target, missing_values=missing)
+    transforms = Transforms(features=features, target=target, missing_values=missing, sample_weight=data.sample_weight)
+    weights = transforms.weights(table, rows, dtype)
     inputs, more = transforms.encode(table, dtype, columns)
     targets = target.encode(table, missing, rows, dtype)
-    parts = [Part(inputs, targets, chosen) if len(chosen) else None for chosen in (training, validating, testing)]
+    parts = [
+        Part(inputs, targets, chosen, weights) if len(chosen) else None for chosen in (training, validating, testing)
+    ]
     for place, path, target_path in (
         (1, data.validation_path, data.validation_target_path),
         (2, data.test_path, data.test_target_path),
@@ -252,10 +276,10 @@ def fit_target(table: Table, data: Data, loss: Loss, rows: Indices, training: In
         }
         if unseen:
             raise DataError(f"{table.path}: no training row has class {', '.join(sorted(unseen))}")
-        return classes
+        return classes.weighted(loss, classes.encode(table, missing, training, np.float64)[training], table.path)
     if loss.target_kind == "binary":
         return fit_binary(table, names, missing, rows)
-    return fit_values(table, names, missing, training, scaler, loss)
+    return fit_values(table, names, missing, rows, training, scaler, loss)
 
 
 def fit_feature(column: Column, data: Data, training: Indices, origin: str) -> FittedFeature:
@@ -269,7 +293,9 @@ def fit_feature(column: Column, data: Data, training: Indices, origin: str) -> F
 
 def feature_names(table: Table, data: Data) -> list[str]:
     """The columns to learn from: those that are named, or all but the target and the excluded ones."""
+    named = [data.sample_weight] if data.sample_weight else []
     for name in (
+        *named,
         *data.target_names,
         *data.features_or_none,
         *data.exclude,
@@ -278,7 +304,7 @@ def feature_names(table: Table, data: Data) -> list[str]:
     ):
         table.column(name)
     chosen = data.features_or_none or [
-        name for name in table.columns if name not in (*data.exclude, *data.target_names)
+        name for name in table.columns if name not in (*named, *data.exclude, *data.target_names)
     ]
     if not chosen:
         raise DataError(f"{table.path}: no column is left to learn from beside the target")

@@ -35,6 +35,7 @@ class Data(Frozen):
         None, description="The columns to learn from; all, where null."
     )
     exclude: Words = Field((), description="Columns to leave out.")
+    sample_weight: str | None = Field(None, description="A column that tells how much each row counts in the loss.")
     delimiter: str | None = Field(
         None,
         min_length=1,
@@ -92,6 +93,8 @@ class Data(Frozen):
                     "features",
                     f"'{name}' is the target and cannot be a feature too: the network would be told the answer",
                 )
+        if self.sample_weight in (*self.target_names, *self.features_or_none):
+            yield "sample_weight", f"'{self.sample_weight}' cannot be a target or a feature too"
         for field in ("target", "features", "exclude"):
             names = getattr(self, field) or ()
             for name in dict.fromkeys(name for i, name in enumerate(names) if name in names[:i]):

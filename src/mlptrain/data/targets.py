@@ -28,7 +28,7 @@ from mlptrain.data.tables import Table
 from mlptrain.data.transforms import Numbers, Scaler, Words
 from mlptrain.errors import DataError
 from mlptrain.nn.arrays import Array, Target
-from mlptrain.nn.losses import CrossEntropy, Loss, MeanSquaredError
+from mlptrain.nn.losses import ClassLoss, CrossEntropy, Loss, MeanSquaredError, ValueLoss
 
 
 class FittedTarget(Frozen):
@@ -39,15 +39,19 @@ class FittedTarget(Frozen):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Number of scores that the network gives for a row."""
+        """Number of columns or classes that the loss is about."""
 
     @abstractmethod
     def encode(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp], dtype: Any) -> Target:
         """What the loss compares with, for each of `rows`; the other rows hold zeros."""
 
+    def bind(self, loss: Loss) -> Loss:
+        """`loss` with what it has to know of the target."""
+        return loss
+
     @abstractmethod
-    def decode(self, predictions: Array) -> dict[str, NDArray[Any]]:
-        """Named output columns for the predictions (rows, outputs) of the loss."""
+    def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
+        """Named output columns for the predictions (rows, scores) of `loss`."""
 
 
 class FittedClasses(FittedTarget):
@@ -55,6 +59,23 @@ class FittedClasses(FittedTarget):
 
     role: Literal["classes"] = "classes"
     classes: Words
+    weights: Numbers | None = None
+    """How much each class counts, where the loss has class weights."""
+
+    def weighted(self, loss: Loss, training: NDArray[np.intp], origin: str) -> FittedClasses:
+        """The same classes with the class weights of `loss`; `training` are the classes (n,) of the training rows."""
+        given = loss.class_weight if isinstance(loss, ClassLoss) else None
+        if given is None:
+            return self
+        if given == "balanced":
+            counts = np.bincount(training, minlength=len(self.classes))
+            return self.model_copy(update={"weights": tuple((len(training) / (len(counts) * counts)).tolist())})
+        unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
+        if unknown or absent:
+            what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
+            classes = ", ".join(self.classes[:12])
+            raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
+        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
 
     @property
     def outputs(self) -> int:
@@ -75,7 +96,10 @@ class FittedClasses(FittedTarget):
             )
         return np.maximum(target, 0)
 
-    def decode(self, predictions: Array) -> dict[str, NDArray[Any]]:
+    def bind(self, loss: Loss) -> Loss:
+        return loss.with_class_weights(self.weights) if isinstance(loss, ClassLoss) else loss
+
+    def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
         labels = np.array(self.classes, dtype=object)[predictions.argmax(axis=1)]
         return {self.names[0]: labels} | {
             f"probability_{name}": predictions[:, i] for i, name in enumerate(self.classes)
@@ -130,7 +154,7 @@ class FittedBinary(FittedTarget):
             )
         return np.asarray(np.maximum(values, 0))
 
-    def decode(self, predictions: Array) -> dict[str, NDArray[Any]]:
+    def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
         columns: dict[str, NDArray[Any]] = {}
         for i, (name, words) in enumerate(zip(self.names, self.labels, strict=True)):
             yes = predictions[:, i] > 0.5
@@ -159,8 +183,9 @@ class FittedValues(FittedTarget):
         """Values (rows, outputs) in the units of the columns."""
         return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
 
-    def decode(self, predictions: Array) -> dict[str, NDArray[Any]]:
-        return dict(zip(self.names, self.unscaled(predictions).T, strict=True))
+    def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
+        assert isinstance(loss, ValueLoss)
+        return dict(zip(loss.names(self.names), self.unscaled(predictions).T, strict=True))
 
 
 AnyTarget = Annotated[FittedClasses | FittedBinary | FittedValues, Field(discriminator="role")]
@@ -269,6 +294,7 @@ def fit_values(
     table: Table,
     names: Sequence[str],
     missing: Sequence[str],
+    rows: NDArray[np.intp],
     training: NDArray[np.intp],
     scaler: Scaler,
     loss: Loss,
@@ -283,5 +309,11 @@ def fit_values(
                 "classes, write loss: cross_entropy"
             )
         columns.append(single_column(column, table))
-    fitted = scaler.fit(np.stack(columns, axis=1)[training])
+    values = np.stack(columns, axis=1)
+    assert isinstance(loss, ValueLoss)
+    outside = loss.outside_domain(values[rows])
+    if outside is not None and outside.any():
+        where = row_list(rows[outside])
+        raise DataError(f"{table.path}: target '{', '.join(names)}' is out of range for loss {loss.name()} in {where}")
+    fitted = scaler.fit(values[training])
     return FittedValues(names=tuple(names), scaler=scaler, fitted=tuple(tuple(row) for row in fitted.tolist()))

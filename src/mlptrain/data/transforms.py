@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from mlptrain.data.columns import (
 )
 from mlptrain.data.tables import Table
 from mlptrain.errors import DataError
+from mlptrain.nn.activations import normal_distribution
 
 Values = NDArray[np.float64]
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]
@@ -78,6 +79,69 @@ class MinMax(AffineScaler):
     def fit(self, values: Values) -> Values:
         low, high = values.min(axis=0), values.max(axis=0)
         return np.stack([low, varying(high - low, low)])
+
+
+class Robust(AffineScaler):
+    """(x - median) / (distance between the quartiles); far values do not spoil the scale."""
+
+    kind: Literal["robust"] = "robust"
+
+    def fit(self, values: Values) -> Values:
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        return np.stack([middle, varying(high - low, middle)])
+
+
+class QuantileNormal(Scaler):
+    """Through the quantiles of training to a normal distribution: every column becomes bell-shaped.
+
+    The fitted numbers are `knots` quantiles at evenly spaced ranks; a value is placed between them by linear
+    interpolation (the mean of the ranks, where values repeat) and the rank goes through the inverse normal
+    distribution, cut at 1/(2 knots) from both ends.
+    """
+
+    kind: Literal["quantile"] = "quantile"
+    knots: int = Field(101, ge=3, le=10_001, description="Number of quantiles that are remembered.")
+    examples: ClassVar = ({}, {"knots": 11})
+
+    def fit(self, values: Values) -> Values:
+        return np.asarray(np.quantile(values, np.linspace(0, 1, self.knots), axis=0))
+
+    def apply(self, values: Values, fitted: Values) -> Values:
+        out = np.empty_like(values)
+        ranks, edge = np.linspace(0, 1, self.knots), 0.5 / self.knots
+        for j in range(values.shape[1]):
+            up = np.interp(values[:, j], fitted[:, j], ranks)
+            down = 1 - np.interp(-values[:, j], -fitted[::-1, j], ranks)
+            out[:, j] = normal_quantile(np.clip((up + down) / 2, edge, 1 - edge))
+        return out
+
+    def invert(self, scaled: Values, fitted: Values) -> Values:
+        out = np.empty_like(scaled)
+        ranks = np.linspace(0, 1, self.knots)
+        for j in range(scaled.shape[1]):
+            column = fitted[:, min(j, fitted.shape[1] - 1)]
+            out[:, j] = np.interp(normal_rank(scaled[:, j]), ranks, column)
+        return out
+
+
+def normal_rank(z: Values) -> Values:
+    """The share of a normal distribution below `z`."""
+    out, scratch = np.empty_like(z), np.empty_like(z)
+    normal_distribution(z, out, scratch)
+    return out
+
+
+def normal_quantile(rank: Values) -> Values:
+    """The inverse of `normal_rank` by Newton's method on the smaller tail, to rounding."""
+    tail = np.minimum(rank, 1 - rank)
+    z = -np.sqrt(np.maximum(-2 * np.log(2 * tail), 0))  # right at the middle and, in order, in the tail
+    for _ in range(50):
+        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        step = (normal_rank(z) - tail) / density
+        z = z - np.clip(step, -1, 1)
+        if np.abs(step).max(initial=0) < 1e-14:
+            break
+    return np.asarray(np.where(rank < 0.5, z, -z))
 
 
 class NoScaling(AffineScaler):

@@ -19,13 +19,14 @@ from mlptrain.nn.normalization import Normalization
 
 @dataclass(frozen=True)
 class Layer:
-    """One dense layer: a = dropout(f(norm(x W + b)))."""
+    """One dense layer: output = dropout(f(norm(x W + b))), plus x if it is residual."""
 
     inputs: int
     units: int
     activation: Activation
     normalization: Normalization | None = None
     dropout: float = 0.0
+    residual: bool = False
 
 
 @dataclass(frozen=True)

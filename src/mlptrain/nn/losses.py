@@ -3,23 +3,27 @@
 A loss takes the raw scores of the network (n, outputs) and the target, returns its value and writes its gradient with
 respect to the scores in one call, so that the two cannot disagree. The link from scores to predictions lives here too:
 an activation before a loss on raw scores cannot be written down. Values are means over rows (and outputs, where each
-output has a term of its own); sums are taken in float64.
+output has a term of its own), weighted if the rows have weights; sums are taken in float64.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import Field, PlainValidator, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Component
-from mlptrain.nn.activations import sigmoid
+from mlptrain.component import Component, refuse
+from mlptrain.nn.activations import sigmoid, softplus
 from mlptrain.nn.arrays import Array, Indices, Target
 
 TargetKind = Literal["value", "binary", "class"]
+Weights = NDArray[np.floating[Any]] | None
+"""(n,): how much each row counts; None counts all alike."""
 
 
 @dataclass
@@ -28,9 +32,13 @@ class LossWorkspace:
 
     like_scores: Array
     """(n, outputs)"""
+    room: Array
+    """(n, outputs)"""
     row: Array
     """(n, 1)"""
     picked: Array
+    """(n,)"""
+    row_weight: Array
     """(n,)"""
     row_starts: Indices
     """(n,), where each row begins in the flattened scores"""
@@ -42,11 +50,13 @@ class LossWorkspace:
         """Buffers for `rows` rows of `outputs` scores."""
         starts = np.arange(rows, dtype=np.intp) * outputs
         return cls(
-            np.empty((rows, outputs), dtype),
-            np.empty((rows, 1), dtype),
-            np.empty(rows, dtype),
-            starts,
-            np.empty_like(starts),
+            like_scores=np.empty((rows, outputs), dtype),
+            room=np.empty((rows, outputs), dtype),
+            row=np.empty((rows, 1), dtype),
+            picked=np.empty(rows, dtype),
+            row_weight=np.empty(rows, dtype),
+            row_starts=starts,
+            flat_index=np.empty_like(starts),
         )
 
 
@@ -54,12 +64,14 @@ class Loss(Component):
     """The function that training minimizes, on the raw scores of the network."""
 
     target_kind: ClassVar[TargetKind]
-    """`class`: one class index a row, (n,). `binary`: (n, outputs) in [0, 1]. `value`: any numbers, (n, outputs)."""
+    """`class`: one class index a row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns)."""
     has_link: ClassVar[bool] = True
     """Whether predictions are a nonlinear function of the scores that belongs to this loss."""
 
     @abstractmethod
-    def value_and_gradient(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> float:
+    def value_and_gradient(
+        self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
+    ) -> float:
         """The mean loss of a batch; writes its derivative by `scores` (n, outputs) into `grad`."""
 
     @abstractmethod
@@ -68,26 +80,66 @@ class Loss(Component):
 
     @abstractmethod
     def best_constant(self, target: Target, outputs: int) -> Array:
-        """The scores (outputs,) that minimize the loss when every row must get the same."""
+        """The scores (outputs,) that minimize the loss, without weights, when every row must get the same."""
+
+    def outputs(self, columns: int) -> int:
+        """Number of scores for a target of so many columns (or classes)."""
+        return columns
 
     def corner_side(self, scores: Array, target: Target) -> Array | None:
         """On which side of a corner of the loss each entry lies; None for a smooth loss."""
         return None
 
-    def value(self, scores: Array, target: Target) -> float:
+    def value(self, scores: Array, target: Target, weights: Weights = None) -> float:
         """The mean loss alone, of scores of any number of rows."""
         ws = LossWorkspace.allocate(len(scores), scores.shape[1], scores.dtype)
-        return self.value_and_gradient(scores, target, np.empty_like(scores), ws)
+        return self.value_and_gradient(scores, target, np.empty_like(scores), ws, weights)
 
 
-class ValueLoss(Loss):
-    """A loss on values: the prediction is the score itself."""
+class ElementwiseLoss(Loss):
+    """A loss that is the mean of one term for each output of each row."""
+
+    def value_and_gradient(
+        self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
+    ) -> float:
+        terms = ws.like_scores
+        self.terms(scores, target, terms, grad, ws.room)
+        share = grad.size
+        if weights is not None:
+            np.multiply(terms, weights[:, None], out=terms)
+            np.multiply(grad, weights[:, None], out=grad)
+            share = float(np.add.reduce(weights, dtype=np.float64)) * scores.shape[1]
+        total = float(np.add.reduce(terms, axis=None, dtype=np.float64))
+        np.multiply(grad, 1 / share, out=grad)
+        return total / share
+
+    @abstractmethod
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
+        """Write each term and its derivative by its score, all (n, outputs); `room` is theirs to overwrite."""
+
+
+class ValueLoss(ElementwiseLoss):
+    """A loss on values."""
 
     target_kind: ClassVar[TargetKind] = "value"
     has_link: ClassVar[bool] = False
+    scalable: ClassVar[bool] = True
+    """Whether the target may be shifted and scaled for training."""
 
     def predict(self, scores: Array) -> Array:
         return scores.copy()
+
+    def point(self, predictions: Array) -> Array:
+        """One value for each target column (n, columns), for metrics."""
+        return predictions
+
+    def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """What the predictions are called."""
+        return columns
+
+    def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
+        """Which rows have a target that this loss cannot take; None if it takes every number."""
+        return None
 
 
 class MeanSquaredError(ValueLoss):
@@ -99,12 +151,10 @@ class MeanSquaredError(ValueLoss):
     kind: Literal["mse"] = "mse"
     aliases: ClassVar = ("mean_squared_error",)
 
-    def value_and_gradient(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> float:
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
         np.subtract(scores, target, out=grad)
-        np.multiply(grad, grad, out=ws.like_scores)
-        total = float(np.add.reduce(ws.like_scores, axis=None, dtype=np.float64))
-        np.multiply(grad, 2 / grad.size, out=grad)
-        return total / grad.size
+        np.multiply(grad, grad, out=terms)
+        np.multiply(grad, 2, out=grad)
 
     def best_constant(self, target: Target, outputs: int) -> Array:
         return np.asarray(np.mean(target, axis=0, dtype=np.float64))
@@ -116,13 +166,10 @@ class MeanAbsoluteError(ValueLoss):
     kind: Literal["mae"] = "mae"
     aliases: ClassVar = ("mean_absolute_error",)
 
-    def value_and_gradient(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> float:
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
         np.subtract(scores, target, out=grad)
-        np.abs(grad, out=ws.like_scores)
-        total = float(np.add.reduce(ws.like_scores, axis=None, dtype=np.float64))
+        np.abs(grad, out=terms)
         np.sign(grad, out=grad)
-        np.multiply(grad, 1 / grad.size, out=grad)
-        return total / grad.size
 
     def best_constant(self, target: Target, outputs: int) -> Array:
         return np.asarray(np.median(target, axis=0), dtype=np.float64)
@@ -131,7 +178,111 @@ class MeanAbsoluteError(ValueLoss):
         return np.sign(scores - target)
 
 
-class BinaryCrossEntropy(Loss):
+class Huber(ValueLoss):
+    """Huber loss with e = p - y: e^2 / 2 where |e| <= delta, delta (|e| - delta/2) beyond.
+
+    The gradient is e, cut at -delta and delta. Huber 1964; the mean over rows and outputs. PyTorch's SmoothL1Loss is
+    this divided by its beta.
+    """
+
+    kind: Literal["huber"] = "huber"
+    delta: float = Field(
+        1.0, gt=0, description="Where it turns from quadratic to linear, in units of the scaled target."
+    )
+    examples: ClassVar = ({}, {"delta": 0.5})
+
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
+        # with c = clip(e): c (e - c/2) is e^2/2 inside and delta (|e| - delta/2) outside
+        np.subtract(scores, target, out=terms)
+        np.clip(terms, -self.delta, self.delta, out=grad)
+        np.multiply(terms, 2, out=terms)
+        np.subtract(terms, grad, out=terms)
+        np.multiply(terms, grad, out=terms)
+        np.multiply(terms, 0.5, out=terms)
+
+    def best_constant(self, target: Target, outputs: int) -> Array:
+        best = np.median(target, axis=0).astype(np.float64)
+        for _ in range(100):  # iteratively reweighted means converge to the minimum of this convex function
+            weight = self.delta / np.maximum(np.abs(target - best), self.delta)
+            best = (weight * target).sum(axis=0) / weight.sum(axis=0)
+        return np.asarray(best)
+
+
+class Quantile(ValueLoss):
+    """Pinball loss of quantiles q with e = y - p: max(q e, (q - 1) e), gradient -q where e > 0, 1 - q where e < 0.
+
+    One output for each of the `quantiles` of a single target column; the mean over rows and quantiles. Koenker &
+    Bassett 1978. Metrics judge the quantile that is nearest to the median.
+    """
+
+    kind: Literal["quantile"] = "quantile"
+    aliases: ClassVar = ("pinball",)
+    quantiles: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False, min_length=1)] = Field(
+        (0.1, 0.5, 0.9), description="Shares of the rows that shall lie below the prediction, rising."
+    )
+    examples: ClassVar = ({}, {"quantiles": (0.5,)})
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(a >= b for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
+            refuse([("quantiles", "must rise from one to the next")])
+        return self
+
+    def outputs(self, columns: int) -> int:
+        return len(self.quantiles)
+
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
+        q = np.asarray(self.quantiles, dtype=scores.dtype)
+        np.subtract(target, scores, out=terms)
+        np.sign(terms, out=grad)
+        np.multiply(grad, -0.5, out=grad)
+        np.add(grad, 0.5, out=grad)
+        np.subtract(grad, q, out=grad)  # 1 - q below, -q above, 1/2 - q at the corner
+        np.multiply(terms, grad, out=terms)
+        np.negative(terms, out=terms)
+
+    def point(self, predictions: Array) -> Array:
+        nearest = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
+        return predictions[:, nearest : nearest + 1]
+
+    def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{columns[0]}_q{q:g}" for q in self.quantiles)
+
+    def best_constant(self, target: Target, outputs: int) -> Array:
+        return np.asarray(np.quantile(target[:, 0], self.quantiles, method="inverted_cdf"), dtype=np.float64)
+
+    def corner_side(self, scores: Array, target: Target) -> Array | None:
+        return np.sign(scores - target)
+
+
+class Poisson(ValueLoss):
+    """Poisson loss for counts, on the logarithm z of the rate: sum (e^z - y z) / (n K), gradient (e^z - y) / (n K).
+
+    The link is the exponential; the term log(y!), which does not depend on z, is left out, as in PyTorch. Targets must
+    not be negative, and are not scaled.
+    """
+
+    kind: Literal["poisson"] = "poisson"
+    has_link: ClassVar[bool] = True
+    scalable: ClassVar[bool] = False
+
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
+        np.exp(scores, out=grad)
+        np.multiply(scores, target, out=terms)
+        np.subtract(grad, terms, out=terms)
+        np.subtract(grad, target, out=grad)
+
+    def predict(self, scores: Array) -> Array:
+        return np.exp(scores)
+
+    def best_constant(self, target: Target, outputs: int) -> Array:
+        return np.asarray(np.log(np.maximum(np.mean(target, axis=0, dtype=np.float64), 1e-12)))
+
+    def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
+        return np.asarray((target < 0).any(axis=1))
+
+
+class BinaryCrossEntropy(ElementwiseLoss):
     """Binary cross-entropy on raw scores z: sum [max(z, 0) - z y + log(1 + e^-|z|)] / (n K).
 
     The gradient is (s(z) - y) / (n K) with the link s, the sigmoid. The value is that of -y log s - (1 - y) log(1 - s)
@@ -147,27 +298,15 @@ class BinaryCrossEntropy(Loss):
     examples: ClassVar = ({}, {"label_smoothing": 0.1})
     target_kind: ClassVar[TargetKind] = "binary"
 
-    def value_and_gradient(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> float:
-        room = ws.like_scores
-        np.abs(scores, out=grad)
-        np.negative(grad, out=grad)
-        np.exp(grad, out=grad)
-        np.log1p(grad, out=grad)
-        np.maximum(scores, 0, out=room)
-        np.add(grad, room, out=grad)
-        self._smoothed(target, room)
-        np.multiply(room, scores, out=room)
-        np.subtract(grad, room, out=grad)
-        total = float(np.add.reduce(grad, axis=None, dtype=np.float64))
-        sigmoid(scores, grad, room)
-        self._smoothed(target, room)
-        np.subtract(grad, room, out=grad)
-        np.multiply(grad, 1 / grad.size, out=grad)
-        return total / grad.size
-
-    def _smoothed(self, target: Target, out: Array) -> None:
-        np.multiply(target, 1 - self.label_smoothing, out=out)
-        np.add(out, self.label_smoothing / 2, out=out)
+    def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
+        sigmoid(scores, grad, terms)
+        softplus(scores, terms, room)  # max(z, 0) + log(1 + e^-|z|)
+        y = room
+        np.multiply(target, 1 - self.label_smoothing, out=y)
+        np.add(y, self.label_smoothing / 2, out=y)
+        np.subtract(grad, y, out=grad)
+        np.multiply(y, scores, out=y)
+        np.subtract(terms, y, out=terms)
 
     def predict(self, scores: Array) -> Array:
         out = np.empty_like(scores)
@@ -175,15 +314,86 @@ class BinaryCrossEntropy(Loss):
         return out
 
     def best_constant(self, target: Target, outputs: int) -> Array:
-        share = np.clip(np.mean(target, axis=0, dtype=np.float64), 1e-12, 1 - 1e-12)
+        share = np.mean(target, axis=0, dtype=np.float64) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        share = np.clip(share, 1e-12, 1 - 1e-12)
         return np.asarray(np.log(share) - np.log1p(-share))
 
 
-class CrossEntropy(Loss):
+def class_weights(value: Any) -> Any:
+    """A weight for each class by its label, or `balanced`."""
+    if value is None or value == "balanced":
+        return value
+    if isinstance(value, dict) and value and all(is_positive(weight) for weight in value.values()):
+        return {str(label): float(weight) for label, weight in value.items()}
+    raise PydanticCustomError(
+        "class_weight",
+        "must be 'balanced' or a mapping from class labels to positive numbers, as in {{yes: 2.0, no: 1.0}}",
+    )
+
+
+def is_positive(value: Any) -> bool:
+    """Whether `value` is a positive finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+class ClassLoss(Loss):
+    """A loss on the probability of the true class; the link is the softmax."""
+
+    target_kind: ClassVar[TargetKind] = "class"
+    class_weight: Annotated[dict[str, float] | Literal["balanced"] | None, PlainValidator(class_weights)] = Field(
+        None, description="How much each class counts, by label; `balanced` is N / (K n_c) over the training rows."
+    )
+    _weights: NDArray[np.float64] | None = PrivateAttr(None)
+    """(classes,): `class_weight` in the order of the classes, once they are known"""
+
+    def with_class_weights(self, weights: tuple[float, ...] | None) -> Self:
+        """The same loss with the weights of the classes in their order."""
+        bound = self.model_copy()
+        bound._weights = None if weights is None else np.asarray(weights)
+        return bound
+
+    def predict(self, scores: Array) -> Array:
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+    def best_constant(self, target: Target, outputs: int) -> Array:
+        counts = np.bincount(target, minlength=outputs).astype(np.float64)
+        mass = self.class_mass(counts) * (1.0 if self._weights is None else self._weights)
+        return np.asarray(np.log(np.maximum(mass / mass.sum(), 1e-12)))
+
+    def class_mass(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much of the target falls on each class (classes,), by the `counts` of their rows."""
+        return counts
+
+    def softmax(self, scores: Array, target: Target, log_p: Array, p: Array, ws: LossWorkspace) -> None:
+        """Write log p and p (n, classes), and the places of the true classes into `ws.flat_index`."""
+        np.add(ws.row_starts, target, out=ws.flat_index)
+        np.maximum.reduce(scores, axis=1, keepdims=True, out=ws.row)
+        np.subtract(scores, ws.row, out=log_p)
+        np.exp(log_p, out=p)
+        np.add.reduce(p, axis=1, keepdims=True, out=ws.row)
+        np.divide(p, ws.row, out=p)
+        np.log(ws.row, out=ws.row)
+        np.subtract(log_p, ws.row, out=log_p)
+
+    def row_weights(self, target: Target, weights: Weights, out: Array) -> float:
+        """Write how much each row counts, its own weight times that of its class, into `out` (n,); the sum of that."""
+        if self._weights is None:
+            out.fill(1)
+        else:
+            np.copyto(out, self._weights[target])
+        if weights is not None:
+            np.multiply(out, weights, out=out)
+        return float(np.add.reduce(out, dtype=np.float64))
+
+
+class CrossEntropy(ClassLoss):
     """Cross-entropy on raw scores z with class c: mean of log(sum_k e^z_k) - z_c, gradient (p - onehot(c)) / n.
 
     The link is the softmax p, computed with the largest score taken out first. Label smoothing e spreads that share
-    of the target over all K classes: the target is (1 - e) onehot + e/K (Szegedy et al. 2016; PyTorch's rule).
+    of the target over all K classes: the target is (1 - e) onehot + e/K (Szegedy et al. 2016). With class weights w
+    every term of that target is weighted, and the sum is divided by the sum of the weights of the true classes;
+    both as in PyTorch.
     """
 
     kind: Literal["cross_entropy"] = "cross_entropy"
@@ -192,38 +402,85 @@ class CrossEntropy(Loss):
         0.0, ge=0, lt=1, description="Share of the target that is spread evenly over all classes."
     )
     examples: ClassVar = ({}, {"label_smoothing": 0.1})
-    target_kind: ClassVar[TargetKind] = "class"
 
-    def value_and_gradient(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> float:
-        n, classes = len(scores), scores.shape[1]
-        flat = grad.reshape(-1)
-        np.add(ws.row_starts, target, out=ws.flat_index)
+    def value_and_gradient(
+        self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
+    ) -> float:
+        log_p, q = ws.like_scores, ws.room
+        self.softmax(scores, target, log_p, grad, ws)
+        share = self._write_target(q, target, weights, ws)
+        np.multiply(log_p, q, out=log_p)
+        total = -float(np.add.reduce(log_p, axis=None, dtype=np.float64))
+        np.add.reduce(q, axis=1, keepdims=True, out=ws.row)
+        np.multiply(grad, ws.row, out=grad)
+        np.subtract(grad, q, out=grad)  # p sum(q) - q
+        np.multiply(grad, 1 / share, out=grad)
+        return total / share
 
-        np.maximum.reduce(scores, axis=1, keepdims=True, out=ws.row)
-        np.subtract(scores, ws.row, out=grad)  # z - max z
-        flat.take(ws.flat_index, out=ws.picked, mode="clip")
-        total = -(1 - self.label_smoothing) * float(np.add.reduce(ws.picked, dtype=np.float64))
-        if self.label_smoothing:
-            total -= self.label_smoothing / classes * float(np.add.reduce(flat, dtype=np.float64))
+    def class_mass(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray((1 - self.label_smoothing) * counts + self.label_smoothing * counts.mean())
 
-        np.exp(grad, out=grad)
-        np.add.reduce(grad, axis=1, keepdims=True, out=ws.row)
-        np.divide(grad, ws.row, out=grad)  # the softmax p
-        np.log(ws.row, out=ws.row)
-        total += float(np.add.reduce(ws.row, axis=None, dtype=np.float64))
+    def _write_target(self, q: Array, target: Target, weights: Weights, ws: LossWorkspace) -> float:
+        """Write the smoothed and weighted target distributions (n, classes) into `q`; the sum of the row weights."""
+        n, classes = len(q), q.shape[1]
+        low = self.label_smoothing / classes
+        high = 1 - self.label_smoothing + low
+        q.fill(low)
+        q.reshape(-1).put(ws.flat_index, high)
+        if self._weights is not None:
+            np.multiply(q, self._weights, out=q)
+        if weights is not None:
+            np.multiply(q, weights[:, None], out=q)
+        if self._weights is None and weights is None:
+            return n
+        return self.row_weights(target, weights, ws.row_weight)
 
-        if self.label_smoothing:
-            np.subtract(grad, self.label_smoothing / classes, out=grad)
-        flat.take(ws.flat_index, out=ws.picked, mode="clip")
-        np.subtract(ws.picked, 1 - self.label_smoothing, out=ws.picked)
-        flat.put(ws.flat_index, ws.picked)
-        np.multiply(grad, 1 / n, out=grad)
-        return total / n
 
-    def predict(self, scores: Array) -> Array:
-        p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(p / p.sum(axis=1, keepdims=True))
+class Focal(ClassLoss):
+    """Focal loss for rare classes: mean of -(1 - p_c)^gamma log p_c, with the softmax p as link.
+
+    The gradient by z_j is a (onehot(c)_j - p_j) / n with a = gamma p_c (1 - p_c)^(gamma - 1) log p_c - (1 - p_c)^gamma.
+    Rows that are right already count little. Lin et al. 2017; gamma 0 would be the cross-entropy.
+    """
+
+    kind: Literal["focal"] = "focal"
+    gamma: float = Field(2.0, ge=1, description="How little rows count that are right already.")
+    examples: ClassVar = ({}, {"gamma": 1.0}, {"gamma": 3.5})
 
     def best_constant(self, target: Target, outputs: int) -> Array:
-        counts = np.bincount(target, minlength=outputs)
-        return np.asarray(np.log(np.maximum(counts / len(target), 1e-12)))
+        scores = super().best_constant(target, outputs)
+        counts = np.bincount(target, minlength=outputs).astype(np.float64)
+        one_of_each, ws = np.arange(outputs), LossWorkspace.allocate(outputs, outputs, np.dtype(np.float64))
+        grad = np.empty((outputs, outputs))
+        for _ in range(500):  # no closed form: gradient descent on a smooth function of a few numbers
+            self.value_and_gradient(np.tile(scores, (outputs, 1)), one_of_each, grad, ws, counts)
+            scores = scores - 2 * grad.sum(axis=0)
+        return np.asarray(scores)
+
+    def value_and_gradient(
+        self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
+    ) -> float:
+        log_p, flat = ws.like_scores, grad.reshape(-1)
+        self.softmax(scores, target, log_p, grad, ws)
+        share = self.row_weights(target, weights, ws.row_weight)
+        known, miss, slope = ws.picked, ws.row.reshape(-1), ws.room.reshape(-1)[: len(scores)]
+        log_p.reshape(-1).take(ws.flat_index, out=known, mode="clip")
+        np.expm1(known, out=miss)
+        np.negative(miss, out=miss)  # 1 - p_c
+        np.power(miss, self.gamma - 1, out=slope)
+        np.multiply(slope, ws.row_weight, out=slope)  # w (1 - p)^(gamma - 1)
+        np.multiply(slope, miss, out=ws.row_weight)  # w (1 - p)^gamma
+        np.multiply(known, ws.row_weight, out=miss)
+        total = -float(np.add.reduce(miss, dtype=np.float64))
+        np.multiply(slope, known, out=slope)
+        np.exp(known, out=known)
+        np.multiply(slope, known, out=slope)
+        np.multiply(slope, self.gamma, out=slope)
+        np.subtract(slope, ws.row_weight, out=slope)  # w a
+        np.multiply(slope, 1 / share, out=slope)
+        np.multiply(grad, slope[:, None], out=grad)
+        np.negative(grad, out=grad)
+        flat.take(ws.flat_index, out=known, mode="clip")
+        np.add(known, slope, out=known)
+        flat.put(ws.flat_index, known)
+        return total / share

@@ -1,6 +1,6 @@
 """How are scores computed from inputs, and the gradient from scores?
 
-Forward, layer by layer:   z = x W + b,  z <- norm(z),  a = f(z),  x_next = dropout(a).
+Forward, layer by layer:   z = x W + b,  z <- norm(z),  a = f(z),  output = dropout(a) (+ x in a residual layer).
 Backward, by the chain rule, with grad = dL/dz of a layer:   dW = x' grad,  db = sum over rows of grad,  dx = grad W'.
 x is (n, inputs), W (inputs, units), b (units,); z, a and grad are (n, units).
 """
@@ -16,7 +16,7 @@ import numpy as np
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.dropout import draw_mask
 from mlptrain.nn.layout import Layer, LayerViews, Layout
-from mlptrain.nn.losses import Loss, LossWorkspace
+from mlptrain.nn.losses import Loss, LossWorkspace, Weights
 from mlptrain.nn.normalization import NormWorkspace
 
 Running = Sequence[tuple[Array, Array] | None]
@@ -32,8 +32,10 @@ class LayerWorkspace:
     mask: Array | None
     """dropout: 0 or 1/(1 - p) for each unit of each row"""
     output: Array
-    """what the next layer sees: `a` itself, or `a` times the mask"""
+    """what the next layer sees: `a`, times the mask where there is dropout, plus the input where it is residual"""
     grad: Array
+    skip: Array | None
+    """residual: the gradient that goes past the layer"""
     scratch: Array
     norm: NormWorkspace | None
 
@@ -77,20 +79,8 @@ class Network:
         call are used again. Otherwise the `running` statistics normalize and nothing is dropped.
         """
         ws = self.workspace(len(x))
-        for layer, views_of_layer, stats, here in zip(self.layout.layers, views, running, ws.layers, strict=True):
-            np.matmul(x, views_of_layer.weight, out=here.z)
-            np.add(here.z, views_of_layer.bias, out=here.z)
-            if layer.normalization is not None:
-                gamma, beta, norm = views_of_layer.gamma, views_of_layer.beta, here.norm
-                assert gamma is not None and beta is not None and norm is not None
-                layer.normalization.forward(here.z, gamma, beta, stats, norm, here.scratch, training)
-            layer.activation.forward(here.z, here.a, here.scratch)
-            x = here.a
-            if here.mask is not None and training:
-                if rng is not None:
-                    draw_mask(layer.dropout, rng, here.mask)
-                np.multiply(here.a, here.mask, out=here.output)
-                x = here.output
+        for layer, tensors, stats, here in zip(self.layout.layers, views, running, ws.layers, strict=True):
+            x = forward_layer(layer, tensors, stats, here, x, training, rng)
         return x
 
     def backward(
@@ -99,33 +89,20 @@ class Network:
         target: Target,
         views: Sequence[LayerViews],
         gradients: Sequence[LayerViews],
+        weights: Weights = None,
         input_grad: Array | None = None,
     ) -> float:
         """The loss of the batch of the last `forward` in training; writes the gradient of every parameter.
 
-        `x` is that batch, `target` what the loss compares with. `input_grad` (n, inputs), where given, takes dL/dx.
+        `x` is that batch, `target` what the loss compares with, `weights` (n,) how much each row counts. `input_grad`
+        (n, inputs), where given, takes dL/dx.
         """
         ws = self.workspace(len(x))
         last = len(ws.layers) - 1
-        loss = self.loss.value_and_gradient(ws.layers[last].output, target, ws.layers[last].grad, ws.loss)
+        loss = self.loss.value_and_gradient(ws.layers[last].output, target, ws.layers[last].grad, ws.loss, weights)
         for i in range(last, -1, -1):
-            layer, here, grads = self.layout.layers[i], ws.layers[i], gradients[i]
-            grad = here.grad
-            if here.mask is not None:
-                np.multiply(grad, here.mask, out=grad)
-            layer.activation.backward(here.z, here.a, grad, here.scratch)
-            if layer.normalization is not None:
-                gamma = views[i].gamma
-                assert (
-                    gamma is not None and grads.gamma is not None and grads.beta is not None and here.norm is not None
-                )
-                layer.normalization.backward(grad, gamma, grads.gamma, grads.beta, here.norm, here.scratch)
-            below = ws.layers[i - 1].output if i > 0 else x
-            np.matmul(below.T, grad, out=grads.weight)
-            np.matmul(ws.ones, grad, out=grads.bias)
-            below_grad = ws.layers[i - 1].grad if i > 0 else input_grad
-            if below_grad is not None:
-                np.matmul(grad, views[i].weight.T, out=below_grad)
+            below, below_grad = (ws.layers[i - 1].output, ws.layers[i - 1].grad) if i > 0 else (x, input_grad)
+            backward_layer(self.layout.layers[i], views[i], gradients[i], ws.layers[i], below, below_grad, ws.ones)
         return loss
 
     def update_running(self, running: Running, rows: int) -> None:
@@ -152,8 +129,65 @@ class Network:
             z=np.empty(shape, self.dtype),
             a=a,
             mask=np.empty(shape, self.dtype) if dropped else None,
-            output=np.empty(shape, self.dtype) if dropped else a,
+            output=np.empty(shape, self.dtype) if dropped or layer.residual else a,
             grad=np.empty(shape, self.dtype),
+            skip=np.empty(shape, self.dtype) if layer.residual else None,
             scratch=shared[: rows * layer.units].reshape(shape),
             norm=layer.normalization.workspace(rows, layer.units, self.dtype) if layer.normalization else None,
         )
+
+
+def forward_layer(
+    layer: Layer,
+    tensors: LayerViews,
+    running: tuple[Array, Array] | None,
+    ws: LayerWorkspace,
+    x: Array,
+    training: bool,
+    rng: np.random.Generator | None,
+) -> Array:
+    """What the next layer sees (n, units), for the input `x` (n, inputs) of this one."""
+    np.matmul(x, tensors.weight, out=ws.z)
+    np.add(ws.z, tensors.bias, out=ws.z)
+    if layer.normalization is not None and ws.norm is not None:
+        assert tensors.gamma is not None
+        assert tensors.beta is not None
+        layer.normalization.forward(ws.z, tensors.gamma, tensors.beta, running, ws.norm, ws.scratch, training)
+    layer.activation.forward(ws.z, ws.a, ws.scratch)
+    output = ws.a
+    if ws.mask is not None and training:
+        if rng is not None:
+            draw_mask(layer.dropout, rng, ws.mask)
+        output = np.multiply(ws.a, ws.mask, out=ws.output)
+    if layer.residual:
+        output = np.add(output, x, out=ws.output)
+    return output
+
+
+def backward_layer(
+    layer: Layer,
+    tensors: LayerViews,
+    grads: LayerViews,
+    ws: LayerWorkspace,
+    x: Array,
+    x_grad: Array | None,
+    ones: Array,
+) -> None:
+    """Turn dL/d(output) in `ws.grad` into the gradients of this layer's tensors and, in `x_grad`, of its input `x`."""
+    grad = ws.grad
+    if ws.skip is not None:
+        np.copyto(ws.skip, grad)
+    if ws.mask is not None:
+        np.multiply(grad, ws.mask, out=grad)
+    layer.activation.backward(ws.z, ws.a, grad, ws.scratch)
+    if layer.normalization is not None and ws.norm is not None:
+        assert tensors.gamma is not None
+        assert grads.gamma is not None
+        assert grads.beta is not None
+        layer.normalization.backward(grad, tensors.gamma, grads.gamma, grads.beta, ws.norm, ws.scratch)
+    np.matmul(x.T, grad, out=grads.weight)
+    np.matmul(ones, grad, out=grads.bias)
+    if x_grad is not None:
+        np.matmul(grad, tensors.weight.T, out=x_grad)
+        if ws.skip is not None:
+            np.add(x_grad, ws.skip, out=x_grad)

@@ -5,8 +5,8 @@ fitted transforms and, in a checkpoint, the counters. A sha256 covers the metada
 bytes once, checks the digest, and then demands that names, dtypes and shapes are exactly those that the experiment
 inside builds. Nothing in a file is executed, imported or opened.
 
-    model.safetensors        layers.*                                       the best weights
-    checkpoint.safetensors   layers.*  best.layers.*  optimizer.<slot>  history
+    model.safetensors        layers.*, the best weights
+    checkpoint.safetensors   layers.*  best.layers.*  average.layers.*  optimizer.<slot>  history
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.spec.experiment import Experiment
-from mlptrain.train.loop import columns
+from mlptrain.train.loop import columns, network_for
 from mlptrain.train.state import Progress, TrainState
 
 FORMAT = 1
@@ -116,9 +116,8 @@ class Checkpoint:
 
 def build_network(header: Header) -> Network:
     """The network that the experiment and the transforms of a file describe."""
-    layers = header.experiment.network.layers(header.transforms.width, header.transforms.target.outputs)
     assert header.experiment.loss is not None
-    return Network(Layout(layers), header.experiment.loss, header.experiment.training.dtype)
+    return network_for(header.experiment, header.transforms, header.experiment.loss, header.experiment.training.dtype)
 
 
 def encode_model(header: Header, layout: Layout, parameters: Array, buffers: Array) -> bytes:
@@ -130,6 +129,8 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
     """The bytes of a checkpoint file."""
     tensors = named(state.layout, state.parameters, state.buffers)
     tensors |= named(state.layout, state.best_parameters, state.best_buffers, "best.")
+    if state.average is not None:
+        tensors |= named_parameters(state.layout, state.average, "average.")
     tensors |= {f"optimizer.{name}": slot for name, slot in state.slots.items()}
     width = len(state.history[0]) if state.history else 0
     tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), width)
@@ -160,12 +161,16 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
     parameters, buffers = filled(network, tensors, "", origin)
     best_parameters, best_buffers = filled(network, tensors, "best.", origin)
     slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.experiment.optimizer.slots}
+    average = None
+    if header.experiment.training.averaging is not None:
+        average = filled(network, tensors, "average.", origin, with_buffers=False)[0]
     rows = [[None if np.isnan(v) else float(v) for v in row] for row in tensors["history"]]
     state = TrainState(
         network.layout,
         parameters,
         buffers,
         slots,
+        average,
         best_parameters,
         best_buffers,
         header.progress,
@@ -178,6 +183,11 @@ def named(layout: Layout, parameters: Array, buffers: Array, prefix: str = "") -
     """Flat vectors as tensors by name."""
     views = layout.named_parameters(parameters) | layout.named_buffers(buffers)
     return {prefix + name: view for name, view in views.items()}
+
+
+def named_parameters(layout: Layout, parameters: Array, prefix: str) -> Tensors:
+    """A flat parameter vector as tensors by name."""
+    return {prefix + name: view for name, view in layout.named_parameters(parameters).items()}
 
 
 def expected_tensors(network: Network, prefix: str) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -195,9 +205,11 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
         f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,))
         for name in header.experiment.optimizer.slots
     }
+    parameters = {f"average.{t.name}": (str(network.dtype), t.shape) for t in network.layout.parameters}
     return {
         **expected_tensors(network, ""),
         **expected_tensors(network, "best."),
+        **(parameters if header.experiment.training.averaging else {}),
         **slots,
         "history": ("float64", (epochs, width)),
     }
@@ -216,11 +228,14 @@ def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]]
     raise CheckpointError(f"{origin}: the tensors do not fit the experiment inside: " + "; ".join(differences[:5]))
 
 
-def filled(network: Network, tensors: Tensors, prefix: str, origin: str) -> tuple[Array, Array]:
+def filled(
+    network: Network, tensors: Tensors, prefix: str, origin: str, with_buffers: bool = True
+) -> tuple[Array, Array]:
     """Flat parameters and buffers from tensors by name; values that no training can give are refused."""
     layout = network.layout
     parameters, buffers = np.empty(layout.parameter_size, network.dtype), np.empty(layout.buffer_size, network.dtype)
-    for name, view in named(layout, parameters, buffers).items():
+    views = named(layout, parameters, buffers) if with_buffers else named_parameters(layout, parameters, "")
+    for name, view in views.items():
         view[...] = tensors[prefix + name]
         wrong = ~np.isfinite(view)
         if name.endswith("running_variance"):

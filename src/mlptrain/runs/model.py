@@ -73,7 +73,7 @@ def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
     scores = part_scores(model.network, model.parameters, model.buffers, part)
     target, truth = model.transforms.target, part.target()
-    metrics = measure(target, model.network.loss, scores, truth)
+    metrics = measure(target, model.network.loss, scores, part)
     return Evaluation(len(part), metrics, confusion(target, scores, truth), tuple(notes))
 
 
@@ -85,4 +85,4 @@ def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[s
         raise DataError(
             f"{table.path}: the model gives scores that are not finite; the values are too far from those of training"
         )
-    return model.transforms.target.decode(model.network.loss.predict(scores)), notes
+    return model.transforms.target.decode(model.network.loss.predict(scores), model.network.loss), notes

@@ -204,7 +204,7 @@ def finish(run: Run) -> Results:
     best = run.state.best_parameters, run.state.best_buffers
     target, loss = run.dataset.transforms.target, run.network.loss
     results = {
-        name: measure(target, loss, part_scores(run.network, *best, part), part.target())
+        name: measure(target, loss, part_scores(run.network, *best, part), part)
         for name, part in run.dataset.parts.items()
     }
     name, part = report_part(run.dataset)

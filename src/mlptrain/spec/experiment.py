@@ -22,7 +22,7 @@ from mlptrain.data.transforms import NoScaling, Scaler, Standard
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layout import Layer
-from mlptrain.nn.losses import Loss
+from mlptrain.nn.losses import Loss, Quantile, ValueLoss
 from mlptrain.nn.normalization import BatchNorm, Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
@@ -56,6 +56,7 @@ class Block(Frozen):
     normalization: Annotated[Normalization, OneOf()] | None = Field(
         None, description="null turns it off for this layer."
     )
+    residual: bool = Field(False, description="Add what enters the layer to its output; the layer before is as wide.")
 
 
 class NetworkSpec(Frozen):
@@ -77,6 +78,16 @@ class NetworkSpec(Frozen):
         Identity(), description="For losses on values, such as mse with a sigmoid."
     )
 
+    def conflicts(self) -> Iterator[Conflict]:
+        """What does not go together within the architecture."""
+        widths = [None, *(block.width for block in self.hidden)]
+        for i, (before, block) in enumerate(zip(widths, self.hidden, strict=False)):
+            if block.residual and before is None:
+                yield f"network.hidden.{i}.residual", "the first hidden layer has none before it; put one in front"
+            elif block.residual and before != block.width:
+                message = f"the layer is {block.width} wide and the one before it {before}; residual adds equals"
+                yield f"network.hidden.{i}.residual", message
+
     def blocks(self) -> tuple[Block, ...]:
         """The hidden layers with everything they take from the network written out."""
         return tuple(
@@ -84,6 +95,7 @@ class NetworkSpec(Frozen):
                 width=block.width,
                 activation=block.activation or self.activation,
                 dropout=self.dropout if block.dropout is None else block.dropout,
+                residual=block.residual,
                 normalization=block.normalization if "normalization" in block.model_fields_set else self.normalization,
             )
             for block in self.hidden
@@ -99,6 +111,7 @@ class NetworkSpec(Frozen):
                 block.activation or self.activation,
                 block.normalization,
                 block.dropout or 0.0,
+                block.residual,
             )
             for fan_in, block in zip(widths, self.blocks(), strict=False)
         ]
@@ -121,6 +134,15 @@ class EarlyStopping(Frozen):
     min_delta: float = Field(0.0, ge=0, description="What counts as an improvement is larger than this.")
 
 
+class Averaging(Frozen):
+    """An exponential moving average of the parameters: w_avg <- d w_avg + (1 - d) w after each step.
+
+    Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t): the start is forgotten.
+    """
+
+    decay: float = Field(0.999, gt=0, lt=1, description="Share of the average that is kept in each step.")
+
+
 class Training(Frozen):
     """How long, in which pieces and with which precision."""
 
@@ -133,6 +155,8 @@ class Training(Frozen):
     clip_norm: float | None = Field(
         None, gt=0, description="Longest gradient, over all parameters; longer ones are scaled down."
     )
+    clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are cut.")
+    averaging: Averaging | None = Field(None, description="Evaluate and keep an average of the weights over the steps.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
     baselines: bool = Field(True, description="Fit a constant and a linear model too, to compare with.")
 
@@ -171,6 +195,9 @@ class Experiment(Frozen):
                 "training.batch_size",
                 "is 1, but batch normalization needs at least two rows to have a variance; use normalization: layer",
             )
+        if self.training.clip_norm is not None and self.training.clip_value is not None:
+            yield "training.clip_value", "cannot be given together with clip_norm; choose one"
+        yield from self.network.conflicts()
         if self.schedule.warmup >= self.training.epochs:
             yield (
                 "schedule.warmup",
@@ -189,6 +216,10 @@ class Experiment(Frozen):
                 f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on "
                 "raw scores and has its own link; remove the line",
             )
+        if isinstance(loss, ValueLoss) and not loss.scalable and not isinstance(self.target_scaler, NoScaling):
+            yield "data.scale_target", f"must be none for loss {loss.name()}, whose target keeps its own units"
+        if isinstance(loss, Quantile) and len(self.data.target_names) > 1:
+            yield "data.target", "must be one column for loss quantile, which has an output for each quantile"
         if loss.target_kind != "value" and self.data.scale_target is not None:
             yield (
                 "data.scale_target",
@@ -216,7 +247,9 @@ class Experiment(Frozen):
         """How a target of numbers is scaled: as the spec says, else standard, or none for a bounded output."""
         if self.data.scale_target is not None:
             return self.data.scale_target
-        return Standard() if isinstance(self.network.output_activation, Identity) else NoScaling()
+        free = isinstance(self.network.output_activation, Identity)
+        scalable = not isinstance(self.loss, ValueLoss) or self.loss.scalable
+        return Standard() if free and scalable else NoScaling()
 
     def resolved(self, loss: Loss, name: str, seed: int) -> Experiment:
         """The same experiment with everything written out that was left to defaults, to the data or to chance."""

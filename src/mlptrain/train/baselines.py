@@ -35,9 +35,9 @@ def baselines(network: Network, dataset: Dataset, part: Part, seed: int) -> dict
 
 def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     """The metrics of the best constant scores."""
-    outputs = dataset.transforms.target.outputs
+    outputs = network.layout.layers[-1].units
     best = network.loss.best_constant(dataset.training.target(), outputs).astype(network.dtype)
-    return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part.target())
+    return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part)
 
 
 def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics | None:
@@ -53,14 +53,15 @@ def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics
     try:
         for epoch in range(epochs):
             batches.begin(epoch)
-            rate = optimizer.learning_rate * Cosine().at(epoch, epochs)
+            rate = optimizer.learning_rate * Cosine().at(epoch, epochs, {})
             for index in range(len(batches)):
-                step(*batches.gather(index), rate)
+                x, target, weights = batches.gather(index)
+                step(x, target, rate, weights=weights)
     except Diverged:
         return None
     return measure(
         dataset.transforms.target,
         network.loss,
         part_scores(model, state.parameters, state.buffers, part),
-        part.target(),
+        part,
     )

@@ -23,6 +23,11 @@ def monitored(experiment: Experiment) -> str | None:
     return "validation_loss" if experiment.validates else None
 
 
+def higher_is_better(monitor: str) -> bool:
+    """Whether a larger value of the monitored column is an improvement."""
+    return monitor.removeprefix("validation_") in HIGHER_IS_BETTER
+
+
 def check_monitor(experiment: Experiment, columns: Sequence[str]) -> None:
     """Refuse a monitor that the run does not compute."""
     monitor = monitored(experiment)
@@ -39,7 +44,7 @@ def judge(progress: Progress, epoch: int, value: float | None, monitor: str, sto
     """Take in the monitored `value` of `epoch`; say whether it is the best so far. None is no improvement."""
     improved, waited_for = False, False
     if value is not None:
-        cost = -value if monitor.removeprefix("validation_") in HIGHER_IS_BETTER else value
+        cost = -value if higher_is_better(monitor) else value
         improved = progress.best_cost is None or cost < progress.best_cost
         waited_for = progress.patience_cost is None or cost < progress.patience_cost - (
             stopping.min_delta if stopping else 0

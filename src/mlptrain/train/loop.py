@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from mlptrain.data.batches import Batches
-from mlptrain.data.dataset import Dataset
+from mlptrain.data.dataset import Dataset, Transforms
 from mlptrain.nn.layout import Layout
+from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.experiment import Experiment
 from mlptrain.train.diagnostics import Diagnostician, naive_loss
-from mlptrain.train.early_stopping import judge, monitored, patience_is_over
+from mlptrain.train.early_stopping import higher_is_better, judge, monitored, patience_is_over
 from mlptrain.train.evaluation import ActivationWatch, part_scores
 from mlptrain.train.events import STEP_DONE, EpochDone, Event, Record, TrainingDone
 from mlptrain.train.metrics import NAMES, Metrics, measure
@@ -22,22 +24,29 @@ from mlptrain.train.step import Step
 
 def build(experiment: Experiment, dataset: Dataset) -> Network:
     """The network that `experiment` describes, for the inputs and outputs of `dataset`."""
-    layers = experiment.network.layers(dataset.transforms.width, dataset.transforms.target.outputs)
-    return Network(Layout(layers), dataset.loss, experiment.training.dtype)
+    return network_for(experiment, dataset.transforms, dataset.loss, experiment.training.dtype)
+
+
+def network_for(experiment: Experiment, transforms: Transforms, loss: Loss, dtype: Any) -> Network:
+    """The network of `experiment` for inputs and targets as `transforms` make them."""
+    layers = experiment.network.layers(transforms.width, loss.outputs(transforms.target.outputs))
+    return Network(Layout(layers), transforms.target.bind(loss), dtype)
 
 
 def start(experiment: Experiment, network: Network, dataset: Dataset) -> TrainState:
     """The state before the first step."""
     assert experiment.seed is not None
-    lit = dataset.training.lit_inputs()
-    return TrainState.start(
+    state = TrainState.start(
         network.layout,
         experiment.optimizer,
         experiment.network.initializer,
         network.dtype,
         experiment.seed,
-        lit,
+        dataset.training.lit_inputs(),
+        averaging=experiment.training.averaging is not None,
     )
+    state.progress.schedule = experiment.schedule.start()
+    return state
 
 
 def columns(experiment: Experiment, network: Network) -> list[str]:
@@ -80,17 +89,21 @@ def train(experiment: Experiment, network: Network, state: TrainState, dataset: 
         experiment.penalty,
         training.clip_norm,
         DropoutStream(experiment.seed),
+        training.clip_value,
+        training.averaging.decay if training.averaging else None,
     )
     names = columns(experiment, network)
-    naive = naive_loss(network.loss, dataset.training.target(), dataset.transforms.target.outputs, network.dtype)
+    naive = naive_loss(network.loss, dataset.training.target(), network.layout.layers[-1].units, network.dtype)
     diagnostician = Diagnostician(network, naive, (dict(zip(names, row, strict=True)) for row in state.history))
 
     while progress.stopped is None:
-        learning_rate = experiment.optimizer.learning_rate * experiment.schedule.at(progress.epoch, training.epochs)
+        learning_rate = experiment.optimizer.learning_rate * experiment.schedule.at(
+            progress.epoch, training.epochs, progress.schedule
+        )
         batches.begin(progress.epoch)
         for index in range(progress.batch, len(batches)):
-            x, target = batches.gather(index)
-            loss = step(x, target, learning_rate, layer_norms=index == len(batches) - 1)
+            x, target, weights = batches.gather(index)
+            loss = step(x, target, learning_rate, index == len(batches) - 1, weights)
             if progress.first_loss is None:
                 progress.first_loss = loss
             progress.loss_sum += loss * len(x)
@@ -102,13 +115,16 @@ def train(experiment: Experiment, network: Network, state: TrainState, dataset: 
         scores, watch = None, ActivationWatch(network)
         validation: Metrics = {}
         if dataset.validation is not None:
-            scores = part_scores(network, state.parameters, state.buffers, dataset.validation, watch)
-            validation = measure(dataset.transforms.target, network.loss, scores, dataset.validation.target())
+            scores = part_scores(network, state.judged, state.buffers, dataset.validation, watch)
+            validation = measure(dataset.transforms.target, network.loss, scores, dataset.validation)
         record = dict(zip(names, measured(experiment, state, learning_rate, validation), strict=True))
         state.history.append(list(record.values()))
         improved = monitor is None or judge(progress, progress.epoch, watched(record, monitor), monitor, stopping)
         if improved:
             state.keep_as_best()
+        value = watched(record, monitor or "train_loss")
+        if value is not None:
+            experiment.schedule.observe(progress.schedule, value, higher_is_better(monitor or "train_loss"))
         warnings = diagnostician.look(record, progress, watch if watch.rows else None, scores)
         progress.warnings.extend(warnings)
         progress.begin_epoch()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.data.dataset import Part
 from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
 from mlptrain.nn.arrays import Array, Indices, Target
-from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetKind
+from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetKind, ValueLoss
 
 Metrics = dict[str, float | None]
 
@@ -23,15 +24,18 @@ NAMES: dict[TargetKind, tuple[str, ...]] = {
 HIGHER_IS_BETTER = frozenset({"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "r2"})
 
 
-def measure(target: FittedTarget, loss: Loss, scores: Array, truth: Target) -> Metrics:
-    """The loss and every metric for the `scores` (n, outputs) of rows with the encoded `truth`."""
-    metrics: Metrics = {"loss": loss.value(scores, truth)}
+def measure(target: FittedTarget, loss: Loss, scores: Array, part: Part) -> Metrics:
+    """The loss and every metric for the `scores` (n, outputs) of the rows of `part`; row weights count in the loss."""
+    truth = part.target()
+    metrics: Metrics = {"loss": loss.value(scores, truth, part.weights())}
     if loss.target_kind == "class":
         return metrics | class_metrics(scores, truth)
     if loss.target_kind == "binary":
         return metrics | binary_metrics(scores, truth)
     assert isinstance(target, FittedValues)
-    return metrics | value_metrics(target.unscaled(loss.predict(scores)), target.unscaled(truth))
+    assert isinstance(loss, ValueLoss)
+    point = loss.point(loss.predict(scores))
+    return metrics | value_metrics(target.unscaled(point), target.unscaled(truth))
 
 
 def class_metrics(scores: Array, truth: Indices) -> Metrics:

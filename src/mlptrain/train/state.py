@@ -57,6 +57,8 @@ class Progress:
     """The monitored value of the best epoch, negated where higher is better."""
     best_epoch: Count | None = None
     patience_cost: float | None = None
+    schedule: dict[str, float] = field(default_factory=dict)
+    """What the schedule remembers."""
     wait: Count = 0
     stopped: Stopped | None = None
     warnings: list[Warned] = field(default_factory=list)
@@ -79,6 +81,8 @@ class TrainState:
     """(buffer_size,): running statistics"""
     slots: dict[str, Array]
     """each (parameter_size,): what the optimizer remembers"""
+    average: Array | None
+    """(parameter_size,): the moving average of the parameters, where there is one"""
     best_parameters: Array
     best_buffers: Array
     progress: Progress = dataclasses.field(default_factory=Progress)
@@ -94,6 +98,7 @@ class TrainState:
         dtype: Any,
         seed: int,
         lit: NDArray[np.bool_] | None = None,
+        averaging: bool = False,
     ) -> TrainState:
         """The state before the first step.
 
@@ -105,9 +110,15 @@ class TrainState:
         if lit is not None and not isinstance(initializer, FromFile):
             layout.views(parameters)[0].weight[~lit] = 0
         slots = {name: np.zeros_like(parameters) for name in optimizer.slots}
-        return cls(layout, parameters, buffers, slots, parameters.copy(), buffers.copy())
+        average = parameters.copy() if averaging else None
+        return cls(layout, parameters, buffers, slots, average, parameters.copy(), buffers.copy())
+
+    @property
+    def judged(self) -> Array:
+        """The parameters that are evaluated: the average, where there is one."""
+        return self.parameters if self.average is None else self.average
 
     def keep_as_best(self) -> None:
         """Make the weights of now the best ones."""
-        np.copyto(self.best_parameters, self.parameters)
+        np.copyto(self.best_parameters, self.judged)
         np.copyto(self.best_buffers, self.buffers)

@@ -1,6 +1,6 @@
 """What happens in one training step?
 
-    gradient, + L1/L2, finite?, clip, optimizer with decoupled decay, running statistics
+    gradient, + L1/L2, finite?, clip, decoupled decay, optimizer, running statistics, moving average
 
 The check comes before the update: a step that is not finite is never applied. Nothing here allocates an array: views
 are bound once, buffers are overwritten.
@@ -15,6 +15,7 @@ import numpy as np
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.layout import Layout
+from mlptrain.nn.losses import Weights
 from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer
@@ -34,10 +35,13 @@ class Step:
         penalty: Penalty,
         clip: float | None,
         dropout: DropoutStream,
+        clip_value: float | None = None,
+        averaging: float | None = None,
     ) -> None:
         layout = network.layout
         self._network, self._state = network, state
-        self._optimizer, self._penalty, self._clip, self._dropout = optimizer, penalty, clip, dropout
+        self._optimizer, self._penalty, self._dropout = optimizer, penalty, dropout
+        self._clip, self._clip_value, self._averaging = clip, clip_value, averaging
         self.gradient = np.zeros_like(state.parameters)
         self._views, self._gradient_views = layout.views(state.parameters), layout.views(self.gradient)
         self._running = layout.running(state.buffers)
@@ -52,12 +56,17 @@ class Step:
         self.squared_norm = 0.0
         """Of the last gradient, with penalties, before clipping."""
 
-    def __call__(self, x: Array, target: Target, learning_rate: float, layer_norms: bool = False) -> float:
-        """Train on one batch; the loss before the update. `layer_norms` also notes the gradient norm of each layer."""
+    def __call__(
+        self, x: Array, target: Target, learning_rate: float, layer_norms: bool = False, weights: Weights = None
+    ) -> float:
+        """Train on one batch; the loss before the update.
+
+        `layer_norms` also notes the gradient norm of each layer; `weights` (n,) tell how much each row counts.
+        """
         network, state = self._network, self._state
         rng = self._dropout.at(state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, training=True, rng=rng)
-        loss = network.backward(x, target, self._views, self._gradient_views)
+        loss = network.backward(x, target, self._views, self._gradient_views, weights)
         if self._penalized:
             self._penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
         self.squared_norm = squared_norm(self.gradient)
@@ -69,12 +78,28 @@ class Step:
             ]
         if self._clip is not None:
             clip_norm(self.gradient, self._clip)
+        if self._clip_value is not None:
+            np.clip(self.gradient, -self._clip_value, self._clip_value, out=self.gradient)
         state.progress.step += 1
+        self._optimizer.decay(self._weights, learning_rate)
         self._optimizer.step(
             state.parameters, self.gradient, self._slots, self._scratch, learning_rate, state.progress.step
         )
         network.update_running(self._running, len(x))
+        if self._averaging is not None and state.average is not None:
+            move_towards(state.average, state.parameters, self._averaging, state.progress.step, self._scratch)
         return loss
+
+
+def move_towards(average: Array, parameters: Array, decay: float, t: int, scratch: Array) -> None:
+    """average <- d average + (1 - d) parameters, with d the smaller of `decay` and (1 + t) / (10 + t)."""
+    share = 1 - min(decay, (1 + t) / (10 + t))
+    for start in range(0, average.size, scratch.size):
+        part = average[start : start + scratch.size]
+        room = scratch[: part.size]
+        np.subtract(parameters[start : start + scratch.size], part, out=room)
+        np.multiply(room, share, out=room)
+        np.add(part, room, out=part)
 
 
 def divergence(layout: Layout, gradient: Array, loss: float, state: TrainState) -> str:
