@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-import types
-import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from mlptrain.component import Component, variants
-from mlptrain.data.transforms import Scaler
-from mlptrain.nn.activations import Activation
-from mlptrain.nn.initializers import Initializer
-from mlptrain.nn.losses import Loss
-from mlptrain.nn.normalization import Normalization
-from mlptrain.optim.optimizers import Optimizer
-from mlptrain.optim.schedules import Schedule
-from mlptrain.spec import yaml
+from mlptrain.component import Component
+from mlptrain.reference import catalogue, paragraphs, settings, summary
 from mlptrain.spec.experiment import Experiment
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/make.py from the classes; edit those. -->\n"
-FAMILIES: tuple[tuple[str, type[Component]], ...] = (
-    ("Activations", Activation),
-    ("Losses", Loss),
-    ("Initializers", Initializer),
-    ("Normalizations", Normalization),
-    ("Optimizers", Optimizer),
-    ("Schedules", Schedule),
-    ("Scalers", Scaler),
-)
 
 
 def pages() -> dict[str, str]:
@@ -55,100 +35,50 @@ def spec_page() -> str:
 def section(model: type[BaseModel], path: str) -> Iterator[str]:
     """A heading and a table for one mapping, then those of the mappings inside it."""
     yield f"\n## {path or 'top level'}\n"
-    yield f"{first_paragraph(model)}\n"
-    yield from field_table(model)
+    yield f"{summary(model)}\n"
+    yield from table(model)
     for name, field in model.model_fields.items():
-        inner = settings_in(field.annotation)
+        inner = mapping_in(field.annotation)
         if inner is not None:
             yield from section(inner, f"{path}.{name}" if path else name)
 
 
-def field_table(model: type[BaseModel], skip: tuple[str, ...] = ()) -> Iterator[str]:
-    """One row for each field."""
+def table(model: type[BaseModel], skip: tuple[str, ...] = ()) -> Iterator[str]:
+    """One row for each key."""
     yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
-    for name, field in model.model_fields.items():
-        if name not in skip:
-            meaning = (field.description or "").replace("|", "\\|")
-            yield f"| `{name}` | {type_text(field)} | {default_text(field)} | {meaning} |"
+    for setting in settings(model, skip):
+        default = setting.default if setting.default in ("required", "see below") else f"`{setting.default}`"
+        meaning = setting.meaning.replace("|", "\\|")
+        yield f"| `{setting.name}` | {setting.type} | {default} | {meaning} |"
 
 
 def components_page() -> str:
     """Every variant of every family."""
     head = f"{NOTE}\n# Components\n\nThe choices for each key of an experiment file that names a family.\n"
-    return head + "\n".join(line for title, family in FAMILIES for line in family_section(title, family)) + "\n"
+    return (
+        head
+        + "\n".join(line for title, family, found in catalogue() for line in family_section(title, family, found))
+        + "\n"
+    )
 
 
-def family_section(title: str, family: type[Component]) -> Iterator[str]:
+def family_section(title: str, family: type[Component], found: list[type[Component]]) -> Iterator[str]:
     """The variants of one family."""
-    yield f"\n## {title}\n\n{first_paragraph(family)}"
-    for variant in variants(family):
+    yield f"\n## {title.capitalize()}\n\n{summary(family)}"
+    for variant in found:
         also = f" (also {', '.join(f'`{alias}`' for alias in variant.aliases)})" if variant.aliases else ""
         yield f"\n### `{variant.name()}`{also}\n"
-        yield without_doctests(inspect.getdoc(variant) or "")
+        yield "\n\n".join(paragraphs(variant))
         if set(variant.model_fields) - {"kind"}:
             yield ""
-            yield from field_table(variant, skip=("kind",))
+            yield from table(variant, skip=("kind",))
 
 
-def first_paragraph(model: type[BaseModel]) -> str:
-    """The first paragraph of a docstring, on one line."""
-    return (inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " ")
-
-
-def without_doctests(text: str) -> str:
-    """A docstring without its examples in code."""
-    paragraphs = [p for p in text.split("\n\n") if not p.lstrip().startswith(">>>")]
-    return "\n\n".join(paragraphs)
-
-
-def settings_in(annotation: Any) -> type[BaseModel] | None:
+def mapping_in(annotation: Any) -> type[BaseModel] | None:
     """The mapping of settings that a field holds, if it holds one that is no component."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return None if issubclass(annotation, Component) else annotation
-    return next((found for argument in get_args(annotation) if (found := settings_in(argument))), None)
-
-
-def default_text(field: FieldInfo) -> str:
-    """The default as it would be written in YAML."""
-    if field.is_required():
-        return "required"
-    value = field.default
-    if isinstance(value, Component):
-        return f"`{value.name()}`"
-    if isinstance(value, BaseModel):
-        return "see below"
-    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return f"`[{', '.join(str(block.width) for block in value)}]`"
-    return f"`{yaml.dump({'': value}).partition(':')[2].strip()}`"
-
-
-def type_text(field: FieldInfo) -> str:
-    """The type and the bounds of a field."""
-    bounds = [
-        f"{sign} {value:g}" if isinstance(value, float | int) else f"{sign} {value}"
-        for item in field.metadata
-        for sign, name in ((">", "gt"), ("≥", "ge"), ("<", "lt"), ("≤", "le"))
-        if (value := getattr(item, name, None)) is not None
-    ]
-    return ", ".join([annotation_text(field.annotation), *bounds])
-
-
-def annotation_text(annotation: Any) -> str:
-    """A type in words."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is typing.Annotated:
-        return annotation_text(arguments[0])
-    if origin is Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(annotation_text(argument) for argument in arguments)
-    if origin is tuple:
-        return f"list of {annotation_text(arguments[0])}"
-    words = {int: "integer", float: "number", str: "text", bool: "boolean", type(None): "null"}
-    if annotation in words:
-        return words[annotation]
-    assert isinstance(annotation, type)
-    return f"a kind of {annotation.__name__.lower()}" if issubclass(annotation, Component) else "mapping"
+    return next((found for argument in get_args(annotation) if (found := mapping_in(argument))), None)
 
 
 def main() -> int:

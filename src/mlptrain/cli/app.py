@@ -113,6 +113,29 @@ def predict(
 
 
 @app.command()
+def components(
+    name: Annotated[str | None, typer.Argument(help="One of them, for its formula, settings, source and plot.")] = None,
+) -> None:
+    """List every activation, loss, optimizer, schedule, initializer, normalization and scaler."""
+    from mlptrain.cli import components as verb
+
+    verb.run(name)
+
+
+@app.command()
+def explain(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    step: Annotated[int, typer.Option(min=1, help="Which training step, from 1.")] = 1,
+    rows: Annotated[int, typer.Option(min=1, help="Rows and columns shown at each end of a large array.")] = 3,
+    overrides: Set = None,
+) -> None:
+    """Show one training step with all its numbers: forward, backward, update."""
+    from mlptrain.cli import explain as verb
+
+    verb.run(config, overrides or [], step, rows)
+
+
+@app.command()
 def gradcheck(
     config: Annotated[
         Path | None, typer.Argument(help="Check the network of this experiment; without it, every component.")

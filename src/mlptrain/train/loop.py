@@ -49,6 +49,31 @@ def start(experiment: Experiment, network: Network, dataset: Dataset) -> TrainSt
     return state
 
 
+def make_batches(experiment: Experiment, dataset: Dataset) -> Batches:
+    """The batches of the training rows."""
+    assert experiment.seed is not None
+    training = experiment.training
+    size = None if training.batch_size == "full" else training.batch_size
+    pairs = experiment.network.uses_batch_statistics
+    return Batches(dataset.training, size, training.shuffle, experiment.seed, pairs)
+
+
+def make_step(experiment: Experiment, network: Network, state: TrainState) -> Step:
+    """The training step on `state`."""
+    assert experiment.seed is not None
+    training = experiment.training
+    return Step(
+        network,
+        state,
+        experiment.optimizer,
+        experiment.penalty,
+        training.clip_norm,
+        DropoutStream(experiment.seed),
+        training.clip_value,
+        training.averaging.decay if training.averaging else None,
+    )
+
+
 def columns(experiment: Experiment, network: Network) -> list[str]:
     """The columns of metrics.csv: what `train` records in each epoch."""
     validation = ["loss", *NAMES[network.loss.target_kind]] if experiment.validates else []
@@ -74,24 +99,7 @@ def train(experiment: Experiment, network: Network, state: TrainState, dataset: 
     assert experiment.seed is not None
     training, progress = experiment.training, state.progress
     stopping, monitor = training.early_stopping, monitored(experiment)
-    size = None if training.batch_size == "full" else training.batch_size
-    batches = Batches(
-        dataset.training,
-        size,
-        training.shuffle,
-        experiment.seed,
-        pairs=experiment.network.uses_batch_statistics,
-    )
-    step = Step(
-        network,
-        state,
-        experiment.optimizer,
-        experiment.penalty,
-        training.clip_norm,
-        DropoutStream(experiment.seed),
-        training.clip_value,
-        training.averaging.decay if training.averaging else None,
-    )
+    batches, step = make_batches(experiment, dataset), make_step(experiment, network, state)
     names = columns(experiment, network)
     naive = naive_loss(network.loss, dataset.training.target(), network.layout.layers[-1].units, network.dtype)
     diagnostician = Diagnostician(network, naive, (dict(zip(names, row, strict=True)) for row in state.history))

@@ -1,0 +1,93 @@
+"""mlptrain components: the families and their variants, or one variant in full."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mlptrain.cli.console import print_results
+from mlptrain.component import Component, nearest
+from mlptrain.errors import UsageError
+from mlptrain.nn.activations import Activation
+from mlptrain.optim.schedules import Plateau, Schedule
+from mlptrain.reference import catalogue, paragraphs, settings, summary
+
+EPOCHS = 60  # of the run that a schedule is drawn for
+
+
+def run(name: str | None) -> None:
+    """Carry out the verb."""
+    if name is None:
+        print_results(*overview())
+        return
+    words = {
+        word: variant for _, _, found in catalogue() for variant in found for word in (variant.name(), *variant.aliases)
+    }
+    if name not in words:
+        guess = nearest(name, words)
+        hint = f"did you mean '{guess}'?" if guess else "`mlptrain components` lists them all"
+        raise UsageError(f"no component '{name}'; {hint}")
+    same_name = [
+        variant for _, _, found in catalogue() for variant in found if name in (variant.name(), *variant.aliases)
+    ]
+    for variant in same_name:
+        print_results(*details(variant))
+
+
+def overview() -> list[RenderableType]:
+    """One table for each family."""
+    parts: list[RenderableType] = []
+    for title, _, found in catalogue():
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(min_width=max(len(variant.name()) for variant in found), no_wrap=True)
+        table.add_column(overflow="ellipsis", no_wrap=True)
+        for variant in found:
+            table.add_row(Text(variant.name()), Text(summary(variant)))
+        parts += [Text(title, "bold"), table, ""]
+    return parts
+
+
+def details(variant: type[Component]) -> list[RenderableType]:
+    """Everything about one variant."""
+    first, *others = paragraphs(variant)
+    also = f" (also {', '.join(variant.aliases)})" if variant.aliases else ""
+    parts: list[RenderableType] = [Text(variant.name() + also, "bold"), Text(first)]
+    for text in others:
+        parts += ["", Text(text)]
+    if found := settings(variant, skip=("kind",)):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("setting", "type", "default", "meaning"):
+            table.add_column(column)
+        for setting in found:
+            table.add_row(*map(Text, (setting.name, setting.type, setting.default, setting.meaning)))
+        parts += ["", table]
+    if issubclass(variant, Activation):
+        parts += ["", *activation_plot(variant())]
+    if issubclass(variant, Schedule) and not issubclass(variant, Plateau):
+        parts += ["", *schedule_plot(variant())]
+    return [*parts, ""]
+
+
+def activation_plot(activation: Activation) -> list[RenderableType]:
+    """f and f' from -4 to 4, and where the corners are."""
+    z = np.linspace(-4, 4, 401)
+    lines = plot([z, z], [activation(z), activation.derivative(z)], ["f(z)", "f'(z)"])
+    kinks = ", ".join(f"{kink:g}" for kink in activation.kinks)
+    return [lines, f"corners at z = {kinks}" if kinks else "smooth everywhere"]
+
+
+def schedule_plot(schedule: Schedule) -> list[RenderableType]:
+    """The factor over a run."""
+    epochs = np.arange(EPOCHS)
+    factors = np.array([schedule.at(int(epoch), EPOCHS, schedule.start()) for epoch in epochs])
+    return [plot([epochs], [factors], [f"factor of the learning rate in a run of {EPOCHS} epochs"])]
+
+
+def plot(xs: list[np.ndarray], ys: list[np.ndarray], labels: list[str]) -> Text:
+    """Curves in characters."""
+    import uniplot
+
+    drawn = uniplot.plot_to_string(xs=xs, ys=ys, lines=True, width=60, height=14, legend_labels=labels, color=False)
+    return Text(drawn if isinstance(drawn, str) else "\n".join(drawn), no_wrap=True)

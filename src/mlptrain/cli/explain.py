@@ -1,0 +1,45 @@
+"""mlptrain explain: one training step with all its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
+
+from mlptrain.cli.console import print_results
+from mlptrain.data.dataset import load_dataset
+from mlptrain.explain import Stage, explain
+from mlptrain.spec.load import load_experiment, resolve
+
+
+def run(config: Path, overrides: Sequence[str], step: int, rows: int) -> None:
+    """Carry out the verb."""
+    experiment = load_experiment(config, overrides)
+    seed = experiment.seed or 0
+    dtype = experiment.training.dtype
+    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, dtype, seed)
+    experiment = resolve(experiment, dataset.loss, experiment.name or config.stem, seed)
+    parts: list[RenderableType] = [Text(f"Training step {step} of {config}", "bold")]
+    for stage in explain(experiment, dataset, step):
+        parts += shown(stage, rows)
+    print_results(*parts)
+
+
+def shown(stage: Stage, rows: int) -> list[RenderableType]:
+    """One stage: its headline, its formula with the shape, and the first rows and columns of its value."""
+    parts: list[RenderableType] = ["", Text(stage.title, "bold")] if stage.title else []
+    if isinstance(stage.value, float):
+        return [*parts, Text(f"{stage.formula} = {stage.value:.8g}")]
+    shape = " x ".join(map(str, stage.value.shape))
+    text = np.array2string(
+        np.asarray(stage.value, dtype=np.float64),
+        precision=5,
+        suppress_small=True,
+        max_line_width=100,
+        threshold=0,
+        edgeitems=rows,
+    )
+    return [*parts, Text.assemble((stage.formula, "cyan"), f"   ({shape})"), Text("  " + text.replace("\n", "\n  "))]

@@ -1,0 +1,156 @@
+"""What happens in one training step, with numbers?
+
+The stages of a step as arrays, in the notation of `nn/network.py`, computed by the functions that train: the forward
+pass layer by layer, the loss, the backward pass layer by layer, the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlptrain.data.batches import Batches
+from mlptrain.data.dataset import Dataset
+from mlptrain.errors import UsageError
+from mlptrain.nn.layout import LayerViews
+from mlptrain.nn.network import Network, backward_layer
+from mlptrain.randomness import DropoutStream
+from mlptrain.spec.experiment import Experiment
+from mlptrain.train.events import StepDone
+from mlptrain.train.loop import build, make_batches, make_step, start, train
+from mlptrain.train.state import TrainState
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the calculation: a name, the formula and its value."""
+
+    title: str
+    """Headline of the stage that begins here; empty within a stage."""
+    formula: str
+    value: NDArray[np.floating] | float
+
+
+def explain(experiment: Experiment, dataset: Dataset, number: int) -> Iterator[Stage]:
+    """The stages of training step `number`, from 1; the steps before it are trained first."""
+    network = build(experiment, dataset)
+    state = start(experiment, network, dataset)
+    advance(experiment, network, state, dataset, number - 1)
+    batches = make_batches(experiment, dataset)
+    batches.begin(state.progress.epoch)
+    x, target, weights = batches.gather(state.progress.batch)
+    yield from forward_stages(experiment, network, state, x)
+    gradient = np.zeros_like(state.parameters)
+    yield from loss_stages(network, x, target, weights)
+    yield from backward_stages(network, state, gradient, x)
+    yield from penalty_stages(experiment, network, state, gradient)
+    yield from update_stages(experiment, network, state, gradient, batches)
+
+
+def advance(experiment: Experiment, network: Network, state: TrainState, dataset: Dataset, steps: int) -> None:
+    """Train `steps` steps."""
+    done = 0
+    for event in train(experiment, network, state, dataset) if steps else ():
+        done += isinstance(event, StepDone)
+        if done == steps:
+            break
+    if done < steps:
+        raise UsageError(f"the run ends after {done} steps; --step must be at most that")
+    if state.progress.batch == len(make_batches(experiment, dataset)):
+        state.progress.begin_epoch()
+
+
+def forward_stages(
+    experiment: Experiment, network: Network, state: TrainState, x: NDArray[np.floating]
+) -> Iterator[Stage]:
+    """x, and z and a of every layer."""
+    layout = network.layout
+    views = layout.views(state.parameters)
+    assert experiment.seed is not None
+    rng = DropoutStream(experiment.seed).at(state.progress.step)
+    network.forward(x, views, layout.running(state.buffers), training=True, rng=rng)
+    yield Stage(f"Batch of {len(x)} rows", "x", x)
+    below = "x"
+    for i, (layer, tensors, ws) in enumerate(zip(layout.layers, views, network.workspace(len(x)).layers, strict=True)):
+        yield Stage(f"Forward, layer {i}: {layer.inputs} -> {layer.units}", f"W{i}", tensors.weight)
+        yield Stage("", f"b{i}", tensors.bias)
+        norm = "" if layer.normalization is None else f", normalized over the {layer.normalization.name()}"
+        yield Stage("", f"z{i} = {below} W{i} + b{i}{norm}", ws.z)
+        yield Stage("", f"a{i} = {layer.activation.label()}(z{i})", ws.a)
+        below = f"a{i}"
+        if ws.mask is not None:
+            yield Stage("", f"m{i}: dropout mask, 0 or 1/(1 - {layer.dropout:g})", ws.mask)
+        if ws.output is not ws.a:
+            below = f"h{i}"
+            past = " + input" if layer.residual else ""
+            yield Stage("", f"h{i} = a{i}{f' * m{i}' if ws.mask is not None else ''}{past}", ws.output)
+
+
+def loss_stages(
+    network: Network, x: NDArray[np.floating], target: NDArray[np.generic], weights: NDArray[np.floating] | None
+) -> Iterator[Stage]:
+    """The target, the prediction, the loss and its derivative by the scores."""
+    ws = network.workspace(len(x))
+    scores, last = ws.layers[-1].output, len(ws.layers) - 1
+    value = network.loss.value_and_gradient(scores, target, ws.layers[-1].grad, ws.loss, weights)
+    yield Stage(f"Loss: {network.loss.label()}", "y", np.asarray(target, dtype=np.float64))
+    yield Stage("", "prediction", network.loss.predict(scores))
+    yield Stage("", "L", value)
+    yield Stage("", f"dL/da{last}", ws.layers[-1].grad)
+
+
+def backward_stages(
+    network: Network, state: TrainState, gradient: NDArray[np.floating], x: NDArray[np.floating]
+) -> Iterator[Stage]:
+    """The chain rule, last layer first: dL/dz and the gradients of the tensors of every layer."""
+    views, grads = network.layout.views(state.parameters), network.layout.views(gradient)
+    ws = network.workspace(len(x))
+    for i in range(len(views) - 1, -1, -1):
+        below, below_grad = (ws.layers[i - 1].output, ws.layers[i - 1].grad) if i > 0 else (x, None)
+        layer = network.layout.layers[i]
+        backward_layer(layer, views[i], grads[i], ws.layers[i], below, below_grad, ws.ones)
+        source = f"{'h' if ws.layers[i - 1].output is not ws.layers[i - 1].a else 'a'}{i - 1}" if i else "x"
+        out = "h" if ws.layers[i].output is not ws.layers[i].a else "a"
+        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from dL/d{out}{i} and f'(z{i})", ws.layers[i].grad)
+        yield Stage("", f"dL/dW{i} = {source}' d{i}", grads[i].weight)
+        yield Stage("", f"dL/db{i} = sum over rows of d{i}", grads[i].bias)
+        if below_grad is not None:
+            yield Stage("", f"dL/d{source} = d{i} W{i}'", below_grad)
+
+
+def penalty_stages(
+    experiment: Experiment, network: Network, state: TrainState, gradient: NDArray[np.floating]
+) -> Iterator[Stage]:
+    """What L1 and L2 add to the gradient of the weights, if anything."""
+    penalty, weights = experiment.penalty, slice(0, network.layout.weight_size)
+    if not (penalty.l1 or penalty.l2):
+        return
+    penalty.add_gradient(state.parameters[weights], gradient[weights], np.empty_like(gradient))
+    yield Stage("Penalty", "l1 sum|W| + l2 sum W^2", penalty.value(state.parameters[weights]))
+    for i, grads in enumerate(network.layout.views(gradient)):
+        yield Stage("", f"dL/dW{i} + l1 sign(W{i}) + 2 l2 W{i}", grads.weight)
+
+
+def update_stages(
+    experiment: Experiment, network: Network, state: TrainState, gradient: NDArray[np.floating], batches: Batches
+) -> Iterator[Stage]:
+    """The parameters after the step, by the step that trains."""
+    progress, training = state.progress, experiment.training
+    rate = experiment.optimizer.learning_rate * experiment.schedule.at(
+        progress.epoch, training.epochs, progress.schedule
+    )
+    x, target, weights = batches.gather(progress.batch)
+    step = make_step(experiment, network, state)
+    before = state.parameters.copy()
+    step(x, target, rate, weights=weights)
+    after: tuple[LayerViews, ...] = network.layout.views(state.parameters)
+    moved = network.layout.views(state.parameters - before)
+    norm = np.sqrt(step.squared_norm)
+    title = f"Update: {experiment.optimizer.label()}, learning rate {rate:g}, gradient norm {norm:.6g}"
+    for i in range(len(after)):
+        yield Stage(title if i == 0 else "", f"change of W{i}", moved[i].weight)
+        yield Stage("", f"W{i}, new", after[i].weight)
+        yield Stage("", f"b{i}, new", after[i].bias)
