@@ -44,7 +44,7 @@ def overview() -> list[RenderableType]:
         table.add_column(min_width=max(len(variant.name()) for variant in found), no_wrap=True)
         table.add_column(overflow="ellipsis", no_wrap=True)
         for variant in found:
-            table.add_row(Text(variant.name()), Text(summary(variant)))
+            table.add_row(Text(variant.name()), Text(summary(variant), overflow="ellipsis"))
         parts += [Text(title, "bold"), table, ""]
     return parts
 
@@ -89,5 +89,16 @@ def plot(xs: list[np.ndarray], ys: list[np.ndarray], labels: list[str]) -> Text:
     """Curves in characters."""
     import uniplot
 
-    drawn = uniplot.plot_to_string(xs=xs, ys=ys, lines=True, width=60, height=14, legend_labels=labels, color=False)
-    return Text(drawn if isinstance(drawn, str) else "\n".join(drawn), no_wrap=True)
+    lowest, highest = min(float(y.min()) for y in ys), max(float(y.max()) for y in ys)
+    drawn = uniplot.plot_to_string(
+        xs=xs,
+        ys=ys,
+        lines=True,
+        width=60,
+        height=14,
+        legend_labels=labels,
+        color=True,
+        y_min=lowest - 0.05,
+        y_max=highest + 0.05,
+    )
+    return Text.from_ansi(drawn if isinstance(drawn, str) else "\n".join(drawn), no_wrap=True)
