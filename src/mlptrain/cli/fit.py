@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from mlptrain.cli.console import Watcher, print_json, print_results, results_table, stderr_console, warning_text
-from mlptrain.errors import Interrupted, UsageError
+from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
@@ -65,13 +66,20 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
     epochs, training = current.experiment.training.epochs, current.dataset.training
     size = current.experiment.training.batch_size
     batches = 1 if size == "full" else -(-len(training) // size)
-    with (
-        signals() as signalled,
-        Watcher(console, current.folder.path.name, epochs, current.state.progress, batches) as watcher,
-    ):
-        for event in proceed(current, signalled, save_every):
-            if isinstance(event, EpochDone):
-                watcher.epoch(event)
+    progress = current.state.progress
+    shown = len(progress.warnings)
+    with signals() as signalled, Watcher(console, folder.name, epochs, progress, batches) as watcher:
+        try:
+            for event in proceed(current, signalled, save_every):
+                if isinstance(event, EpochDone):
+                    watcher.epoch(event)
+                    shown = len(progress.warnings)
+        except Diverged:
+            for warned in progress.warnings[shown:]:
+                console.print(warning_text(warned))
+            if as_json:
+                print_json(document(current, Results({}, {}, "", tuple(progress.warnings)), "diverged"))
+            raise
     report(current, measured(current, console), console, as_json)
 
 
@@ -125,16 +133,7 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     """Why training stopped, how good the network is, and where it is."""
     progress = current.state.progress
     if as_json:
-        print_json(
-            {
-                "run": str(current.folder.path),
-                "stopped": progress.stopped,
-                "best_epoch": progress.best_epoch,
-                "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
-                "baselines": finished.baselines,
-                "warnings": [warned.model_dump() for warned in finished.warnings],
-            }
-        )
+        print_json(document(current, finished, progress.stopped))
         return
     for warned in finished.warnings[len(progress.warnings) :]:
         console.print(warning_text(warned))
@@ -142,6 +141,18 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     print_results(
         results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
     )
+
+
+def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:
+    """What --json prints."""
+    return {
+        "run": str(current.folder.path),
+        "stopped": stopped,
+        "best_epoch": current.state.progress.best_epoch,
+        "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
+        "baselines": finished.baselines,
+        "warnings": [warned.model_dump() for warned in finished.warnings],
+    }
 
 
 def reason(current: Run) -> str:

@@ -30,7 +30,8 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.spec.experiment import Experiment
-from mlptrain.train.loop import columns, network_for
+from mlptrain.train.epoch import columns
+from mlptrain.train.loop import network_for
 from mlptrain.train.state import Progress, TrainState
 
 FORMAT = 1

@@ -25,9 +25,10 @@ from mlptrain.spec.load import load_experiment, resolve
 from mlptrain.train.baselines import baselines
 from mlptrain.train.diagnostics import worse_than_baseline
 from mlptrain.train.early_stopping import check_monitor
+from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
-from mlptrain.train.loop import build, columns, start, train
+from mlptrain.train.loop import build, start, train
 from mlptrain.train.metrics import Metrics, measure
 from mlptrain.train.state import TrainState, Warned
 
@@ -182,11 +183,19 @@ def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float =
             yield event
     except Diverged as error:
         run.save_checkpoint()
-        kept = run.state.progress.best_epoch
-        what = "nothing was learned before it" if kept is None else f"the weights of epoch {kept} are kept"
-        raise Diverged(f"{error}. In {run.folder.path}, {what}") from error
+        run.folder.write_summary(summary(run, Results({}, {}, "", tuple(run.state.progress.warnings)), "diverged"))
+        raise Diverged(f"{error}. {what_is_kept(run)}") from error
     finally:
         history.close()
+
+
+def what_is_kept(run: Run) -> str:
+    """What a diverged run leaves to use."""
+    progress = run.state.progress
+    if not progress.epoch:
+        return f"Nothing was learned before that; {run.folder.path} holds the start"
+    epoch = progress.epoch - 1 if progress.best_epoch is None else progress.best_epoch
+    return f"The weights of epoch {epoch} are kept in {run.folder.path}"
 
 
 def interruption(run: Run) -> str:
@@ -198,6 +207,7 @@ def interruption(run: Run) -> str:
     )
 
 
+@np.errstate(all="ignore")
 def finish(run: Run) -> Results:
     """Measure the best weights and the baselines, write the model and the summary."""
     run.save_model()
@@ -225,12 +235,12 @@ def report_part(dataset: Dataset) -> tuple[str, Part]:
     return name, dataset.parts[name]
 
 
-def summary(run: Run, finished: Results) -> dict[str, Any]:
-    """What summary.json holds."""
+def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str, Any]:
+    """What summary.json holds; `stopped` says why, where it was no regular end."""
     progress = run.state.progress
     return {
         "name": run.experiment.name,
-        "stopped": progress.stopped,
+        "stopped": stopped or progress.stopped,
         "epochs": progress.epoch,
         "steps": progress.step,
         "best_epoch": progress.best_epoch,

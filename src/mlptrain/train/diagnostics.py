@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from mlptrain.nn.arrays import Array, Target
-from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import Network
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
@@ -24,10 +24,10 @@ PATIENT = 5  # epochs before a trend is believed
 
 
 class Trend:
-    """What has to be known of one column of the history, in constant room."""
+    """What has to be known of one column of the history, in constant room; `mean` is over the last epochs."""
 
     def __init__(self) -> None:
-        self.first = self.lowest = math.inf
+        self.first = self.lowest = self.lowest_mean = math.inf
         self.recent: deque[float] = deque(maxlen=2 * PATIENT)
         self.count = 0
 
@@ -38,11 +38,20 @@ class Trend:
         self.lowest = min(self.lowest, value)
         self.recent.append(value)
         self.count += 1
+        if self.count >= PATIENT:
+            self.lowest_mean = min(self.lowest_mean, self.mean)
 
-    def rising(self) -> bool:
-        """Whether the mean of the last epochs is above that of as many before them."""
-        values = list(self.recent)
-        return len(values) == 2 * PATIENT and sum(values[PATIENT:]) > sum(values[:PATIENT])
+    @property
+    def mean(self) -> float:
+        """The mean of the last epochs."""
+        values = list(self.recent)[-PATIENT:]
+        return sum(values) / len(values)
+
+    @property
+    def mean_before(self) -> float:
+        """The mean of as many epochs before them; NaN as long as there are not enough."""
+        values = list(self.recent)[:-PATIENT]
+        return sum(values) / PATIENT if len(values) == PATIENT else math.nan
 
 
 @dataclass(frozen=True)
@@ -61,16 +70,20 @@ class Seen:
     """(n, outputs): the scores of the validation rows."""
 
 
-Diagnosis = Callable[[Seen], str | None]
+class Diagnosis(Protocol):
+    """A function that looks for one thing that goes wrong; its name is that of the diagnosis."""
+
+    __name__: str
+
+    def __call__(self, seen: Seen) -> str | None:
+        """What was seen, or None when all is well."""
 
 
 def first_loss_far_from_theory(seen: Seen) -> str | None:
     """A fresh network knows nothing: its loss should be near that of equal scores."""
-    if seen.first_loss > 3 * seen.naive_loss and seen.first_loss > seen.naive_loss + 1:
-        return (
-            f"the loss at the first step is {seen.first_loss:.3g}; a network that knows nothing "
-            f"should have about {seen.naive_loss:.3g}"
-        )
+    if seen.first_loss > 5 * seen.naive_loss + 1:
+        expected = f"a network that knows nothing should have about {seen.naive_loss:.3g}"
+        return f"the loss at the first step is {seen.first_loss:.3g}; {expected}"
     return None
 
 
@@ -83,13 +96,15 @@ def loss_not_falling(seen: Seen) -> str | None:
 
 
 def overfitting(seen: Seen) -> str | None:
-    """The two losses part: training goes down while validation goes up."""
+    """The two losses part for several epochs: training goes down while validation goes up, well above it."""
     train, validation = seen.train, seen.validation
-    parted = validation.rising() and not train.rising()
-    if parted and min(list(validation.recent)[-PATIENT:]) > 1.1 * validation.lowest:
-        now = f"{validation.recent[-1]:.4g} while the training loss fell to {train.recent[-1]:.4g}"
-        return f"the validation loss has risen from {validation.lowest:.4g} to {now}"
-    return None
+    if not (train.mean < train.mean_before and validation.mean > 1.01 * validation.mean_before):
+        return None
+    parted = validation.mean > max(1.15 * validation.lowest_mean, 1.3 * train.mean, 0.05 * seen.naive_loss)
+    if not parted:
+        return None
+    now = f"{validation.mean:.4g} while the training loss fell to {train.mean:.4g}"
+    return f"the validation loss has risen from {validation.lowest_mean:.4g} to {now} (means of {PATIENT} epochs)"
 
 
 def layer_ratio(seen: Seen) -> float | None:
@@ -111,10 +126,12 @@ def vanishing_gradients(seen: Seen) -> str | None:
 
 
 def exploding_gradients(seen: Seen) -> str | None:
-    """The gradient grows on its way from the last layer to the first."""
-    ratio = layer_ratio(seen)
+    """The gradient grows on its way from the last layer to the first, or is huge beside the loss to expect."""
+    ratio, norm = layer_ratio(seen), seen.record["gradient_norm"] or 0.0
     if ratio is not None and ratio > 1e3:
         return f"the gradient of the first layer is {ratio:.1e} times that of the last"
+    if norm > 1e3 * seen.naive_loss:
+        return f"the norm of the gradient is {norm:.1e}, at a loss that should be about {seen.naive_loss:.2g}"
     return None
 
 
@@ -124,7 +141,7 @@ def dead_units(seen: Seen) -> str | None:
         return None
     shares = seen.watch.dead_shares(seen.network)
     worst = int(np.argmax(shares)) if shares else 0
-    if shares and shares[worst] >= 0.25:
+    if shares and shares[worst] >= 0.5:
         return f"{shares[worst]:.0%} of the units of layer {worst} are zero on every validation row"
     return None
 
@@ -189,6 +206,15 @@ class Diagnostician:
             if value is not None:
                 trend.add(value)
 
+    def at_divergence(self, progress: Progress) -> list[Warned]:
+        """What can be said of a run that ends within an epoch."""
+        check, remedy = DIAGNOSES[0]
+        if progress.first_loss is None or check.__name__ in {warned.name for warned in progress.warnings}:
+            return []
+        seen = Seen({}, self._train, self._validation, progress.first_loss, self._naive_loss, self._network, None, None)
+        message = check(seen)
+        return [self._warned(progress, check, message, remedy)] if message else []
+
     def look(
         self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
     ) -> list[Warned]:
@@ -206,20 +232,21 @@ class Diagnostician:
             scores,
         )
         known = {warned.name for warned in progress.warnings}
-        found = [(check.__name__, check(seen), remedy) for check, remedy in DIAGNOSES if check.__name__ not in known]
-        return [
-            Warned(name=name, epoch=progress.epoch, message=message, remedy=remedy)
-            for name, message, remedy in found
-            if message
-        ]
+        found = [(check, check(seen), remedy) for check, remedy in DIAGNOSES if check.__name__ not in known]
+        return [self._warned(progress, check, message, remedy) for check, message, remedy in found if message]
+
+    def _warned(self, progress: Progress, check: Diagnosis, message: str, remedy: str) -> Warned:
+        return Warned(name=check.__name__, epoch=progress.epoch, message=message, remedy=remedy)
 
 
 def worse_than_baseline(results: Metrics, baselines: dict[str, Metrics | None], epoch: int) -> Warned | None:
-    """The diagnosis of a whole run whose loss is no lower than that of a trivial model on the same rows."""
+    """The diagnosis of a run whose loss is above that of a trivial model on the same rows, by more than a trifle."""
+    constant = baselines.get("constant")
+    trifle = 0.01 * abs((constant or {}).get("loss") or 0.0)
     beaten_by = [
         name
         for name, metrics in baselines.items()
-        if metrics is not None and (metrics["loss"] or 0.0) < (results["loss"] or 0.0) * 0.999
+        if metrics is not None and (metrics["loss"] or 0.0) + trifle < (results["loss"] or 0.0)
     ]
     if not beaten_by:
         return None
@@ -227,10 +254,12 @@ def worse_than_baseline(results: Metrics, baselines: dict[str, Metrics | None], 
         name="worse_than_baseline",
         epoch=epoch,
         message=f"the {beaten_by[0]} model has a lower loss than the network",
-        remedy="train longer, change optimizer.learning_rate, or take the simpler model (network: {hidden: []})",
+        remedy="train longer, change optimizer.learning_rate, add penalty.l2, or take the simpler model",
     )
 
 
-def naive_loss(loss: Loss, target: Target, outputs: int, dtype: np.dtype) -> float:
-    """The loss when every score is zero."""
-    return loss.value(np.zeros((len(target), outputs), dtype), target)
+def naive_loss(network: Network, target: Target) -> float:
+    """The loss of a network that knows nothing: every pre-activation of the output layer is zero."""
+    last = network.layout.layers[-1]
+    score = last.activation(0.0)
+    return network.loss.value(np.full((len(target), last.units), score, network.dtype), target)

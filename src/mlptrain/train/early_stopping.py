@@ -40,11 +40,11 @@ def check_monitor(experiment: Experiment, columns: Sequence[str]) -> None:
     raise SpecError([Problem("", "training.early_stopping.monitor", message)])
 
 
-def judge(progress: Progress, epoch: int, value: float | None, monitor: str, stopping: EarlyStopping | None) -> bool:
+def judge(progress: Progress, epoch: int, value: float | None, higher: bool, stopping: EarlyStopping | None) -> bool:
     """Take in the monitored `value` of `epoch`; say whether it is the best so far. None is no improvement."""
     improved, waited_for = False, False
     if value is not None:
-        cost = -value if higher_is_better(monitor) else value
+        cost = -value if higher else value
         improved = progress.best_cost is None or cost < progress.best_cost
         waited_for = progress.patience_cost is None or cost < progress.patience_cost - (
             stopping.min_delta if stopping else 0

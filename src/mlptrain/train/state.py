@@ -63,6 +63,15 @@ class Progress:
     stopped: Stopped | None = None
     warnings: list[Warned] = field(default_factory=list)
 
+    def count(self, loss: float, rows: int, squared_norm: float) -> None:
+        """Take in a step: its loss before the update, its rows and its squared gradient norm."""
+        if self.first_loss is None:
+            self.first_loss = loss
+        self.loss_sum += loss * rows
+        self.squared_norm_sum += squared_norm
+        self.rows += rows
+        self.batch += 1
+
     def begin_epoch(self) -> None:
         """Go on to the next epoch."""
         self.epoch += 1

@@ -56,6 +56,7 @@ class Step:
         self.squared_norm = 0.0
         """Of the last gradient, with penalties, before clipping."""
 
+    @np.errstate(all="ignore")  # an overflow ends in a loss or gradient that is not finite, which is checked
     def __call__(
         self, x: Array, target: Target, learning_rate: float, layer_norms: bool = False, weights: Weights = None
     ) -> float:

@@ -1,0 +1,107 @@
+"""What is done when an epoch is over? It is measured, compared with the best, and looked at for what goes wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mlptrain.data.dataset import Dataset
+from mlptrain.errors import Diverged
+from mlptrain.nn.arrays import Array
+from mlptrain.nn.network import Network
+from mlptrain.spec.experiment import Experiment
+from mlptrain.train.diagnostics import Diagnostician, naive_loss
+from mlptrain.train.early_stopping import higher_is_better, judge, monitored, patience_is_over
+from mlptrain.train.evaluation import ActivationWatch, part_scores
+from mlptrain.train.events import EpochDone, Record
+from mlptrain.train.metrics import NAMES, Metrics, measure
+from mlptrain.train.state import TrainState
+
+
+def columns(experiment: Experiment, network: Network) -> list[str]:
+    """The columns of metrics.csv."""
+    validation = ["loss", *NAMES[network.loss.target_kind]] if experiment.validates else []
+    layers = [f"gradient_norm.layers.{i}" for i in range(len(network.layout.layers))]
+    return [
+        "epoch",
+        "step",
+        "train_loss",
+        "penalty",
+        *(f"validation_{name}" for name in validation),
+        "learning_rate",
+        "gradient_norm",
+        *layers,
+    ]
+
+
+class Observer:
+    """Ends the epochs of one run."""
+
+    def __init__(self, experiment: Experiment, network: Network, state: TrainState, dataset: Dataset) -> None:
+        self._experiment, self._network, self._state, self._dataset = experiment, network, state, dataset
+        self._columns = columns(experiment, network)
+        self._monitor = monitored(experiment)
+        earlier = (dict(zip(self._columns, row, strict=True)) for row in state.history)
+        self._diagnostician = Diagnostician(network, naive_loss(network, dataset.training.target()), earlier)
+
+    def end_epoch(self, learning_rate: float) -> EpochDone:
+        """Measure the epoch whose steps are all done, and go on to the next one."""
+        state, progress = self._state, self._state.progress
+        watch = ActivationWatch(self._network)
+        validation, scores = self._validate(watch)
+        record = dict(zip(self._columns, self._figures(learning_rate, validation), strict=True))
+        state.history.append(list(record.values()))
+        improved = self._compare(record)
+        warnings = self._diagnostician.look(record, progress, watch if watch.rows else None, scores)
+        progress.warnings.extend(warnings)
+        progress.begin_epoch()
+        if patience_is_over(progress, self._experiment.training.early_stopping):
+            progress.stopped = "early_stopping"
+        elif progress.epoch == self._experiment.training.epochs:
+            progress.stopped = "epochs"
+        return EpochDone(record, improved, tuple(warnings))
+
+    def note_divergence(self) -> None:
+        """Make the diagnoses that a run allows which ends within an epoch."""
+        progress = self._state.progress
+        progress.warnings.extend(self._diagnostician.at_divergence(progress))
+
+    @np.errstate(all="ignore")  # an overflow ends in a loss that is not finite, which is checked
+    def _validate(self, watch: ActivationWatch) -> tuple[Metrics, Array | None]:
+        part, state, progress = self._dataset.validation, self._state, self._state.progress
+        if part is None:
+            return {}, None
+        scores = part_scores(self._network, state.judged, state.buffers, part, watch)
+        validation = measure(self._dataset.transforms.target, self._network.loss, scores, part)
+        if not math.isfinite(validation["loss"] or 0.0):
+            raise Diverged(
+                f"training diverged: after epoch {progress.epoch} the validation loss is {validation['loss']}. "
+                "Lower optimizer.learning_rate, or set training.clip_norm: 1.0"
+            )
+        return validation, scores
+
+    def _figures(self, learning_rate: float, validation: Metrics) -> list[float | None]:
+        progress, state = self._state.progress, self._state
+        return [
+            progress.epoch,
+            progress.step,
+            progress.loss_sum / progress.rows,
+            self._experiment.penalty.value(state.parameters[: state.layout.weight_size]),
+            *validation.values(),
+            learning_rate,
+            math.sqrt(progress.squared_norm_sum / progress.batch),
+            *progress.layer_norms,
+        ]
+
+    def _compare(self, record: Record) -> bool:
+        """Keep the weights if they are the best so far, or if nothing tells; let the schedule see the value."""
+        progress, monitor = self._state.progress, self._monitor or "train_loss"
+        value, higher = record[monitor], higher_is_better(monitor)
+        stopping = self._experiment.training.early_stopping
+        improved = judge(progress, progress.epoch, value, higher, stopping) if self._monitor else True
+        if improved:
+            self._state.keep_as_best()
+        if value is not None:
+            self._experiment.schedule.observe(progress.schedule, value, higher)
+        return improved
