@@ -163,7 +163,12 @@ def resolve_path(value: str, info: ValidationInfo) -> str:
             {"value": value},
         )
     folder = (info.context or {}).get("folder", Path.cwd())
-    return os.path.normpath(Path(folder) / Path(value).expanduser())
+    try:
+        return os.path.normpath(Path(folder) / Path(value).expanduser())
+    except RuntimeError as error:
+        raise PydanticCustomError(
+            "path_home", "'{value}' starts in a home that nobody has", {"value": value}
+        ) from error
 
 
 ResolvedPath = Annotated[str, Field(min_length=1), AfterValidator(resolve_path)]

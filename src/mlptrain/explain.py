@@ -16,7 +16,7 @@ from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import UsageError
 from mlptrain.nn.layout import LayerViews
-from mlptrain.nn.network import Network, backward_layer
+from mlptrain.nn.network import LayerWorkspace, Network, backward_layer
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.experiment import Experiment
 from mlptrain.train.events import StepDone
@@ -77,9 +77,11 @@ def forward_stages(
     for i, (layer, tensors, ws) in enumerate(zip(layout.layers, views, network.workspace(len(x)).layers, strict=True)):
         yield Stage(f"Forward, layer {i}: {layer.inputs} -> {layer.units}", f"W{i}", tensors.weight)
         yield Stage("", f"b{i}", tensors.bias)
-        norm = "" if layer.normalization is None else f", normalized over the {layer.normalization.name()}"
-        yield Stage("", f"z{i} = {below} W{i} + b{i}{norm}", ws.z)
-        yield Stage("", f"a{i} = {layer.activation.label()}(z{i})", ws.a)
+        name = f"z{i} = {below} W{i} + b{i}"
+        if layer.normalization is not None:
+            name = f"n{i}: z{i} = {below} W{i} + b{i}, then {layer.normalization.name()} normalization"
+        yield Stage("", name, ws.z)
+        yield Stage("", f"a{i} = {layer.activation.label()}({'n' if ws.norm else 'z'}{i})", ws.a)
         below = f"a{i}"
         if ws.mask is not None:
             yield Stage("", f"m{i}: dropout mask, 0 or 1/(1 - {layer.dropout:g})", ws.mask)
@@ -110,15 +112,28 @@ def backward_stages(
     ws = network.workspace(len(x))
     for i in range(len(views) - 1, -1, -1):
         below, below_grad = (ws.layers[i - 1].output, ws.layers[i - 1].grad) if i > 0 else (x, None)
-        layer = network.layout.layers[i]
-        backward_layer(layer, views[i], grads[i], ws.layers[i], below, below_grad, ws.ones)
-        source = f"{'h' if ws.layers[i - 1].output is not ws.layers[i - 1].a else 'a'}{i - 1}" if i else "x"
-        out = "h" if ws.layers[i].output is not ws.layers[i].a else "a"
-        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from dL/d{out}{i} and f'(z{i})", ws.layers[i].grad)
+        layer, here = network.layout.layers[i], ws.layers[i]
+        backward_layer(layer, views[i], grads[i], here, below, below_grad, ws.ones)
+        source, output = output_name(ws.layers[i - 1], i - 1) if i else "x", output_name(here, i)
+        way = ", ".join(
+            [f"dL/d{output}", *([f"m{i}"] if here.mask is not None else []), f"f'({'n' if here.norm else 'z'}{i})"]
+        )
+        through = "" if layer.normalization is None else f" and the {layer.normalization.name()} normalization"
+        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {way}{through}", here.grad)
+        gamma, beta = grads[i].gamma, grads[i].beta
+        if gamma is not None and beta is not None:
+            yield Stage("", f"dL/dgamma{i}", gamma)
+            yield Stage("", f"dL/dbeta{i} = sum over rows of dL/dn{i}", beta)
         yield Stage("", f"dL/dW{i} = {source}' d{i}", grads[i].weight)
         yield Stage("", f"dL/db{i} = sum over rows of d{i}", grads[i].bias)
         if below_grad is not None:
-            yield Stage("", f"dL/d{source} = d{i} W{i}'", below_grad)
+            past = f" + dL/d{output}" if layer.residual else ""
+            yield Stage("", f"dL/d{source} = d{i} W{i}'{past}", below_grad)
+
+
+def output_name(ws: LayerWorkspace, i: int) -> str:
+    """What the output of layer `i` is called: h where something is done to its activation, a otherwise."""
+    return f"a{i}" if ws.output is ws.a else f"h{i}"
 
 
 def penalty_stages(

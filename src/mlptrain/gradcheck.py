@@ -38,6 +38,7 @@ Verdict = Literal["passed", "failed", "zero", "too small to tell"]
 TOLERANCE = 1e-7
 STEP = 1e-5
 MOST_SKIPPED = 0.05
+DIRECTION = "random direction"
 ROWS = 32
 ENTRIES = 50
 
@@ -78,7 +79,7 @@ class Check:
     def worst(self) -> TensorCheck:
         """The tensor that failed, or else the one that passed with the largest error."""
         rank = {"failed": 2, "passed": 1, "zero": 0, "too small to tell": 0}
-        return max(self.tensors, key=lambda tensor: (rank[tensor.verdict], tensor.error))
+        return max(self.tensors, key=lambda tensor: (rank[tensor.verdict], tensor.tensor != DIRECTION, tensor.error))
 
     @property
     def skipped_share(self) -> float:
@@ -208,7 +209,7 @@ def check_direction(subject: Subject, gradient: Array, rng: np.random.Generator)
     direction /= np.linalg.norm(direction)
     numeric = slope(subject, subject.parameters, direction, STEP * max(1.0, float(np.abs(subject.parameters).max())))
     found = [] if numeric is None else [Entry((), float(gradient @ direction), numeric)]
-    return compare(subject, "random direction", found, 1 - len(found))
+    return compare(subject, DIRECTION, found, 1 - len(found))
 
 
 def slope(subject: Subject, values: Array, direction: Array, h: float) -> float | None:

@@ -53,7 +53,7 @@ def common(
 
 @app.command()
 def fit(
-    config: Annotated[Path | None, typer.Argument(help="The experiment: a YAML file.")] = None,
+    config: Annotated[Path | None, typer.Argument(readable=False, help="The experiment: a YAML file.")] = None,
     overrides: Set = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's own new folder; by default the next number under runs/.")

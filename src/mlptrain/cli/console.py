@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.train.events import EpochDone, Record
 from mlptrain.train.metrics import Metrics
 from mlptrain.train.state import Progress, Warned
@@ -27,14 +29,31 @@ MAIN_METRICS = ("validation_accuracy", "validation_r2")
 LONGEST_SILENCE = 30.0  # seconds
 
 
+class Screen(Console):
+    """A console that shows text as it is, and goes silent when its reader goes away instead of ending the process."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **settings)
+
+    def on_broken_pipe(self) -> None:
+        """Send everything that follows nowhere."""
+        self.quiet = True
+        silence(sys.stderr if self.stderr else sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """Let `stream` write nowhere from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def stdout_console() -> Console:
     """For results; wide enough for a table where there is no terminal to ask."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=120)
+    return Screen() if sys.stdout.isatty() else Screen(width=120)
 
 
 def stderr_console(quiet: bool = False) -> Console:
     """For the eye."""
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Screen(stderr=True, quiet=quiet, soft_wrap=not sys.stderr.isatty())
 
 
 def print_results(*parts: RenderableType) -> None:
@@ -42,7 +61,7 @@ def print_results(*parts: RenderableType) -> None:
     with readers_may_leave():
         console = stdout_console()
         for part in parts:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, str))
         sys.stdout.flush()
 
 
@@ -60,11 +79,21 @@ def print_text(text: str) -> None:
 
 @contextmanager
 def readers_may_leave() -> Iterator[None]:
-    """Go on in silence when the other end of stdout is closed, as `head` does."""
+    """Go on in silence when the other end of stdout is closed, as `head` does; a full disk there is an error."""
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
+    except OSError as error:
+        silence(sys.stdout)
+        raise EnvironmentFault(f"the results cannot be written to stdout: {error.strerror}") from error
+
+
+def refuse_same_file(out: Path | None, *read: Path | None) -> None:
+    """Refuse to write results over a file that they are made from."""
+    for path in read:
+        if out is not None and path is not None and out.is_file() and path.is_file() and out.samefile(path):
+            raise UsageError(f"--out {out} is the file that is read; choose another name")
 
 
 def number(value: float | None) -> str:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlptrain.cli.console import confusion_table, metrics_table, print_json, print_results, stderr_console
+from mlptrain.cli.console import (
+    confusion_table,
+    metrics_table,
+    print_json,
+    print_results,
+    refuse_same_file,
+    stderr_console,
+)
 from mlptrain.component import nearest
 from mlptrain.data.tables import read_table
 from mlptrain.errors import CheckFailed, UsageError
@@ -28,6 +36,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Carry out the verb."""
+    refuse_same_file(out, data, path)
     model = open_model(path)
     bounds = [(*parse_bound(text, "--fail-under"), True) for text in fail_under]
     bounds += [(*parse_bound(text, "--fail-over"), False) for text in fail_over]
@@ -51,9 +60,12 @@ def parse_bound(text: str, option: str) -> tuple[str, float]:
     """`accuracy=0.95` as a name and a number."""
     name, _, bound = text.partition("=")
     try:
-        return name.strip(), float(bound)
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: expected METRIC=NUMBER, as in accuracy=0.95") from error
+        value = float(bound)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{option} {text}: expected METRIC=NUMBER, as in accuracy=0.95")
+    return name.strip(), value
 
 
 def check_names(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
         console.print(
             f"{folder}: this run is complete; nothing to do. See its results with: mlptrain evaluate {folder}"
         )
+        if as_json:
+            print_json(written_document(current))
         return
     describe(current, console)
     epochs, training = current.experiment.training.epochs, current.dataset.training
@@ -141,6 +144,14 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     print_results(
         results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
     )
+
+
+def written_document(current: Run) -> dict[str, Any]:
+    """What --json prints of a run that was over before, from its summary."""
+    summary = json.loads(current.folder.summary.read_text(encoding="utf8"))
+    results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
+    kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
+    return {"run": str(current.folder.path), "results": results, **kept}
 
 
 def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:

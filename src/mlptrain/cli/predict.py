@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mlptrain.cli.console import print_text, stderr_console
+from mlptrain.cli.console import print_text, refuse_same_file, stderr_console
 from mlptrain.data.tables import parse_table, read_table
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import open_model, predict
@@ -15,6 +15,7 @@ def run(path: Path, data: Path, out: Path | None, quiet: bool) -> None:
     """Carry out the verb."""
     import polars as pl
 
+    refuse_same_file(out, data, path)
     model = open_model(path)
     delimiter = model.experiment.data.delimiter
     table = (

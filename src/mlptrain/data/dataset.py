@@ -141,15 +141,15 @@ class Transforms(Frozen):
             )
         return {feature.name: feature.read(table, self.missing_values) for feature in self.features}
 
-    def part(self, table: Table, dtype: Any) -> tuple[Part, list[str]]:
-        """All rows of another table, with their targets."""
+    def part(self, table: Table, dtype: Any, drop: bool) -> tuple[Part, list[str]]:
+        """All rows of another table, with their targets; rows without one are an error, or dropped."""
         for name in self.target.names:
             if name not in table.columns:
                 raise DataError(
                     f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, "
                     "`mlptrain predict` still works"
                 )
-        rows = present_rows(table, self.target.names, self.missing_values, drop=False)
+        rows = present_rows(table, self.target.names, self.missing_values, drop)
         features, notes = self.encode(table, dtype)
         weights = self.weights(table, rows, dtype)
         return Part(features, self.target.encode(table, self.missing_values, rows, dtype), rows, weights), notes
@@ -214,7 +214,7 @@ def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dty
         if path is not None:
             other, digests = read_with_target(path, target_path, data)
             fingerprint |= digests
-            parts[place], extra = transforms.part(other, dtype)
+            parts[place], extra = transforms.part(other, dtype, data.missing_target == "drop")
             more += [f"{note} ({path})" for note in extra]
     assert parts[0] is not None
     return Dataset(parts[0], parts[1], parts[2], transforms, loss, fingerprint, (*notes, *more))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, refuse
 from mlptrain.data.split import Split
@@ -23,10 +24,10 @@ class Data(Frozen):
     path: ResolvedPath = Field(
         description="The table: csv, tsv, parquet, npz or idx, also gzipped; relative to the spec."
     )
+    target_path: ResolvedPath | None = Field(None, description="A file of its own for the target, as in IDX.")
     target: Annotated[Words | None, BeforeValidator(listed_names)] = Field(
         None, description="The column to predict, or a list of them."
     )
-    target_path: ResolvedPath | None = Field(None, description="A file of its own for the target, as in IDX.")
     validation_path: ResolvedPath | None = Field(None, description="A file of its own for validation.")
     validation_target_path: ResolvedPath | None = Field(None, description="The target of the validation file.")
     test_path: ResolvedPath | None = Field(None, description="A file of its own for the test.")
@@ -72,14 +73,19 @@ class Data(Frozen):
             test=0 if self.test_path else self.split.test,
         )
 
+    @field_validator("target")
+    @classmethod
+    def _names_a_column(cls, target: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if target is None and info.data.get("target_path") is None:
+            raise PydanticCustomError("target", "is missing: name the column to predict, as in 'target: species'")
+        return target
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Data:
         refuse(self._conflicts())
         return self
 
     def _conflicts(self) -> Iterator[Conflict]:
-        if self.target is None and self.target_path is None:
-            yield "target", "is missing: name the column to predict, as in 'target: species'"
         if self.target == ():
             yield "target", "names no column"
         if self.features and self.exclude:

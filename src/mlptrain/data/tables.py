@@ -8,9 +8,12 @@ bytes that are parsed.
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import hashlib
 import io
+import re
+import stat
 import struct
 import zlib
 from collections import Counter
@@ -59,13 +62,15 @@ def read_table(path: str | Path, delimiter: str | None = None) -> Table:
 
 def read_bytes(path: Path) -> bytes:
     """The whole content of a regular file, or an error that says why not."""
-    if not path.exists():
-        raise DataError(f"{path}: no such data file")
-    if not path.is_file():
-        raise DataError(f"{path}: is not a regular file")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is not a regular file")
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such data file") from error
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise DataError(f"{path}: no such data file: {error.strerror}") from error
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
 
 
@@ -119,6 +124,9 @@ def parse_npz(raw: bytes, origin: str) -> dict[str, Any]:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy raises ValueError, zipfile and zlib errors for damaged or pickled arrays
         raise DataError(f"{origin}: cannot be read as NPZ (arrays of numbers or text, no objects): {error}") from error
+    empty = next((name for name, array in arrays.items() if array.ndim > 1 and not array[:1].size), None)
+    if empty is not None:
+        raise DataError(f"{origin}: array '{empty}' of shape {arrays[empty].shape} holds no numbers")
     return {name: a if a.ndim == 1 else a.reshape(len(a), -1) for name, a in arrays.items() if a.ndim}
 
 
@@ -143,8 +151,13 @@ def parse_csv(raw: bytes, origin: str, delimiter: str) -> dict[str, Any]:
     import polars as pl
 
     raw = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    if not raw:
+        raise DataError(f"{origin}: no header and 0 data rows")
     check_encoding(raw, origin)
-    header = next(csv.reader(io.StringIO(raw[: header_end(raw)].decode()), delimiter=delimiter), [])
+    try:
+        header = next(csv.reader(io.StringIO(raw[: header_end(raw)].decode()), delimiter=delimiter), [])
+    except csv.Error as error:
+        raise DataError(f"{origin}:1: the header cannot be read: {error}") from error
     check_header(header, raw, origin, delimiter)
     if header_end(raw) == len(raw):
         raise DataError(f"{origin}: a header and 0 data rows")
@@ -186,6 +199,10 @@ def header_end(raw: bytes) -> int:
 
 def check_header(header: list[str], raw: bytes, origin: str, delimiter: str) -> None:
     """Refuse a header that does not name every column once."""
+    if all(is_number(name) for name in header):
+        raise DataError(
+            f"{origin}:1: the first line must name the columns, but holds numbers only: {', '.join(header[:6])}"
+        )
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
         places = "; ".join(f"'{n}' in columns {[i + 1 for i, h in enumerate(header) if h == n]}" for n in repeated)
@@ -193,16 +210,21 @@ def check_header(header: list[str], raw: bytes, origin: str, delimiter: str) -> 
     if "" in (name.strip() for name in header):
         empty = [i + 1 for i, name in enumerate(header) if not name.strip()]
         raise DataError(f"{origin}:1: column {', '.join(map(str, empty))} of {len(header)} has no name")
-    if all(is_number(name) for name in header):
-        raise DataError(
-            f"{origin}:1: the first line must name the columns, but holds numbers only: {', '.join(header[:6])}"
-        )
     other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and header[0].count(mark)), None)
     if len(header) == 1 and other:
         shown = "\\t" if other == "\t" else other
         raise DataError(
             f"{origin}:1: only 1 column found; if '{shown}' separates them, say so: data: {{delimiter: \"{shown}\"}}"
         )
+
+
+def stray_quote(raw: bytes, delimiter: str) -> str:
+    """The first line with a quote within a cell that does not begin with one."""
+    pattern = re.compile(rf'(?:^|{re.escape(delimiter)})[^"{re.escape(delimiter)}]+"')
+    for number, line in enumerate(raw.decode().splitlines(), start=1):
+        if pattern.search(line):
+            return f"line {number} has a quote within a cell; put the cell in quotes and double the one inside"
+    return "the file cannot be read as a table of quoted or plain cells"
 
 
 def is_number(text: str) -> bool:
@@ -248,7 +270,7 @@ def first_irregularity(raw: bytes, delimiter: str, columns: int) -> str:
     except csv.Error as error:
         return f"line {start}: a quoted cell that begins here is not closed properly ({error})"
     if not bad:
-        return "the file cannot be read as a table of quoted or plain cells"
+        return stray_quote(raw, delimiter)
     line, cells = bad[0]
     what = "is blank" if cells == 0 else f"has {cells} cell{'s' * (cells != 1)}, the header {columns}"
     return f"line {line} {what}" + (f"; {len(bad)} lines are irregular" if len(bad) > 1 else "")

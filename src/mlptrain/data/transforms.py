@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mlptrain.component import Component, Frozen, OneOf
+from mlptrain.component import Component, Frozen, OneOf, refuse
 from mlptrain.data.columns import (
     NumericColumn,
     PixelColumn,
@@ -195,6 +195,13 @@ class FittedNumeric(Frozen):
     fitted: Annotated[tuple[Numbers, ...], Field(strict=False)]
     fill: Numbers | None
     """(width,): what stands for a missing value; None refuses one."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
+        if not self.fitted or len(lengths) != 1 or 0 in lengths:
+            refuse([("fitted", "must be rows of one length, with as many fill values")])
+        return self
 
     @property
     def width(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from mlptrain.component import Component
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, cut
 from mlptrain.nn.special import erf
 
 
@@ -199,7 +199,7 @@ class LeakyReLU(Activation):
 
 
 class SiLU(Activation):
-    """Sigmoid linear unit, also called swish: f(z) = z s(z), f'(z) = s + f (1 - s) with the sigmoid s.
+    """Sigmoid linear unit, also called swish: f(z) = z s(z), f'(z) = s (1 + z (1 - s)) with the sigmoid s.
 
     >>> SiLU()(0.0), SiLU().derivative(0.0)
     (0.0, 0.5)
@@ -216,12 +216,13 @@ class SiLU(Activation):
         np.multiply(out, z, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        s = z
+        s, slope = a, scratch
         sigmoid(z, s, scratch)
-        np.multiply(s, a, out=scratch)
-        np.subtract(s, scratch, out=s)
-        np.add(s, a, out=s)
-        np.multiply(grad, s, out=grad)
+        np.subtract(1, s, out=slope)
+        np.multiply(slope, z, out=slope)
+        np.add(slope, 1, out=slope)
+        np.multiply(slope, s, out=slope)
+        np.multiply(grad, slope, out=grad)
 
 
 class HardSigmoid(Activation):
@@ -240,7 +241,7 @@ class HardSigmoid(Activation):
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.divide(z, 6, out=out)
         np.add(out, 0.5, out=out)
-        np.clip(out, 0, 1, out=out)
+        cut(out, 0, 1, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         np.abs(z, out=scratch)
@@ -263,7 +264,7 @@ class HardTanh(Activation):
     asymptotes: ClassVar = (-1.0, 1.0)
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
-        np.clip(z, -1, 1, out=out)
+        cut(z, -1, 1, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         np.abs(z, out=scratch)
@@ -290,7 +291,7 @@ class HardSiLU(Activation):
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.divide(z, 6, out=out)
         np.add(out, 0.5, out=out)
-        np.clip(out, 0, 1, out=out)
+        cut(out, 0, 1, out=out)
         np.multiply(out, z, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
@@ -427,7 +428,7 @@ class GELU(Activation):
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         if self.approximate == "tanh":
-            np.clip(z, -FAR, FAR, out=scratch)
+            cut(z, -FAR, FAR, out=scratch)
             cubic(scratch, out)
             np.tanh(out, out=out)
             np.add(out, 1, out=out)
@@ -442,7 +443,7 @@ class GELU(Activation):
             self._backward_tanh(z, a, grad, scratch)
             return
         normal_distribution(z, a, scratch)
-        np.clip(z, -FAR, FAR, out=z)
+        cut(z, -FAR, FAR, out=z)
         np.multiply(z, z, out=scratch)
         np.multiply(scratch, -0.5, out=scratch)
         np.exp(scratch, out=scratch)
@@ -454,7 +455,7 @@ class GELU(Activation):
     def _backward_tanh(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         # with t = tanh(u): f' = (1 + t)/2 + z/2 (1 - t^2) u',  u' = sqrt(2/pi) (1 + 3 * 0.044715 z^2)
         t, slope = a, scratch
-        np.clip(z, -FAR, FAR, out=z)
+        cut(z, -FAR, FAR, out=z)
         cubic(z, t)
         np.tanh(t, out=t)
         np.multiply(z, z, out=slope)

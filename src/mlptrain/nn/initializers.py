@@ -132,24 +132,24 @@ class GlorotNormal(ScaledInitializer):
         normal(weight, self.factor(activation) * np.sqrt(2 / sum(weight.shape)), rng)
 
 
-class HeUniform(ScaledInitializer):
+class HeUniform(WeightInitializer):
     """Uniform between -b and b with b = sqrt(6 / inputs). He et al. 2015; PyTorch calls it Kaiming."""
 
     kind: Literal["he_uniform"] = "he_uniform"
     aliases: ClassVar = ("kaiming_uniform",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        uniform(weight, self.factor(activation) * np.sqrt(6 / weight.shape[0]), rng)
+        uniform(weight, np.sqrt(6 / weight.shape[0]), rng)
 
 
-class HeNormal(ScaledInitializer):
+class HeNormal(WeightInitializer):
     """Normal with standard deviation sqrt(2 / inputs). He et al. 2015; PyTorch calls it Kaiming."""
 
     kind: Literal["he_normal"] = "he_normal"
     aliases: ClassVar = ("kaiming_normal",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        normal(weight, self.factor(activation) * np.sqrt(2 / weight.shape[0]), rng)
+        normal(weight, np.sqrt(2 / weight.shape[0]), rng)
 
 
 class LecunUniform(ScaledInitializer):

@@ -18,8 +18,8 @@ from pydantic import Field, PlainValidator, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlptrain.component import Component, refuse
-from mlptrain.nn.activations import sigmoid, softplus
-from mlptrain.nn.arrays import Array, Indices, Target
+from mlptrain.nn.activations import sigmoid
+from mlptrain.nn.arrays import Array, Indices, Target, cut
 
 TargetKind = Literal["value", "binary", "class"]
 Weights = NDArray[np.floating[Any]] | None
@@ -194,7 +194,7 @@ class Huber(ValueLoss):
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
         # with c = clip(e): c (e - c/2) is e^2/2 inside and delta (|e| - delta/2) outside
         np.subtract(scores, target, out=terms)
-        np.clip(terms, -self.delta, self.delta, out=grad)
+        cut(terms, -self.delta, self.delta, out=grad)
         np.multiply(terms, 2, out=terms)
         np.subtract(terms, grad, out=terms)
         np.multiply(terms, grad, out=terms)
@@ -300,13 +300,18 @@ class BinaryCrossEntropy(ElementwiseLoss):
 
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
         sigmoid(scores, grad, terms)
-        softplus(scores, terms, room)  # max(z, 0) + log(1 + e^-|z|)
         y = room
         np.multiply(target, 1 - self.label_smoothing, out=y)
         np.add(y, self.label_smoothing / 2, out=y)
         np.subtract(grad, y, out=grad)
         np.multiply(y, scores, out=y)
-        np.subtract(terms, y, out=terms)
+        np.maximum(scores, 0, out=terms)
+        np.subtract(terms, y, out=terms)  # first the difference, which may cancel to zero, then the small logarithm
+        np.abs(scores, out=room)
+        np.negative(room, out=room)
+        np.exp(room, out=room)
+        np.log1p(room, out=room)
+        np.add(terms, room, out=terms)
 
     def predict(self, scores: Array) -> Array:
         out = np.empty_like(scores)

@@ -115,6 +115,8 @@ class BatchNorm(Normalization):
         training: bool,
     ) -> None:
         if training:
+            if len(z) < 2:
+                raise ValueError("a batch of one row has no variance for batch normalization")
             np.mean(z, axis=0, out=ws.mean)
             np.subtract(z, ws.mean, out=ws.x_hat)
             np.multiply(ws.x_hat, ws.x_hat, out=scratch)

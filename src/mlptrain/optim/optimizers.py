@@ -23,6 +23,9 @@ BLOCK = 65_536
 """Elements handled at a time: larger falls out of cache, smaller drowns in the cost of calls."""
 
 
+SMALLEST_EPS = 1e-30
+
+
 class Optimizer(Component):
     """A rule that moves parameters against their gradient."""
 
@@ -110,6 +113,8 @@ class Adaptive(Optimizer):
     def _divides_by_something(self) -> Self:
         if self.eps == 0 and self.eps_root == 0:
             refuse([("eps", "cannot be 0 together with eps_root: a gradient of zero would give 0/0")])
+        tiny = [name for name in ("eps", "eps_root") if 0 < getattr(self, name) < SMALLEST_EPS]
+        refuse((name, f"is below {SMALLEST_EPS:g}, which vanishes in float32; make it larger, or 0") for name in tiny)
         return self
 
 

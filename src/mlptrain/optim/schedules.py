@@ -25,11 +25,13 @@ class Schedule(Component):
 
     warmup: int = Field(0, ge=0, description="Epochs over which the rate rises linearly to its full value.")
 
-    def at(self, epoch: int, epochs: int, memory: Memory) -> float:
+    def at(self, epoch: int, epochs: int, memory: Memory | None = None) -> float:
         """The factor in `epoch` (from 0) of a run of `epochs`."""
         if epoch < self.warmup:
             return (epoch + 1) / self.warmup
-        return self.factor(epoch - self.warmup, max(1, epochs - self.warmup), memory)
+        return self.factor(
+            epoch - self.warmup, max(1, epochs - self.warmup), self.start() if memory is None else memory
+        )
 
     @abstractmethod
     def factor(self, epoch: int, epochs: int, memory: Memory) -> float:

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import mlptrain
 from mlptrain.data.dataset import Transforms
+from mlptrain.data.tables import read_bytes
 from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout
@@ -286,12 +287,20 @@ def read_file(path: Path) -> bytes:
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def check_fingerprint(fingerprint: Mapping[str, str], since: str) -> None:
+    """Refuse data files that are not the ones with these sha256 digests; `since` says when they were."""
+    for path, digest in fingerprint.items():
+        now = hashlib.sha256(read_bytes(Path(path))).hexdigest()
+        if now != digest:
+            raise CheckpointError(f"{path}: changed since {since} (sha256 was {digest[:12]}, is {now[:12]})")
+
+
 def decode(raw: bytes, origin: str) -> tuple[Header, Tensors]:
     """Header and tensors of a file whose digest is right."""
     import safetensors.numpy
 
     for magic, kind in _FOREIGN.items():
-        if raw.startswith(magic) and raw[4:8] != b"\0\0\0\0":
+        if raw.startswith(magic) and raw[8:9] != b"{":
             raise CheckpointError(f"{origin}: refused: this is {kind}; mlptrain reads its own safetensors files only")
     try:
         tensors = safetensors.numpy.load(raw)
@@ -315,7 +324,12 @@ def parse_header(text: str, origin: str) -> Header:
         version = values.get("format")
         if version != FORMAT:
             raise CheckpointError(f"{origin}: has format {version!r}, this version of mlptrain reads format {FORMAT}")
-        return Header.model_validate_json(text)
+        header = Header.model_validate_json(text)
+        if (header.content == "checkpoint") != (header.progress is not None):
+            raise ValueError("a checkpoint has progress, a model has none")
+        if header.experiment.seed is None or header.experiment.loss is None:
+            raise ValueError("the experiment inside is not resolved")
+        return header
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{origin}: its metadata cannot be used: {error}") from error
 

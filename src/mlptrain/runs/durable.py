@@ -16,6 +16,8 @@ def write_durably(path: Path, content: bytes) -> None:
     A temporary file in the same folder is written, flushed to the disk and checked for its size; only then does it take
     the name, and the folder is flushed too. A failure leaves what was there and removes the temporary file.
     """
+    if not path.name or path.is_dir():
+        raise EnvironmentFault(f"{path}: cannot be written: it is a folder")
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -5,6 +5,7 @@ metrics.csv is a function of the experiment alone: the same bytes on every run. 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -52,7 +53,8 @@ class History:
     def close(self) -> None:
         """Close both files."""
         for file in (self._metrics, self._timings):
-            file.close()
+            with contextlib.suppress(OSError):  # every line was flushed, and a failure told, when it was written
+                file.close()
 
 
 def open_to_append(path: Path) -> IO[str]:

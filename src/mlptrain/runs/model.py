@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.data.columns import row_list
 from mlptrain.data.dataset import Part, join_target, load_dataset
 from mlptrain.data.tables import Table
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.nn.arrays import Array
-from mlptrain.runs.checkpoint import Model, decode_model, read_file
+from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.train.evaluation import part_scores, predict_scores
 from mlptrain.train.metrics import Metrics, confusion, measure
@@ -49,14 +50,10 @@ def own_test(model: Model) -> Part:
     """The rows that the run of `model` kept for testing, from the files it was trained on, if they are the same."""
     experiment = model.experiment
     assert experiment.seed is not None
+    check_fingerprint(model.header.fingerprint, "the model was trained, so its test rows are not the same; use --data")
     dataset = load_dataset(
         experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, experiment.seed
     )
-    for path, digest in model.header.fingerprint.items():
-        if dataset.fingerprint.get(path) != digest:
-            raise CheckpointError(
-                f"{path}: changed since the model was trained, so its test rows are not the same; use --data"
-            )
     if dataset.test is None:
         raise UsageError("this run kept no rows for testing; say which table to evaluate on with --data")
     return dataset.test
@@ -66,23 +63,34 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
     """All rows of another table with their targets, which may come from a file of their own."""
     if target is not None:
         table = join_target(table, target, model.transforms.target.names)
-    return model.transforms.part(table, model.network.dtype)
+    drop = model.experiment.data.missing_target == "drop"
+    return model.transforms.part(table, model.network.dtype, drop)
 
 
+@np.errstate(all="ignore")
 def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
     scores = part_scores(model.network, model.parameters, model.buffers, part)
+    refuse_far_away(scores, "these rows")
     target, truth = model.transforms.target, part.target()
     metrics = measure(target, model.network.loss, scores, part)
     return Evaluation(len(part), metrics, confusion(target, scores, truth), tuple(notes))
 
 
+def refuse_far_away(scores: Array, origin: str) -> None:
+    """Refuse rows for which the network gives no number."""
+    rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(rows):
+        raise DataError(
+            f"{origin}: the model gives scores that are not finite in {row_list(rows)}; "
+            "the values there are too far from those of training"
+        )
+
+
+@np.errstate(all="ignore")  # what overflows gives scores that are not finite, which is checked
 def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Output columns for every row of `table`: label and probabilities, or values in the target's own units."""
     features, notes = model.transforms.encode(table, model.network.dtype)
     scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
-    if not np.isfinite(scores).all():
-        raise DataError(
-            f"{table.path}: the model gives scores that are not finite; the values are too far from those of training"
-        )
+    refuse_far_away(scores, table.path)
     return model.transforms.target.decode(model.network.loss.predict(scores), model.network.loss), notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mlptrain.data.dataset import Dataset, Part, load_dataset
-from mlptrain.errors import CheckpointError, Diverged, Interrupted, UsageError
+from mlptrain.errors import CheckpointError, DataError, Diverged, Interrupted, UsageError
 from mlptrain.nn.network import Network
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
@@ -62,7 +63,11 @@ class Run:
         )
 
     def save_checkpoint(self) -> None:
-        """Make the state of now the one that a resumed run starts from."""
+        """Make the state of now the one that a resumed run starts from; one with overflown weights never is."""
+        if not np.isfinite(self.state.parameters).all():
+            raise Diverged(
+                "training diverged: an update made weights that are not finite; lower optimizer.learning_rate"
+            )
         write_durably(self.folder.checkpoint, files.encode_checkpoint(self.header("checkpoint"), self.state))
 
     def save_model(self) -> None:
@@ -93,7 +98,7 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
 
     Everything that can be wrong is found before the folder is made.
     """
-    if out is not None and out.exists():
+    if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error where one may not look
         raise UsageError(f"{out}: exists already, and a run never writes over another; choose a new --out")
     seed = experiment.seed
     if seed is None:
@@ -104,6 +109,10 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
     network = build(experiment, dataset)
     check_monitor(experiment, columns(experiment, network))
     check_memory(network, experiment)
+    if experiment.network.uses_batch_statistics and len(dataset.training) < 2:
+        raise DataError(
+            f"{experiment.data.path}: one training row has no variance; network.normalization cannot be batch"
+        )
     state = start(experiment, network, dataset)
     folder = RunFolder.create(experiment.name or name, out)
     write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
@@ -132,16 +141,13 @@ def resume(folder: RunFolder) -> Run:
             raise CheckpointError(
                 f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run"
             )
+        files.check_fingerprint(saved.header.fingerprint, "the run began")
     assert spec.seed is not None
     dataset = load_dataset(spec.data, spec.loss, spec.target_scaler, spec.training.dtype, spec.seed)
     network = build(spec, dataset)
     environment, notes = Environment.now(), dataset.notes
     if saved is None:
         return Run(folder, spec, dataset, network, start(spec, network, dataset), environment, notes)
-    for path, digest in saved.header.fingerprint.items():
-        if dataset.fingerprint.get(path) != digest:
-            now = dataset.fingerprint.get(path, "nothing")
-            raise CheckpointError(f"{path}: changed since the run began (sha256 was {digest[:12]}, is {now[:12]})")
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
@@ -182,7 +188,8 @@ def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float =
                 run.save_checkpoint()
             yield event
     except Diverged as error:
-        run.save_checkpoint()
+        with contextlib.suppress(Diverged):
+            run.save_checkpoint()
         run.folder.write_summary(summary(run, Results({}, {}, "", tuple(run.state.progress.warnings)), "diverged"))
         raise Diverged(f"{error}. {what_is_kept(run)}") from error
     finally:

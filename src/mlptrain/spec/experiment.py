@@ -10,15 +10,16 @@ Experiment
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlptrain.component import Conflict, Frozen, OneOf, refuse
 from mlptrain.data.settings import Data
 from mlptrain.data.transforms import NoScaling, Scaler, Standard
+from mlptrain.errors import Problem
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layout import Layer
@@ -28,6 +29,7 @@ from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
 
+Locate = Callable[[tuple[int | str, ...], str], Problem]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -183,6 +185,8 @@ class Experiment(Frozen):
     )
     penalty: Penalty = Field(Penalty(), description="Cost of large weights.")
     training: Training = Field(Training(), description="Length, batches, stopping, precision.")
+    _locate: Locate | None = PrivateAttr(None)
+    """Says where in its file a setting stands, of an experiment that was read from one."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -267,4 +271,12 @@ class Experiment(Frozen):
             "loss": loss,
             "training": training,
         }
-        return Experiment.model_validate(self.model_copy(update=update).model_dump())
+        complete = Experiment.model_validate(self.model_copy(update=update).model_dump())
+        complete._locate = self._locate
+        return complete
+
+    def problem(self, location: tuple[int | str, ...], message: str) -> Problem:
+        """A mistake in the setting at `location`, with its place in the file if it was read from one."""
+        if self._locate is not None:
+            return self._locate(location, message)
+        return Problem("", ".".join(map(str, location)), message)

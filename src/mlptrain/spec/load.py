@@ -64,8 +64,11 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     seen: set[Location] = set()
     for override in overrides:
         location, node, origin = parse_override(override)
+        name = ".".join(map(str, location))
         if location in seen:
-            raise UsageError(f"--set {'.'.join(map(str, location))} is given twice; say it once")
+            raise UsageError(f"--set {name} is given twice; say it once")
+        if any(place[: len(location)] == location for place in seen):
+            raise UsageError(f"--set {override} would undo a --set below {name} that comes before it; put it first")
         seen.add(location)
         made = reach(root, location)[1] + 1
         root = replaced(root, location, node, override)
@@ -76,7 +79,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_override(override: str) -> tuple[Location, Node, Origin]:
     """The place, the value (read as YAML) and the origin of `a.b=value`."""
     key, equals, text = override.partition("=")
-    parts = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    parts = tuple(int(part) if part.isascii() and part.isdigit() else part for part in key.strip().split("."))
     if not equals or not all(str(part) for part in parts):
         raise UsageError(f"--set {override}: expected KEY=VALUE, as in --set optimizer.learning_rate=0.01")
     if not text.strip():
@@ -115,7 +118,9 @@ def with_value(node: Node, value: Any) -> Node:
 def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Experiment:
     """`root` as an experiment, or a `SpecError` with every mistake in the order of the file."""
     try:
-        return Experiment.model_validate(root.plain(), context={"folder": folder})
+        experiment = Experiment.model_validate(root.plain(), context={"folder": folder})
+        experiment._locate = lambda location, message: placed(location, message, root, origins)
+        return experiment
     except ValidationError as error:
         details = error.errors(include_url=False)
     found = [(reach(root, detail["loc"])[0], detail) for detail in details]
@@ -126,11 +131,17 @@ def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Expe
 def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -> Problem:
     """The mistake that one Pydantic error speaks of."""
     location = detail["loc"]
-    node, depth = reach(root, location)
-    origin = origin_of(location, origins)
     unknown = detail["type"] == "extra_forbidden"
     message = unknown_key(root, location) if unknown else describe(detail)
-    return origin.problem(node, unknown or depth < len(location), yaml.dotted(location), message)
+    return placed(location, message, root, origins, at_key=unknown)
+
+
+def placed(
+    location: Location, message: str, root: Node, origins: dict[Location, Origin], at_key: bool = False
+) -> Problem:
+    """A mistake at `location`, at its key if that is what is wrong or all that there is."""
+    node, depth = reach(root, location)
+    return origin_of(location, origins).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
 
 
 def resolve(experiment: Experiment, loss: Loss, name: str, seed: int) -> Experiment:
@@ -139,7 +150,7 @@ def resolve(experiment: Experiment, loss: Loss, name: str, seed: int) -> Experim
         return experiment.resolved(loss, name, seed)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    raise SpecError(Problem("", yaml.dotted(detail["loc"]), describe(detail)) for detail in details)
+    raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details)
 
 
 def origin_of(location: Location, origins: dict[Location, Origin]) -> Origin:

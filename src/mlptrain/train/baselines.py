@@ -53,7 +53,7 @@ def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics
     try:
         for epoch in range(epochs):
             batches.begin(epoch)
-            rate = optimizer.learning_rate * Cosine().at(epoch, epochs, {})
+            rate = optimizer.learning_rate * Cosine().at(epoch, epochs)
             for index in range(len(batches)):
                 x, target, weights = batches.gather(index)
                 step(x, target, rate, weights=weights)

@@ -98,6 +98,8 @@ def loss_not_falling(seen: Seen) -> str | None:
 def overfitting(seen: Seen) -> str | None:
     """The two losses part for several epochs: training goes down while validation goes up, well above it."""
     train, validation = seen.train, seen.validation
+    if validation.count < 2 * PATIENT:
+        return None
     if not (train.mean < train.mean_before and validation.mean > 1.01 * validation.mean_before):
         return None
     parted = validation.mean > max(1.15 * validation.lowest_mean, 1.3 * train.mean, 0.05 * seen.naive_loss)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlptrain.component import nearest
-from mlptrain.errors import Problem, SpecError
+from mlptrain.errors import SpecError
 from mlptrain.spec.experiment import EarlyStopping, Experiment
 from mlptrain.train.metrics import HIGHER_IS_BETTER
 from mlptrain.train.state import Progress
@@ -37,7 +37,7 @@ def check_monitor(experiment: Experiment, columns: Sequence[str]) -> None:
     guess = nearest(monitor, choices)
     hint = f"did you mean '{guess}'? " if guess else ""
     message = f"this run does not compute '{monitor}'; {hint}it computes {', '.join(choices)}"
-    raise SpecError([Problem("", "training.early_stopping.monitor", message)])
+    raise SpecError([experiment.problem(("training", "early_stopping", "monitor"), message)])
 
 
 def judge(progress: Progress, epoch: int, value: float | None, higher: bool, stopping: EarlyStopping | None) -> bool:

@@ -74,9 +74,9 @@ class Observer:
             return {}, None
         scores = part_scores(self._network, state.judged, state.buffers, part, watch)
         validation = measure(self._dataset.transforms.target, self._network.loss, scores, part)
-        if not math.isfinite(validation["loss"] or 0.0):
+        if validation["loss"] is None:
             raise Diverged(
-                f"training diverged: after epoch {progress.epoch} the validation loss is {validation['loss']}. "
+                f"training diverged: after epoch {progress.epoch} the validation loss is not finite. "
                 "Lower optimizer.learning_rate, or set training.clip_norm: 1.0"
             )
         return validation, scores

@@ -6,6 +6,8 @@ constant target - it is None: never 0, never NaN.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,15 +29,23 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "balanced_accuracy", "macro_f1", "roc_
 def measure(target: FittedTarget, loss: Loss, scores: Array, part: Part) -> Metrics:
     """The loss and every metric for the `scores` (n, outputs) of the rows of `part`; row weights count in the loss."""
     truth = part.target()
-    metrics: Metrics = {"loss": loss.value(scores, truth, part.weights())}
+    if not np.isfinite(scores).all():
+        return dict.fromkeys(("loss", *NAMES[loss.target_kind]))
+    metrics = every_metric(target, loss, scores, truth)
+    metrics = {"loss": loss.value(scores, truth, part.weights()), **metrics}
+    return {name: value if value is None or math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def every_metric(target: FittedTarget, loss: Loss, scores: Array, truth: Target) -> Metrics:
+    """The metrics that go with the loss."""
     if loss.target_kind == "class":
-        return metrics | class_metrics(scores, truth)
+        return class_metrics(scores, truth)
     if loss.target_kind == "binary":
-        return metrics | binary_metrics(scores, truth)
+        return binary_metrics(scores, truth)
     assert isinstance(target, FittedValues)
     assert isinstance(loss, ValueLoss)
     point = loss.point(loss.predict(scores))
-    return metrics | value_metrics(target.unscaled(point), target.unscaled(truth))
+    return value_metrics(target.unscaled(point), target.unscaled(truth))
 
 
 def class_metrics(scores: Array, truth: Indices) -> Metrics:
@@ -65,7 +75,7 @@ def binary_metrics(scores: Array, truth: Array) -> Metrics:
     return {
         "accuracy": float((labels == predicted).all(axis=1).mean()),
         "balanced_accuracy": mean_or_none([table_metrics(table)["balanced_accuracy"] for table in tables]),
-        "macro_f1": mean_or_none([f1(table, 1) or 0.0 for table in tables]),
+        "macro_f1": mean_or_none([f1(table, 1) for table in tables]),
         "log_loss": log_loss,
         "roc_auc": auc,
     }
@@ -75,7 +85,8 @@ def value_metrics(predicted: NDArray[np.float64], truth: NDArray[np.float64]) ->
     """Metrics of a regression in the units of the target; means over the outputs."""
     error = predicted - truth
     spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
-    r2 = None if (spread == 0).any() else float(np.mean(1 - (error**2).sum(axis=0) / spread))
+    constant = (truth == truth[0]).all(axis=0) | (spread == 0)
+    r2 = None if constant.any() else float(np.mean(1 - (error**2).sum(axis=0) / spread))
     return {
         "rmse": float(np.mean(np.sqrt((error**2).mean(axis=0)))),
         "mae": float(np.mean(np.abs(error))),

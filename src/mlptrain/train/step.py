@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from mlptrain.errors import Diverged
-from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.arrays import Array, Target, cut
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.losses import Weights
 from mlptrain.nn.network import Network
@@ -80,7 +80,7 @@ class Step:
         if self._clip is not None:
             clip_norm(self.gradient, self._clip)
         if self._clip_value is not None:
-            np.clip(self.gradient, -self._clip_value, self._clip_value, out=self.gradient)
+            cut(self.gradient, -self._clip_value, self._clip_value, out=self.gradient)
         state.progress.step += 1
         self._optimizer.decay(self._weights, learning_rate)
         self._optimizer.step(
@@ -109,7 +109,8 @@ def divergence(layout: Layout, gradient: Array, loss: float, state: TrainState) 
         (name for name, view in layout.named_parameters(gradient).items() if not np.isfinite(view).all()),
         None,
     )
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient of {bad} is not finite"
+    what = f"the gradient of {bad} is not finite" if bad else "the gradient is too long for a number"
+    what = what if math.isfinite(loss) else f"the loss is {loss}"
     return (
         f"training diverged in epoch {state.progress.epoch}, step {state.progress.step}: {what}; "
         "the step was not applied. "

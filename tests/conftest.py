@@ -1,0 +1,43 @@
+"""What do the tests of the command line share? A folder to work in, a spec to write and two small tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli import Cli, Outcome, Write, amounts_rows, classes_rows, run_cli, write_csv
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """`mlptrain` in this process, in a folder of its own."""
+
+    def run(*arguments: object, stdin: bytes = b"") -> Outcome:
+        return run_cli(*arguments, folder=tmp_path, stdin=stdin)
+
+    return run
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Write:
+    """Writes spec.yaml into that folder."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "spec.yaml"
+        path.write_text(text, encoding="utf8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """A table x1,x2,colour,answer of 40 rows in two classes."""
+    return write_csv(tmp_path / "classes.csv", "x1,x2,colour,answer", classes_rows())
+
+
+@pytest.fixture
+def amounts(tmp_path: Path) -> Path:
+    """A table x1,x2,price of 40 rows."""
+    return write_csv(tmp_path / "amounts.csv", "x1,x2,price", amounts_rows())

@@ -1,0 +1,99 @@
+"""What do several test files share: a trainer in one line, a batch to go with it, and a close comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mlptrain.component import Component
+from mlptrain.gradcheck import random_target
+from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.initializers import GlorotUniform, Initializer
+from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.losses import Loss
+from mlptrain.nn.network import Network
+from mlptrain.optim.optimizers import SGD, Optimizer
+from mlptrain.optim.penalties import Penalty
+from mlptrain.randomness import DropoutStream
+from mlptrain.train.state import TrainState
+from mlptrain.train.step import Step
+
+
+def label(value: object) -> str:
+    """A readable test id: of a component, the variant with the settings that differ from its defaults."""
+    if value is None:
+        return "none"
+    return value.label() if isinstance(value, Component) else getattr(value, "__name__", str(value))
+
+
+@dataclass
+class Trainer:
+    """A network with its state, ready to be trained: `trainer.step(x, target, learning_rate)`."""
+
+    network: Network
+    state: TrainState
+    step: Step
+
+    def tensors(self) -> dict[str, Array]:
+        """Every parameter by name, as views."""
+        return self.network.layout.named_parameters(self.state.parameters)
+
+    def gradient(self, x: Array, target: Target) -> Array:
+        """The gradient of the loss alone (size,), as a new vector; nothing is changed."""
+        layout, gradient = self.network.layout, np.empty_like(self.state.parameters)
+        views, running = layout.views(self.state.parameters), layout.running(self.state.buffers)
+        self.network.forward(x, views, running, training=True)
+        self.network.backward(x, target, views, layout.views(gradient))
+        return gradient
+
+    def evaluate(self, x: Array) -> Array:
+        """The scores as a trained model gives them: running statistics, no dropout."""
+        layout = self.network.layout
+        views, running = layout.views(self.state.parameters), layout.running(self.state.buffers)
+        return self.network.forward(x, views, running, training=False).copy()
+
+
+def trainer(
+    layers: Sequence[Layer],
+    loss: Loss,
+    optimizer: Optimizer | None = None,
+    penalty: Penalty | None = None,
+    clip: float | None = None,
+    dtype: Any = np.float64,
+    initializer: Initializer | None = None,
+    seed: int = 0,
+) -> Trainer:
+    """A network that starts from random weights; what is not given is plain gradient descent."""
+    layout = Layout(layers)
+    optimizer = optimizer or SGD()
+    network = Network(layout, loss, dtype)
+    state = TrainState.start(layout, optimizer, initializer or GlorotUniform(), dtype, seed)
+    step = Step(network, state, optimizer, penalty or Penalty(), clip, DropoutStream(seed))
+    return Trainer(network, state, step)
+
+
+def random_batch(network: Network, rows: int, seed: int = 0) -> tuple[Array, Target]:
+    """Inputs and targets that suit `network`; read-only, since nothing may ever write to them."""
+    rng = np.random.default_rng(seed)
+    layers = network.layout.layers
+    x = rng.standard_normal((rows, layers[0].inputs)).astype(network.dtype)
+    target = random_target(network.loss, rows, layers[-1].units, rng)
+    if network.loss.target_kind != "class":
+        target = target.astype(network.dtype)
+    return read_only(x), read_only(target)
+
+
+def read_only(array: Array) -> Array:
+    """The same array, which now raises when it is written to."""
+    array.setflags(write=False)
+    return array
+
+
+def assert_close(actual: ArrayLike, expected: ArrayLike, relative: float, scale: float = 0.0) -> None:
+    """Each entry differs by at most `relative` times its own size, or times `scale` where that is larger."""
+    found, wanted = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    np.testing.assert_allclose(found, wanted, rtol=relative, atol=relative * scale)

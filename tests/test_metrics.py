@@ -1,0 +1,323 @@
+"""Is every metric the one of scikit-learn that has its name, and None where it has no value?"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
+
+from helpers import assert_close
+from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
+from mlptrain.data.transforms import NoScaling, Scaler, Standard
+from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
+from mlptrain.train.metrics import (
+    HIGHER_IS_BETTER,
+    NAMES,
+    binary_metrics,
+    class_metrics,
+    confusion,
+    confusion_matrix,
+    mean_or_none,
+    measure,
+    roc_auc,
+    value_metrics,
+)
+from strategies import Answers, answers, seeds, unhurried
+
+
+def sklearn_metrics() -> ModuleType:
+    """Imported where it is needed, since that takes seconds."""
+    return importlib.import_module("sklearn.metrics")
+
+
+def reference(name: str, *arguments: Any, **options: Any) -> float | None:
+    """A metric of scikit-learn; None where it says NaN. Its warnings about classes that do not occur are expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = float(getattr(sklearn_metrics(), name)(*arguments, **options))
+    return None if math.isnan(value) else value
+
+
+def demand_equal(found: float | None, expected: float | None) -> None:
+    assert (found is None) == (expected is None), f"{found} for {expected}"
+    if found is not None and expected is not None:
+        assert_close(found, expected, 1e-12, scale=1e-3)
+
+
+def column(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64).reshape(-1, 1)
+
+
+def values_target(outputs: int, scaler: Scaler, fitted: NDArray[np.float64]) -> FittedValues:
+    names = tuple(f"y{k}" for k in range(outputs))
+    return FittedValues(names=names, scaler=scaler, fitted=tuple(tuple(row) for row in fitted.tolist()))
+
+
+CLASSES: FittedTarget = FittedClasses(names=("y",), classes=("a", "b"))
+AMOUNTS: FittedTarget = values_target(1, NoScaling(), np.array([[0.0], [1.0]]))
+
+
+# -- a choice among classes
+
+
+@unhurried
+@given(answers(st.integers(2, 6)))
+def test_choice_among_classes(drawn: Answers) -> None:
+    """Classes may not occur, or never be predicted; then the area under the curve has no value."""
+    scores, truth = drawn
+    predicted = np.array([row.index(max(row)) for row in scores.tolist()])
+    found = class_metrics(scores, truth)
+    assert tuple(found) == NAMES["class"]
+    demand_equal(found["accuracy"], reference("accuracy_score", truth, predicted))
+    demand_equal(found["balanced_accuracy"], reference("balanced_accuracy_score", truth, predicted))
+    demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
+    probabilities = CrossEntropy().predict(scores)
+    labels = np.arange(scores.shape[1])
+    demand_equal(found["log_loss"], reference("log_loss", truth, probabilities, labels=labels))
+    assert (found["roc_auc"] is None) == (len(np.unique(truth)) < len(labels))
+
+
+@unhurried
+@given(answers(st.integers(3, 6), every_class=True))
+def test_area_under_the_curve_of_several_classes_is_one_against_the_rest(drawn: Answers) -> None:
+    scores, truth = drawn
+    probabilities = CrossEntropy().predict(scores)
+    expected = reference("roc_auc_score", truth, probabilities, multi_class="ovr", average="macro")
+    demand_equal(class_metrics(scores, truth)["roc_auc"], expected)
+
+
+@unhurried
+@given(answers(st.just(2), every_class=True))
+def test_area_under_the_curve_of_two_classes_is_that_of_the_second(drawn: Answers) -> None:
+    scores, truth = drawn
+    expected = reference("roc_auc_score", truth, CrossEntropy().predict(scores)[:, 1])
+    demand_equal(class_metrics(scores, truth)["roc_auc"], expected)
+
+
+@unhurried
+@given(answers(st.integers(2, 6)))
+def test_confusion_matrix(drawn: Answers) -> None:
+    scores, truth = drawn
+    predicted, classes = scores.argmax(axis=1), scores.shape[1]
+    expected = sklearn_metrics().confusion_matrix(truth, predicted, labels=np.arange(classes))
+    assert np.array_equal(confusion_matrix(truth, predicted, classes), expected)
+
+
+def test_confusion_matrix_by_hand() -> None:
+    table = confusion_matrix(np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 2, 2]), 4)
+    assert table.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0]]
+
+
+def test_confusion_matrix_of_a_target() -> None:
+    scores = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
+    found = confusion(CLASSES, scores, np.array([0, 1, 1]))
+    assert found is not None
+    assert (found[0], found[1].tolist()) == (("a", "b"), [[1, 0], [1, 1]])
+    words = FittedBinary(names=("y",), labels=(("no", "yes"),))
+    found = confusion(words, column([-1, 1, 2]), column([0, 0, 1]))
+    assert found is not None
+    assert (found[0], found[1].tolist()) == (("no", "yes"), [[1, 1], [0, 1]])
+    numbers = confusion(FittedBinary(names=("y",), labels=(None,)), column([-1]), column([1]))
+    assert numbers is not None
+    assert numbers[0] == ("0", "1")
+    several = FittedBinary(names=("y", "z"), labels=(None, None))
+    assert confusion(several, scores, np.zeros((3, 2))) is None
+    assert confusion(AMOUNTS, scores[:, :1], column([1, 2, 3])) is None
+
+
+def test_of_tied_scores_the_first_class_is_chosen() -> None:
+    scores = np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])
+    assert class_metrics(scores, np.array([0, 1]))["accuracy"] == 1.0
+    assert class_metrics(scores, np.array([1, 2]))["accuracy"] == 0.0
+
+
+def test_metrics_of_float32_scores_are_those_of_their_values() -> None:
+    rng = np.random.default_rng(0)
+    scores, truth = rng.standard_normal((50, 4)).astype(np.float32), rng.integers(0, 4, 50)
+    single, double = class_metrics(scores, truth), class_metrics(scores.astype(np.float64), truth)
+    assert_close([single[n] or -1 for n in NAMES["class"]], [double[n] or -1 for n in NAMES["class"]], 2e-6)
+
+
+# -- ranking
+
+
+@unhurried
+@given(seed=seeds, rows=st.integers(1, 40), levels=st.integers(1, 10))
+def test_area_under_the_curve_with_ties(seed: int, rows: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive, scores = rng.random(rows) < 0.4, rng.integers(0, levels, rows) / 8
+    pairs = [(s > t) + (s == t) / 2 for s in scores[positive] for t in scores[~positive]]
+    demand_equal(roc_auc(positive, scores), math.fsum(pairs) / len(pairs) if pairs else None)
+    demand_equal(roc_auc(positive, scores), reference("roc_auc_score", positive, scores) if pairs else None)
+
+
+def test_area_under_the_curve_of_many_rows_does_not_overflow() -> None:
+    positive = np.arange(200_000) % 2 == 0
+    assert roc_auc(positive, positive.astype(np.float32)) == 1.0
+    assert roc_auc(~positive, positive.astype(np.float32)) == 0.0
+    assert roc_auc(positive, np.zeros(200_000)) == 0.5
+
+
+# -- yes or no
+
+
+@unhurried
+@given(answers(st.integers(1, 1)), seeds)
+def test_one_yes_or_no(drawn: Answers, seed: int) -> None:
+    scores = drawn.scores
+    truth = np.random.default_rng(seed).integers(0, 2, len(scores))
+    predicted = (scores[:, 0] > 0).astype(int)
+    found = binary_metrics(scores, column(truth))
+    assert tuple(found) == NAMES["binary"]
+    demand_equal(found["accuracy"], reference("accuracy_score", truth, predicted))
+    demand_equal(found["balanced_accuracy"], reference("balanced_accuracy_score", truth, predicted))
+    demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
+    demand_equal(found["log_loss"], reference("log_loss", truth, 1 / (1 + np.exp(-scores[:, 0])), labels=[0, 1]))
+    varies = 0 < truth.sum() < len(truth)
+    demand_equal(found["roc_auc"], reference("roc_auc_score", truth, scores[:, 0]) if varies else None)
+
+
+@unhurried
+@given(seed=seeds, rows=st.integers(4, 40), labels=st.integers(2, 5))
+def test_several_yes_or_no(seed: int, rows: int, labels: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-6, 7, (rows, labels)) / 4
+    truth = rng.integers(0, 2, (rows, labels))
+    truth[:2] = [[0], [1]]  # every label has its yes and its no
+    predicted = (scores > 0).astype(int)
+    found = binary_metrics(scores, truth.astype(np.float64))
+    demand_equal(found["accuracy"], reference("accuracy_score", truth, predicted))
+    recalls = [reference("balanced_accuracy_score", truth[:, k], predicted[:, k]) for k in range(labels)]
+    demand_equal(found["balanced_accuracy"], mean_or_none(recalls))
+    demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
+    demand_equal(found["roc_auc"], reference("roc_auc_score", truth, scores, average="macro"))
+    probabilities = 1 / (1 + np.exp(-scores))
+    losses = [reference("log_loss", truth[:, k], probabilities[:, k], labels=[0, 1]) for k in range(labels)]
+    demand_equal(found["log_loss"], mean_or_none(losses))
+
+
+# -- amounts
+
+
+@unhurried
+@given(seed=seeds, rows=st.integers(2, 40), outputs=st.integers(1, 4), coarse=st.booleans())
+def test_amounts(seed: int, rows: int, outputs: int, coarse: bool) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = 10 * rng.standard_normal((2, rows, outputs))
+    if coarse:  # ties, and predictions that are exactly right
+        truth, predicted = np.round(truth / 5), np.round(predicted / 5)
+    truth[0] = truth[1] + 1  # no output is constant
+    found = value_metrics(predicted, truth)
+    assert tuple(found) == NAMES["value"]
+    demand_equal(found["rmse"], reference("root_mean_squared_error", truth, predicted))
+    demand_equal(found["mae"], reference("mean_absolute_error", truth, predicted))
+    demand_equal(found["r2"], reference("r2_score", truth, predicted))
+
+
+def test_amounts_by_hand() -> None:
+    truth, predicted = column(np.array([1.0, 2.0, 3.0, 6.0])), column(np.array([1.0, 3.0, 3.0, 3.0]))
+    # errors 0, 1, 0, -3: mean square 10 / 4; the truth has mean 3 and squares 4 + 1 + 0 + 9 around it
+    found = value_metrics(predicted, truth)
+    assert found == {"rmse": pytest.approx(math.sqrt(2.5)), "mae": 1.0, "r2": pytest.approx(1 - 10 / 14)}
+
+
+# -- the metrics of a loss, in the units of the target
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(), MeanAbsoluteError()], ids=lambda loss: loss.name())
+def test_amounts_are_measured_in_the_units_of_their_columns(loss: Loss) -> None:
+    rng = np.random.default_rng(0)
+    amounts = 500 + np.array([10.0, 200.0]) * rng.standard_normal((30, 2))
+    scaler = Standard()
+    fitted = scaler.fit(amounts)
+    truth = scaler.apply(amounts, fitted)
+    scores = truth + 0.5
+    found = measure(values_target(2, scaler, fitted), loss, scores, truth)
+    assert list(found) == ["loss", *NAMES["value"]]
+    assert_close(found["loss"] or 0, 0.25 if loss.name() == "mse" else 0.5, 1e-12)  # in scaled units
+    spread = amounts.std(axis=0)
+    assert_close(found["rmse"] or 0, 0.5 * spread.mean(), 1e-12)
+    assert_close(found["mae"] or 0, 0.5 * spread.mean(), 1e-12)
+    assert_close(found["r2"] or 0, 0.75, 1e-12)
+
+
+CHOICES = np.array([0, 0, 1, 1]), np.array([[1.0, -1], [1, 0], [0, 1], [-1, 1]]), np.array([[0.0, 1], [1, -1]] * 2)
+ANSWERS = column([0, 0, 1, 1]), column([-2, -1, 1, 2]), column([1, -2, 2, -1])
+NUMBERS = column([1, 2, 3]), column([1, 2, 3.1]), column([3, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("target", "loss", "data"),
+    [
+        (CLASSES, CrossEntropy(), CHOICES),
+        (CLASSES, BinaryCrossEntropy(), ANSWERS),
+        (AMOUNTS, MeanSquaredError(), NUMBERS),
+    ],
+    ids=["class", "binary", "value"],
+)
+def test_which_metrics_are_better_when_they_are_higher(
+    target: FittedTarget, loss: Loss, data: tuple[Target, Array, Array]
+) -> None:
+    truth, good, bad = data
+    better, worse = measure(target, loss, good, truth), measure(target, loss, bad, truth)
+    for name in ("loss", *NAMES[loss.target_kind]):
+        one, other = better[name], worse[name]
+        assert one is not None
+        assert other is not None
+        assert (one > other) == (name in HIGHER_IS_BETTER)
+        assert (one < other) == (name not in HIGHER_IS_BETTER)
+
+
+# -- where a metric has no value
+
+UNDEFINED: list[tuple[str, Callable[[], dict[str, float | None]], str]] = [
+    ("one class of two", lambda: class_metrics(np.eye(2), np.zeros(2, np.intp)), "roc_auc"),
+    ("one class of three missing", lambda: class_metrics(np.eye(3), np.array([0, 1, 1])), "roc_auc"),
+    ("a single row", lambda: class_metrics(np.eye(3)[:1], np.zeros(1, np.intp)), "roc_auc"),
+    ("only yes", lambda: binary_metrics(column([1, -1]), np.ones((2, 1))), "roc_auc"),
+    ("only no", lambda: binary_metrics(column([1, -1]), np.zeros((2, 1))), "roc_auc"),
+    ("one label of two without a yes", lambda: binary_metrics(np.eye(2), np.array([[0.0, 0], [1, 0]])), "roc_auc"),
+    ("shares have no accuracy", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "accuracy"),
+    ("shares have no recall", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "balanced_accuracy"),
+    ("shares have no F1", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "macro_f1"),
+    ("shares have no ranking", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "roc_auc"),
+    ("a constant amount", lambda: value_metrics(column([1, 2, 3]), np.full((3, 1), 5.0)), "r2"),
+    ("one constant amount of two", lambda: value_metrics(np.eye(2), np.array([[1.0, 5], [2, 5]])), "r2"),
+    ("a single amount", lambda: value_metrics(column([1]), column([2])), "r2"),
+]
+
+
+@pytest.mark.parametrize(("measured", "name"), [case[1:] for case in UNDEFINED], ids=[case[0] for case in UNDEFINED])
+def test_a_metric_without_a_value_is_none(measured: Callable[[], dict[str, float | None]], name: str) -> None:
+    found = measured()
+    assert found[name] is None
+    assert all(value is None or math.isfinite(value) for value in found.values())
+    assert any(value is not None for value in found.values()), "the others have theirs"
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-3, 1234.5678])
+def test_a_constant_amount_has_no_r2_whatever_its_rounding(value: float) -> None:
+    for rows in range(1, 12):
+        truth = np.full((rows, 1), value)
+        assert value_metrics(truth + 1, truth)["r2"] is None
+
+
+def test_f1_of_a_label_that_neither_occurs_nor_is_predicted_is_none() -> None:
+    scores, truth = np.array([[1.0, -1], [-1, -1]]), np.array([[1.0, 0], [0, 0]])
+    assert binary_metrics(scores, truth)["macro_f1"] is None
+
+
+def test_a_mean_of_nothing_or_with_a_gap_is_none() -> None:
+    assert mean_or_none([]) is None
+    assert mean_or_none([1.0, None]) is None
+    assert mean_or_none([1.0, 0.0]) == 0.5
