@@ -17,20 +17,32 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers import assert_close
-from mlptrain.component import Component, variants
-from mlptrain.nn.activations import Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from mlptrain.nn.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.initializers import (
     GlorotNormal,
     GlorotUniform,
     HeNormal,
     HeUniform,
-    Initializer,
+    Orthogonal,
     WeightInitializer,
 )
 from mlptrain.nn.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
+    Huber,
     Loss,
     LossWorkspace,
     MeanAbsoluteError,
@@ -38,9 +50,30 @@ from mlptrain.nn.losses import (
 )
 from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization, NormWorkspace
 from mlptrain.optim.clipping import clip_norm, squared_norm
-from mlptrain.optim.optimizers import SGD, AdaGrad, Adam, Momentum, Optimizer
+from mlptrain.optim.optimizers import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    AMSGrad,
+    Lion,
+    Momentum,
+    NAdam,
+    Optimizer,
+    RMSProp,
+)
 from mlptrain.optim.penalties import Penalty
-from mlptrain.optim.schedules import Cosine, Schedule
+from mlptrain.optim.schedules import (
+    Cosine,
+    CosineRestarts,
+    Exponential,
+    MultiStep,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    Schedule,
+    StepDecay,
+)
 
 FILE = Path(__file__).parent / "golden" / "torch_float64.json"
 
@@ -85,6 +118,12 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": ReLU(),
     "leaky_relu_0_01": LeakyReLU(slope=0.01),
     "silu": SiLU(),
+    "gelu_erf": GELU(),
+    "gelu_tanh": GELU(approximate="tanh"),
+    "elu_1": ELU(),
+    "selu": SELU(),
+    "softplus": Softplus(),
+    "mish": Mish(),
 }
 LOSSES: dict[str, LossRow] = {
     "mse_mean_all": LossRow(MeanSquaredError(), VALUES, "mean"),
@@ -95,6 +134,12 @@ LOSSES: dict[str, LossRow] = {
     "ce_mean": LossRow(CrossEntropy(), CLASSES, "mean"),
     "ce_none": LossRow(CrossEntropy(), CLASSES, "none"),
     "ce_ls0.1_none": LossRow(CrossEntropy(label_smoothing=0.1), CLASSES, "none"),
+    "huber_d1_mean": LossRow(Huber(), VALUES, "mean"),
+    "huber_d0.5_mean": LossRow(Huber(delta=0.5), VALUES, "mean"),
+    "ce_weighted_mean_w123": LossRow(CrossEntropy().with_class_weights((1, 2, 3)), CLASSES, "mean"),
+    "ce_weighted_ls0.1_mean_w123": LossRow(
+        CrossEntropy(label_smoothing=0.1).with_class_weights((1, 2, 3)), CLASSES, "mean"
+    ),
 }
 OPTIMIZERS: dict[str, tuple[Optimizer, Penalty]] = {  # PyTorch's weight_decay d is l2 = d / 2
     "sgd lr.1": (SGD(learning_rate=0.1), Penalty()),
@@ -105,6 +150,18 @@ OPTIMIZERS: dict[str, tuple[Optimizer, Penalty]] = {  # PyTorch's weight_decay d
     "adam lr.1": (Adam(learning_rate=0.1), Penalty()),
     "adam lr.1 eps1e-3": (Adam(learning_rate=0.1, eps=1e-3), Penalty()),
     "adam lr.1 l2 .01": (Adam(learning_rate=0.1), Penalty(l2=0.005)),
+    "rmsprop lr.01 a.99 eps1e-8": (RMSProp(learning_rate=0.01), Penalty()),
+    "rmsprop lr.01 centered mom.9": (RMSProp(learning_rate=0.01, centered=True, momentum=0.9), Penalty()),
+    "rmsprop_keras(eps in sqrt) lr.01 rho.9 eps1e-7": (
+        RMSProp(learning_rate=0.01, rho=0.9, eps=0.0, eps_root=1e-7),
+        Penalty(),
+    ),
+    "adamw lr.1 wd.01": (AdamW(learning_rate=0.1), Penalty()),
+    "amsgrad lr.1": (AMSGrad(learning_rate=0.1), Penalty()),
+    "nadam lr.1": (NAdam(learning_rate=0.1), Penalty()),
+    "nadam_keras(decay 0.96**t) lr.1 eps1e-7": (NAdam(learning_rate=0.1, eps=1e-7, psi=1.0), Penalty()),
+    "lion lr.1 b.9,.99": (Lion(learning_rate=0.1), Penalty()),
+    "lion lr.1 wd.01": (Lion(learning_rate=0.1, weight_decay=0.01), Penalty()),
 }
 BATCH_NORM = (
     "train_out",
@@ -116,12 +173,23 @@ BATCH_NORM = (
     "dbeta",
 )
 LAYER_NORM = ("out", "dx")
-SCHEDULES: dict[str, tuple[Schedule, int]] = {"cosine T5 eta.1 (past T_max rises again)": (Cosine(floor=0.1), 5)}
+PAST_HORIZON = "cosine T5 eta.1 (past T_max rises again)"
+PLATEAU = "plateau f.5 patience2 thr1e-4rel on [1,.9x5,.89995,.5,.6x3,nan x3]"
+SCHEDULES: dict[str, tuple[Schedule, int]] = {
+    PAST_HORIZON: (Cosine(floor=0.1), 5),
+    "step size3 g.1": (StepDecay(every=3), 10),
+    "multistep [2,5] g.1": (MultiStep(milestones=(2, 5)), 10),
+    "exp g.9": (Exponential(gamma=0.9), 10),
+    "cosine_restarts T0=3 Tmult2": (CosineRestarts(period=3, growth=2), 12),
+    "poly p2 T5": (Polynomial(power=2.0), 5),
+    "onecycle max1 T10": (OneCycle(), 10),
+}
 INITIALIZERS: dict[str, WeightInitializer] = {
     "xavier_uniform": GlorotUniform(),
     "xavier_normal": GlorotNormal(),
     "kaiming_uniform_relu": HeUniform(),
     "kaiming_normal_relu": HeNormal(),
+    "orthogonal": Orthogonal(),
 }
 CLIPPED = ("[3.0, 4.0]", "[0.0, 0.0]", "[inf, 1.0]", "[nan, 1.0]")
 
@@ -131,7 +199,7 @@ COVERED = {
     *(f"optimizers/{name}" for name in OPTIMIZERS),
     *(f"batchnorm/{name}" for name in BATCH_NORM),
     *(f"layernorm/{name}" for name in LAYER_NORM),
-    *(f"schedules/{name}" for name in SCHEDULES),
+    *(f"schedules/{name}" for name in (*SCHEDULES, PLATEAU)),
     *(f"clip_grad_norm max1/{name}" for name in CLIPPED),
     *(f"init_stats/{name}" for name in INITIALIZERS),
 }
@@ -146,47 +214,16 @@ INPUTS = {
 }
 """What the other rows were computed from."""
 
-NOT_YET: dict[str, tuple[type[Component], str]] = {
-    "activations/gelu_erf": (Activation, "gelu"),
-    "activations/gelu_tanh": (Activation, "gelu"),
-    "activations/elu_1": (Activation, "elu"),
-    "activations/selu": (Activation, "selu"),
-    "activations/softplus": (Activation, "softplus"),
-    "activations/softplus_nothresh": (Activation, "softplus"),
-    "activations/mish": (Activation, "mish"),
-    "losses/huber_d1_mean": (Loss, "huber"),
-    "losses/huber_d0.5_mean": (Loss, "huber"),
-    "losses/smooth_l1_b0.5_mean": (Loss, "huber"),
-    "losses/ce_weighted_mean_w123": (Loss, "cross_entropy.class_weight"),
-    "losses/ce_weighted_ls0.1_mean_w123": (Loss, "cross_entropy.class_weight"),
-    "losses/bce_logits_posw3_mean": (Loss, "binary_cross_entropy.class_weight"),
-    "optimizers/rmsprop lr.01 a.99 eps1e-8": (Optimizer, "rmsprop"),
-    "optimizers/rmsprop lr.01 centered mom.9": (Optimizer, "rmsprop"),
-    "optimizers/rmsprop_keras(eps in sqrt) lr.01 rho.9 eps1e-7": (Optimizer, "rmsprop"),
-    "optimizers/adamw lr.1 wd.01": (Optimizer, "adamw"),
-    "optimizers/amsgrad lr.1": (Optimizer, "amsgrad"),
-    "optimizers/nadam lr.1": (Optimizer, "nadam"),
-    "optimizers/lion lr.1 b.9,.99": (Optimizer, "lion"),
-    "optimizers/lion lr.1 wd.01": (Optimizer, "lion"),
-    "schedules/step size3 g.1": (Schedule, "step"),
-    "schedules/multistep [2,5] g.1": (Schedule, "multistep"),
-    "schedules/exp g.9": (Schedule, "exponential"),
-    "schedules/cosine_restarts T0=3 Tmult2": (Schedule, "cosine_restarts"),
-    "schedules/poly p2 T5": (Schedule, "polynomial"),
-    "schedules/onecycle max1 T10": (Schedule, "one_cycle"),
-    "schedules/plateau f.5 patience2 thr1e-4rel on [1,.9x5,.89995,.5,.6x3,nan x3]": (Schedule, "plateau"),
-    "init_stats/orthogonal": (Initializer, "orthogonal"),
-}
-"""Rows that wait for a variant (or for a field of one): they must be moved up when it arrives."""
-
 RULES_OF_OTHERS: dict[str, str] = {
+    "activations/softplus_nothresh": "computed by the naive formula, which is infinite at 1000",
+    "losses/smooth_l1_b0.5_mean": "the Huber loss divided by beta",
+    "losses/bce_logits_posw3_mean": "a yes-no target takes sample weights instead",
     "activations/log_sigmoid": "the link of a loss elsewhere; no activation here",
     "optimizers/sgd lr.1 mom.9 damp.1": "no dampening: it is a smaller learning rate",
     "optimizers/adam_epsilon_hat(keras/sklearn) lr.1 eps1e-3": "eps before the correction of v; ours is Kingma & Ba's",
     "optimizers/adam_epsilon_hat lr.1 eps1e-7": "eps before the correction of v; ours is Kingma & Ba's",
     "optimizers/amsgrad_optax(max of bias-corrected) lr.1": "PyTorch's rule is the one to follow",
     "optimizers/amsgrad_paper(no bias corr) lr.1": "PyTorch's rule is the one to follow",
-    "optimizers/nadam_keras(decay 0.96**t) lr.1 eps1e-7": "Dozat's psi is the one to follow",
     "batchnorm/running_var_if_biased(keras rule, m=.1 new)": "the running variance is the unbiased one",
     "batchnorm/n=1": "the text of PyTorch's refusal of a single row",
     "schedules/linear warmup 1/3->1 in 5": "warm-up is a field of every schedule, and begins at 1/W",
@@ -217,17 +254,9 @@ def rows_of_the_file() -> Iterator[str]:
 
 
 def test_every_row_is_covered_or_listed_with_a_reason() -> None:
-    kinds = [COVERED, INPUTS, set(NOT_YET), set(RULES_OF_OTHERS)]
+    kinds = [COVERED, INPUTS, set(RULES_OF_OTHERS)]
     assert set().union(*kinds) == set(rows_of_the_file())
     assert sum(map(len, kinds)) == len(set().union(*kinds)), "a row is listed twice"
-
-
-@pytest.mark.parametrize(("family", "missing"), sorted(set(NOT_YET.values()), key=str), ids=lambda value: str(value))
-def test_rows_that_wait_for_a_component_still_have_to(family: type[Component], missing: str) -> None:
-    kind, _, field = missing.partition(".")
-    found = {variant.name(): variant for variant in variants(family)}
-    there = kind in found and (not field or field in found[kind].model_fields)
-    assert not there, f"{missing} exists now: compare it with its rows in {FILE.name}"
 
 
 # -- activations
@@ -238,8 +267,10 @@ def test_rows_that_wait_for_a_component_still_have_to(family: type[Component], m
 def test_activation(name: str, precision: Precision) -> None:
     z = numbers(row("activations", "x")).astype(precision.dtype)
     f, expected = ACTIVATIONS[name], row("activations", name)
-    assert_close(f(z), numbers(expected["y"]), precision.relative, precision.scale)
-    assert_close(f.derivative(z), numbers(expected["dy"]), precision.relative, precision.scale)
+    # where 1 + erf or 1 + tanh is nothing but rounding, PyTorch's gelu has no digits to compare with
+    scale = 1.0 if name.startswith("gelu") else precision.scale
+    assert_close(f(z), numbers(expected["y"]), precision.relative, scale)
+    assert_close(f.derivative(z), numbers(expected["dy"]), precision.relative, scale)
 
 
 # -- losses
@@ -284,6 +315,7 @@ def trajectory(optimizer: Optimizer, penalty: Penalty, dtype: Any) -> Array:
     for t, gradient in enumerate(numbers(row("optimizers", "grads")).astype(dtype), start=1):
         g, scratch = gradient.copy(), np.empty_like(w)
         penalty.add_gradient(w, g, scratch)
+        optimizer.decay(w, optimizer.learning_rate)
         optimizer.step(w, g, slots, scratch, optimizer.learning_rate, t)
         positions.append(w.copy())
     return np.stack(positions)
@@ -355,11 +387,24 @@ def test_layer_norm(name: str, precision: Precision) -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_schedule_up_to_its_horizon(name: str) -> None:
+def test_schedule(name: str) -> None:
     (schedule, epochs), expected = SCHEDULES[name], numbers(row("schedules", name))
     factors = [schedule.at(epoch, epochs) for epoch in range(len(expected))]
-    assert_close(factors[: epochs + 1], expected[: epochs + 1], 1e-12)
-    assert set(factors[epochs:]) == {factors[epochs]}, "it stays where it ended; PyTorch's rises again"
+    until = epochs + 1 if name == PAST_HORIZON else len(expected)
+    assert_close(factors[:until], expected[:until], 1e-12)
+
+
+def test_the_cosine_stays_where_it_ended() -> None:
+    assert {Cosine(floor=0.1).at(epoch, 5) for epoch in range(5, 12)} == {0.1}, "PyTorch's rises again"
+
+
+def test_plateau() -> None:
+    schedule = Plateau(gamma=0.5, patience=2)
+    memory, factors = schedule.start(), []
+    for value in (1.0, *[0.9] * 5, 0.89995, 0.5, *[0.6] * 3):  # the file goes on with NaN, which is an error here
+        schedule.observe(memory, value, higher_is_better=False)
+        factors.append(schedule.at(0, 1, memory))
+    assert factors == numbers(row("schedules", PLATEAU))[:11].tolist()
 
 
 @each_precision

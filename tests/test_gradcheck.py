@@ -11,6 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,22 +25,32 @@ from mlptrain.gradcheck import (
     ENTRIES,
     MOST_SKIPPED,
     TOLERANCE,
+    Case,
     Check,
     Entry,
     Subject,
     TensorCheck,
+    cases,
     catalogue,
     check,
     check_experiment,
     entries_to_check,
-    small_subject,
     stack,
-    subjects,
 )
-from mlptrain.nn.activations import Activation, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
-from mlptrain.nn.initializers import GlorotUniform, Initializer
+from mlptrain.nn import network as network_module
+from mlptrain.nn.activations import GELU, Activation, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from mlptrain.nn.initializers import Initializer
 from mlptrain.nn.layout import Layer, Layout
-from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
+from mlptrain.nn.losses import (
+    BinaryCrossEntropy,
+    ClassLoss,
+    CrossEntropy,
+    ElementwiseLoss,
+    Focal,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+)
 from mlptrain.nn.network import Network
 from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization
 from mlptrain.optim.penalties import Penalty
@@ -77,6 +88,7 @@ def test_only_tensors_without_a_gradient_are_not_compared(checks: list[Check]) -
     below = ("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "inputs")
     assert silent == {
         *(("normalization", "batch", f"layers.{i}.bias") for i in (0, 1)),
+        ("residual", "batch", "layers.1.bias"),
         *(("initializer", "zeros", tensor) for tensor in below),
     }
 
@@ -98,7 +110,7 @@ def test_the_catalogue_is_complete(checks: list[Check], family: type[Component],
 
 def test_every_tensor_and_the_inputs_are_compared_entry_by_entry() -> None:
     layers = stack(3, 4, 2, activation=Tanh(), normalization=LayerNorm())
-    subject = small_subject(layers, MeanSquaredError(), Penalty(), GlorotUniform(), seed=0)
+    subject = Case("", "", layers).subject(seed=0)
     found = {tensor.tensor: tensor.compared for tensor in run(subject).tensors}
     assert found == {t.name: t.stop - t.start for t in subject.layout.parameters} | {"inputs": subject.x.size}
 
@@ -124,12 +136,14 @@ class Mutant(NamedTuple):
     """A mistake in `owner.method`, to be caught by the check of `subject`: its family and name in the catalogue."""
 
     mistake: Mistake
-    owner: type
+    owner: type | ModuleType
     method: str
     subject: tuple[str, str]
 
 
-def mutants(owner: type, method: str, subject: tuple[str, str], *mistakes: tuple[str, str, str, str]) -> list[Mutant]:
+def mutants(
+    owner: type | ModuleType, method: str, subject: tuple[str, str], *mistakes: tuple[str, str, str, str]
+) -> list[Mutant]:
     return [Mutant(Mistake(*mistake), owner, method, subject) for mistake in mistakes]
 
 
@@ -141,20 +155,27 @@ WEIGHT, BIAS, GAMMA, BETA = (f"layers.0.{role}" for role in ("weight", "bias", "
 MUTANTS = [
     *mutants(
         *(Network, "backward", PLAIN),
-        ("sign of dW", "(below.T, grad", "(below.T, -grad", WEIGHT),
-        ("dW from z instead of a", "ws.layers[i - 1].output if", "ws.layers[i - 1].z if", "layers.1.weight"),
-        ("db is a mean", "(ws.ones, grad,", "(ws.ones / len(x), grad,", BIAS),
-        ("db without the last row", "(ws.ones, grad,", "(ws.ones[1:], grad[:-1],", BIAS),
-        ("db over the wrong axis", "(ws.ones, grad,", "(np.ones(grad.shape[1]), grad[: grad.shape[1]],", BIAS),
-        ("W not transposed", "views[i].weight.T", "views[i].weight.reshape(views[i].weight.T.shape)", WEIGHT),
-        ("dx twice", "(grad, views[i]", "(2 * grad, views[i]", "inputs"),
-        ("activation forgotten", "layer.activation.backward(here.z, here.a, grad, here.scratch)", "pass", WEIGHT),
+        ("dW from z instead of a", "ws.layers[i - 1].output,", "ws.layers[i - 1].z,", "layers.1.weight"),
     ),
     *mutants(
-        *(Network, "backward", DROPOUT),
-        ("mask forgotten", "np.multiply(grad, here.mask, out=grad)", "pass", WEIGHT),
-        ("stale mask", "(grad, here.mask,", "(grad, here.mask[::-1],", WEIGHT),
-        ("mask not scaled", "(grad, here.mask,", "(grad, here.mask > 0,", WEIGHT),
+        *(network_module, "backward_layer", PLAIN),
+        ("sign of dW", "(x.T, grad", "(x.T, -grad", WEIGHT),
+        ("db is a mean", "(ones, grad,", "(ones / len(x), grad,", BIAS),
+        ("db without the last row", "(ones, grad,", "(ones[1:], grad[:-1],", BIAS),
+        ("db over the wrong axis", "(ones, grad,", "(np.ones(grad.shape[1]), grad[: grad.shape[1]],", BIAS),
+        ("W not transposed", "tensors.weight.T", "tensors.weight.reshape(tensors.weight.T.shape)", WEIGHT),
+        ("dx twice", "(grad, tensors.weight", "(2 * grad, tensors.weight", "inputs"),
+        ("activation forgotten", "layer.activation.backward(ws.z, ws.a, grad, ws.scratch)", "pass", WEIGHT),
+    ),
+    *mutants(
+        *(network_module, "backward_layer", DROPOUT),
+        ("mask forgotten", "np.multiply(grad, ws.mask, out=grad)", "pass", WEIGHT),
+        ("stale mask", "(grad, ws.mask,", "(grad, ws.mask[::-1],", WEIGHT),
+        ("mask not scaled", "(grad, ws.mask,", "(grad, ws.mask > 0,", WEIGHT),
+    ),
+    *mutants(
+        *(network_module, "backward_layer", ("residual", "plain")),
+        ("way past the layer forgotten", "np.add(x_grad, ws.skip, out=x_grad)", "pass", WEIGHT),
     ),
     *mutants(
         *(Tanh, "backward", PLAIN),
@@ -183,30 +204,51 @@ MUTANTS = [
         ("forward of sigmoid", "np.multiply(out, z, out=out)", "pass", WEIGHT),
     ),
     *mutants(
-        *(MeanSquaredError, "value_and_gradient", ("loss", "mse")),
-        ("factor K", "2 / grad.size", "2 / len(grad)", WEIGHT),
-        ("one half", "2 / grad.size", "1 / grad.size", WEIGHT),
-        ("n/(n-1)", "2 / grad.size", "2 / (grad.size - grad.shape[1])", WEIGHT),
+        *(GELU, "backward", ("activation", "gelu")),
+        ("derivative of the other variant", '== "tanh"', '!= "tanh"', WEIGHT),
     ),
     *mutants(
-        *(MeanAbsoluteError, "value_and_gradient", ("loss", "mae")),
-        ("not divided by n", "1 / grad.size", "1", WEIGHT),
+        *(MeanSquaredError, "terms", ("loss", "mse")),
+        ("factor K", "(grad, 2,", "(grad, 2 * grad.shape[1],", WEIGHT),
+        ("one half", "(grad, 2,", "(grad, 1,", WEIGHT),
+        ("n/(n-1)", "(grad, 2,", "(grad, 2 * len(grad) / (len(grad) - 1),", WEIGHT),
+    ),
+    *mutants(
+        *(MeanAbsoluteError, "terms", ("loss", "mae")),
         ("value of mse", "np.abs(grad,", "np.square(grad,", WEIGHT),
     ),
     *mutants(
-        *(BinaryCrossEntropy, "value_and_gradient", ("loss", "binary_cross_entropy")),
-        ("sign", "1 / grad.size", "-1 / grad.size", WEIGHT),
+        *(ElementwiseLoss, "value_and_gradient", ("loss", "mae")),
+        ("not divided by n", "np.multiply(grad, 1 / share, out=grad)", "pass", WEIGHT),
+    ),
+    *mutants(
+        *(ElementwiseLoss, "value_and_gradient", ("loss, weighted rows", "mse")),
+        ("weights of the rows forgotten", "np.multiply(grad, weights[:, None], out=grad)", "pass", WEIGHT),
+    ),
+    *mutants(
+        *(BinaryCrossEntropy, "terms", ("loss", "binary_cross_entropy")),
+        ("sign", "np.subtract(grad, y, out=grad)", "np.subtract(y, grad, out=grad)", WEIGHT),
+    ),
+    *mutants(
+        *(ClassLoss, "softmax", ("loss", "cross_entropy")),
+        ("softmax over the rows", "(p, ws.row, out=p)", "(p, p.sum(axis=0), out=p)", WEIGHT),
     ),
     *mutants(
         *(CrossEntropy, "value_and_gradient", ("loss", "cross_entropy")),
-        ("not divided by n", "(grad, 1 / n,", "(grad, 1,", WEIGHT),
-        ("divided by n K", "(grad, 1 / n,", "(grad, 1 / grad.size,", WEIGHT),
-        ("softmax over the rows", "(grad, ws.row, out=grad)", "(grad, grad.sum(axis=0), out=grad)", WEIGHT),
+        ("not divided by n", "(grad, 1 / share,", "(grad, 1,", WEIGHT),
+        ("divided by n K", "(grad, 1 / share,", "(grad, 1 / grad.size,", WEIGHT),
     ),
     *mutants(
         *(CrossEntropy, "value_and_gradient", SMOOTHED),
-        ("smoothing not in the gradient", "(grad, self.label_smoothing / classes,", "(grad, 0,", WEIGHT),
-        ("target not reduced", "(ws.picked, 1 - self.label_smoothing,", "(ws.picked, 1,", WEIGHT),
+        ("smoothing not in the gradient", "(grad, q, out=grad)", "(grad, q > 0.5, out=grad)", WEIGHT),
+    ),
+    *mutants(
+        *(CrossEntropy, "value_and_gradient", ("loss, weighted classes", "cross_entropy")),
+        ("p not weighted", "np.multiply(grad, ws.row, out=grad)", "pass", WEIGHT),
+    ),
+    *mutants(
+        *(Focal, "value_and_gradient", ("loss", "focal")),
+        ("sign of p", "np.negative(grad, out=grad)", "pass", WEIGHT),
     ),
     *mutants(
         *(BatchNorm, "backward", BATCH),
@@ -238,7 +280,7 @@ MUTANTS = [
 ]
 
 
-def mutated(owner: type, method: str, right: str, wrong: str) -> Callable[..., Any]:
+def mutated(owner: type | ModuleType, method: str, right: str, wrong: str) -> Callable[..., Any]:
     """`owner.method` with one change in its text."""
     function = getattr(owner, method)
     source = "from __future__ import annotations\n" + textwrap.dedent(inspect.getsource(function))
@@ -251,8 +293,8 @@ def mutated(owner: type, method: str, right: str, wrong: str) -> Callable[..., A
 
 def checked(family: str, name: str) -> Check:
     """The check of one subject of the catalogue."""
-    _, _, layers, loss, penalty, initializer = next(s for s in subjects() if s[:2] == (family, name))
-    return check(family, name, small_subject(layers, loss, penalty, initializer, 0), stream(0, "gradcheck", 1), 10**9)
+    case = next(case for case in cases() if (case.family, case.name) == (family, name))
+    return check(family, name, case.subject(0), stream(0, "gradcheck", 1), 10**9)
 
 
 def failed_tensors(found: Check) -> list[str]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from helpers import assert_close
+from mlptrain.data.dataset import Features, Part
 from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
 from mlptrain.data.transforms import NoScaling, Scaler, Standard
 from mlptrain.nn.arrays import Array, Target
@@ -234,6 +235,11 @@ def test_amounts_by_hand() -> None:
 # -- the metrics of a loss, in the units of the target
 
 
+def rows_of(truth: Target) -> Part:
+    """Rows with these targets and no features."""
+    return Part(Features(np.empty((len(truth), 0)), np.dtype(np.float64)), truth, np.arange(len(truth)))
+
+
 @pytest.mark.parametrize("loss", [MeanSquaredError(), MeanAbsoluteError()], ids=lambda loss: loss.name())
 def test_amounts_are_measured_in_the_units_of_their_columns(loss: Loss) -> None:
     rng = np.random.default_rng(0)
@@ -242,7 +248,7 @@ def test_amounts_are_measured_in_the_units_of_their_columns(loss: Loss) -> None:
     fitted = scaler.fit(amounts)
     truth = scaler.apply(amounts, fitted)
     scores = truth + 0.5
-    found = measure(values_target(2, scaler, fitted), loss, scores, truth)
+    found = measure(values_target(2, scaler, fitted), loss, scores, rows_of(truth))
     assert list(found) == ["loss", *NAMES["value"]]
     assert_close(found["loss"] or 0, 0.25 if loss.name() == "mse" else 0.5, 1e-12)  # in scaled units
     spread = amounts.std(axis=0)
@@ -269,7 +275,7 @@ def test_which_metrics_are_better_when_they_are_higher(
     target: FittedTarget, loss: Loss, data: tuple[Target, Array, Array]
 ) -> None:
     truth, good, bad = data
-    better, worse = measure(target, loss, good, truth), measure(target, loss, bad, truth)
+    better, worse = measure(target, loss, good, rows_of(truth)), measure(target, loss, bad, rows_of(truth))
     for name in ("loss", *NAMES[loss.target_kind]):
         one, other = better[name], worse[name]
         assert one is not None
