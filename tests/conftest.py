@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # two workers on two cores: more threads would only wait for each other
+
 from pathlib import Path
 
 import pytest

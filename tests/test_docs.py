@@ -1,0 +1,81 @@
+"""Do the pages say what is true? README, reference, configs and data sets are kept in step with the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from cli import Cli
+from mlptrain.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf8")
+MODULES = sorted(
+    path.relative_to(ROOT / "src/mlptrain").as_posix()
+    for path in (ROOT / "src/mlptrain").rglob("*.py")
+    if path.name != "__main__.py"
+)
+
+
+def test_the_reference_is_not_stale() -> None:
+    spec = importlib.util.spec_from_file_location("make", ROOT / "docs/make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, text in module.pages().items():
+        assert (ROOT / "docs/reference" / name).read_text(encoding="utf8") == text, "run python docs/make.py"
+
+
+def test_the_map_names_every_module_once() -> None:
+    assert re.findall(r"^\| \[`([\w/]+\.py)`\]", README, re.MULTILINE) == MODULES
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__init__.py")])
+def test_the_map_gives_the_question_of_the_module(module: str) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / "src/mlptrain" / module).read_text(encoding="utf8"))) or ""
+    (question,) = re.findall(rf"^\| \[`{re.escape(module)}`\]\(.*?\) \| (.*) \|$", README, re.MULTILINE)
+    assert docstring.replace("\n", " ").startswith(question)
+
+
+def test_the_two_commands_are_there_as_ci_reads_them() -> None:
+    assert re.search(r"^pip install \. && mlptrain fit configs/penguins\.yaml$", README, re.MULTILINE)
+    assert re.search(r'^pip install "\.\[dev\]" && pytest$', README, re.MULTILINE)
+
+
+def test_every_verb_is_in_the_table() -> None:
+    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert set(re.findall(r"^\| `mlptrain (\w+)", README, re.MULTILINE)) == verbs
+
+
+def test_the_spec_by_example_is_a_spec(cli: Cli, tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "spec.yaml"
+    path.write_text(text.replace("../datasets", str(ROOT / "datasets")))
+    cli("fit", path, "--set", "training.epochs=6", "--out", tmp_path / "run").succeeded()
+
+
+def test_the_session_is_what_the_command_prints(cli: Cli, tmp_path: Path) -> None:
+    (session,) = re.findall(r"\$ mlptrain fit configs/penguins\.yaml\n(.*?)```", README, re.DOTALL)
+    printed = cli("fit", ROOT / "configs/penguins.yaml", "--out", tmp_path / "run").succeeded()
+    expected = [line for line in session.splitlines() if line.startswith("epoch ")]
+    assert [line.split("  ")[0] for line in printed.err.splitlines() if line.startswith("epoch ")] == [
+        line.split("  ")[0] for line in expected
+    ]
+    assert printed.out.splitlines()[0].split() == session.splitlines()[len(expected) + 3].split()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "datasets/README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf8")
+    targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
+    assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
+
+
+def test_every_data_set_with_a_known_origin_has_a_config() -> None:
+    names = {path.stem for path in (ROOT / "configs").glob("*.yaml")}
+    assert names == {"penguins", "iris", "breast_cancer", "digits", "diamonds", "mnist", "notebook"}
