@@ -189,7 +189,7 @@ DATA_SETTINGS: dict[str, Case] = {
     ),
     "{path: classes.csv, target: answer, numeric: {scale: log}}": (
         "data.numeric.scale",
-        "the kinds are: standard, minmax, robust, quantile, none",
+        "the kinds are: standard, minmax, ",
     ),
     "{path: classes.csv, target: answer, scale_target: standard}\nloss: cross_entropy": (
         "data.scale_target",
