@@ -52,6 +52,16 @@ TINY = {
     "momentum, amounts, early stop": "data: {path: amounts.csv, target: price}\n"
     "network: {hidden: [{width: 5, dropout: 0.2}], activation: tanh, normalization: layer}\n"
     "optimizer: {kind: momentum, nesterov: true, learning_rate: 1.5}\n" + TRAINING.format(2),
+    "averaging, plateau, residual, class weights": "data: {path: classes.csv, target: answer}\n"
+    "network: {hidden: [5, {width: 5, residual: true, dropout: 0.2}], activation: gelu}\n"
+    "loss: {kind: focal, class_weight: balanced}\noptimizer: {kind: adamw, learning_rate: 0.05}\n"
+    "schedule: {kind: plateau, patience: 0, gamma: 0.5, threshold: 0.5}\n"
+    "training: {epochs: 5, batch_size: 6, averaging: {decay: 0.9}, clip_value: 0.1, baselines: false}\n",
+    "quantiles, centered rmsprop, quantile scaling": "data: {path: amounts.csv, target: price, "
+    "numeric: {scale: quantile}, scale_target: robust}\nloss: {kind: quantile, quantiles: [0.1, 0.5, 0.9]}\n"
+    "network: {hidden: [4], activation: mish, initializer: orthogonal}\n"
+    "optimizer: {kind: rmsprop, centered: true, momentum: 0.5}\nschedule: one_cycle\n"
+    "training: {epochs: 4, batch_size: 6, baselines: false}\n",
     "adagrad, float64, file order": "data: {path: classes.csv, target: answer, split: {validation: 0}}\n"
     "network: {hidden: [3], dropout: 0.5}\noptimizer: {kind: adagrad, learning_rate: 0.5}\n"
     "training: {epochs: 3, batch_size: 10, shuffle: false, dtype: float64, baselines: false}\n",
