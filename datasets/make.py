@@ -115,9 +115,7 @@ def sparse() -> bytes:
     return _linear_table(seed=4, rows=200, features=20, coefficients=coefficients, noise=0.1)
 
 
-def _linear_table(
-    *, seed: int, rows: int, features: int, coefficients: dict[int, float], noise: float
-) -> bytes:
+def _linear_table(*, seed: int, rows: int, features: int, coefficients: dict[int, float], noise: float) -> bytes:
     """Standard normal features x1, x2, ... and a target linear in those that `coefficients` numbers."""
     random = _generator(seed)
     x = np.round(random.standard_normal((rows, features)), 4)
