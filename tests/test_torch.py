@@ -21,7 +21,7 @@ from mlptrain.nn.activations import Activation, Identity, Tanh
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.losses import CrossEntropy, Loss, MeanSquaredError
 from mlptrain.nn.normalization import Normalization
-from mlptrain.optim.optimizers import SGD, Adam, Adaptive, Lion, Momentum, NAdam, Optimizer, RMSProp
+from mlptrain.optim.optimizers import SGD, Adam, AdamW, Adaptive, Lion, Momentum, NAdam, Optimizer, RMSProp
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Cosine
 
@@ -278,7 +278,7 @@ def pair_cover(sizes: list[int]) -> list[dict[int, int]]:
 
 def with_its_rate(case: Case) -> Case:
     """Smaller steps where those of the others would leap about, and the rounding of both programs with them."""
-    slower = {RMSProp: 0.002, NAdam: 0.01}.get(type(case.optimizer), RATE)
+    slower = {RMSProp: 0.002, NAdam: 0.01, AdamW: 0.01}.get(type(case.optimizer), RATE)
     return case._replace(rates=tuple(rate * slower / RATE for rate in case.rates))
 
 
