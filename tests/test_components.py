@@ -237,6 +237,15 @@ TEXTBOOK: dict[str, Callable[[Any, list[list[float]], list[Any]], float]] = {
 """Each loss once more, as a textbook writes it, in plain Python. A new kind needs its line here."""
 
 
+@pytest.mark.parametrize("loss", example_instances(Loss), ids=label)
+def test_a_batch_of_rows_that_do_not_count_costs_nothing(loss: Loss) -> None:
+    scores, target = drawn(loss, 6, loss.outputs(3))
+    grad = np.full_like(scores, np.nan)
+    ws = LossWorkspace.allocate(6, scores.shape[1], scores.dtype)
+    assert loss.value_and_gradient(scores, target, grad, ws, np.zeros(6)) == 0
+    assert not grad.any()
+
+
 @pytest.mark.parametrize("quantiles", [(0.5,), (0.1, 0.5, 0.9)], ids=str)
 def test_quantiles_share_one_column(quantiles: tuple[float, ...]) -> None:
     loss, rng = Quantile(quantiles=quantiles), np.random.default_rng(0)

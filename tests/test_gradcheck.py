@@ -159,12 +159,12 @@ MUTANTS = [
     ),
     *mutants(
         *(network_module, "backward_layer", PLAIN),
-        ("sign of dW", "(x.T, grad", "(x.T, -grad", WEIGHT),
-        ("db is a mean", "(ones, grad,", "(ones / len(x), grad,", BIAS),
-        ("db without the last row", "(ones, grad,", "(ones[1:], grad[:-1],", BIAS),
-        ("db over the wrong axis", "(ones, grad,", "(np.ones(grad.shape[1]), grad[: grad.shape[1]],", BIAS),
+        ("sign of dW", "x.T.dot(grad", "x.T.dot(-grad", WEIGHT),
+        ("db is a mean", "ones.dot(grad,", "(ones / len(x)).dot(grad,", BIAS),
+        ("db without the last row", "ones.dot(grad,", "ones[1:].dot(grad[:-1],", BIAS),
+        ("db over the wrong axis", "ones.dot(grad,", "np.ones(grad.shape[1]).dot(grad[: grad.shape[1]],", BIAS),
         ("W not transposed", "tensors.weight.T", "tensors.weight.reshape(tensors.weight.T.shape)", WEIGHT),
-        ("dx twice", "(grad, tensors.weight", "(2 * grad, tensors.weight", "inputs"),
+        ("dx twice", "grad.dot(tensors.weight", "(2 * grad).dot(tensors.weight", "inputs"),
         ("activation forgotten", "layer.activation.backward(ws.z, ws.a, grad, ws.scratch)", "pass", WEIGHT),
     ),
     *mutants(
@@ -197,7 +197,7 @@ MUTANTS = [
     ),
     *mutants(
         *(LeakyReLU, "forward", ("activation", "leaky_relu(slope=0.3)")),
-        ("forward with another slope", "self.slope", "0.01", WEIGHT),
+        ("forward with another slope", "(z, self.slope,", "(z, 0.01,", WEIGHT),
     ),
     *mutants(
         *(SiLU, "forward", ("activation", "silu")),
@@ -231,24 +231,24 @@ MUTANTS = [
     ),
     *mutants(
         *(ClassLoss, "softmax", ("loss", "cross_entropy")),
-        ("softmax over the rows", "(p, ws.row, out=p)", "(p, p.sum(axis=0), out=p)", WEIGHT),
+        ("sum without the first class", "(p, axis=1,", "(p[:, 1:], axis=1,", WEIGHT),
     ),
     *mutants(
         *(CrossEntropy, "value_and_gradient", ("loss", "cross_entropy")),
-        ("not divided by n", "(grad, 1 / share,", "(grad, 1,", WEIGHT),
-        ("divided by n K", "(grad, 1 / share,", "(grad, 1 / grad.size,", WEIGHT),
+        ("p not divided by n", "(mass, ws.row,", "(1, ws.row,", WEIGHT),
+        ("p divided by n K", "(mass, ws.row,", "(mass / grad.shape[1], ws.row,", WEIGHT),
     ),
     *mutants(
         *(CrossEntropy, "value_and_gradient", SMOOTHED),
-        ("smoothing not in the gradient", "(grad, q, out=grad)", "(grad, q > 0.5, out=grad)", WEIGHT),
+        ("smoothing not in the gradient", "(p, q, out=grad)", "(p, (q == q.max()) / len(q), out=grad)", WEIGHT),
     ),
     *mutants(
         *(CrossEntropy, "value_and_gradient", ("loss, weighted classes", "cross_entropy")),
-        ("p not weighted", "np.multiply(grad, ws.row, out=grad)", "pass", WEIGHT),
+        ("p not weighted", "(mass, ws.row,", "(1 / len(q), ws.row,", WEIGHT),
     ),
     *mutants(
         *(Focal, "value_and_gradient", ("loss", "focal")),
-        ("sign of p", "np.negative(grad, out=grad)", "pass", WEIGHT),
+        ("sign of p", "np.negative(p, out=grad)", "np.copyto(grad, p)", WEIGHT),
     ),
     *mutants(
         *(BatchNorm, "backward", BATCH),

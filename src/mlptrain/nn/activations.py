@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from mlptrain.component import Component
-from mlptrain.nn.arrays import Array, cut
+from mlptrain.nn.arrays import Array, cut, negative_part, positive_part
 from mlptrain.nn.special import erf
 
 
@@ -72,7 +72,8 @@ class Identity(Activation):
     aliases: ClassVar = ("linear",)
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
-        np.copyto(out, z)
+        if out is not z:
+            np.copyto(out, z)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         pass
@@ -146,7 +147,7 @@ class ReLU(Activation):
     >>> ReLU()(-2.0), ReLU()(3.0), ReLU().derivative(0.0)
     (0.0, 3.0, 0.0)
 
-    Nair & Hinton 2010. `np.maximum` carries a NaN through instead of hiding it.
+    Nair & Hinton 2010. The maximum carries a NaN through instead of hiding it.
     """
 
     kind: Literal["relu"] = "relu"
@@ -159,7 +160,7 @@ class ReLU(Activation):
         return sqrt(2)
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
-        np.maximum(z, 0, out=out)
+        positive_part(z, out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         np.greater(z, 0, out=scratch)
@@ -186,10 +187,8 @@ class LeakyReLU(Activation):
         return sqrt(2 / (1 + self.slope**2))
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
-        np.minimum(z, 0, out=scratch)
-        np.multiply(scratch, self.slope, out=scratch)
-        np.maximum(z, 0, out=out)
-        np.add(out, scratch, out=out)
+        np.multiply(z, self.slope, out=out)
+        (np.maximum if self.slope <= 1 else np.minimum)(z, out, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         np.greater(z, 0, out=scratch)
@@ -332,7 +331,7 @@ def softplus(z: Array, out: Array, scratch: Array) -> None:
     np.negative(scratch, out=scratch)
     np.exp(scratch, out=scratch)
     np.log1p(scratch, out=scratch)
-    np.maximum(z, 0, out=out)
+    positive_part(z, out)
     np.add(out, scratch, out=out)
 
 
@@ -388,17 +387,17 @@ class SELU(Activation):
 
 def elu(z: Array, alpha: float, scale: float, out: Array, scratch: Array) -> None:
     """Write scale * (z where z > 0, alpha (e^z - 1) elsewhere) into `out`."""
-    np.minimum(z, 0, out=scratch)
+    negative_part(z, scratch)
     np.expm1(scratch, out=scratch)
     np.multiply(scratch, scale * alpha, out=scratch)
-    np.maximum(z, 0, out=out)
+    positive_part(z, out)
     np.multiply(out, scale, out=out)
     np.add(out, scratch, out=out)
 
 
 def elu_slope(z: Array, alpha: float, scale: float, out: Array) -> None:
     """Write the derivative of `elu` into `out`: scale where z > 0, scale alpha e^z elsewhere; `z` is overwritten."""
-    np.minimum(z, 0, out=out)
+    negative_part(z, out)
     np.exp(out, out=out)
     np.greater(z, 0, out=z)
     np.multiply(z, 1 / alpha - 1, out=z)

@@ -16,6 +16,21 @@ Target: TypeAlias = NDArray[Any]
 
 
 def cut(values: Array, low: float, high: float, out: Array) -> None:
-    """Write `values`, cut at `low` and `high`, into `out`; `numpy.clip` does the same, but makes small objects."""
-    np.maximum(values, low, out=out)
-    np.minimum(out, high, out=out)
+    """Write `values`, cut at `low` and `high`, into `out`, which may be `values` itself."""
+    values.clip(low, high, out=out)
+
+
+def positive_part(values: Array, out: Array) -> None:
+    """Write max(0, values) into `out`, which must not be `values`.
+
+    With an array of zeros: NumPy works on the maximum of two arrays many numbers at a time, on that with a number one
+    by one.
+    """
+    out.fill(0)
+    np.maximum(values, out, out=out)
+
+
+def negative_part(values: Array, out: Array) -> None:
+    """Write min(0, values) into `out`, which must not be `values`."""
+    out.fill(0)
+    np.minimum(values, out, out=out)

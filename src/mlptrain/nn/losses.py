@@ -14,12 +14,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainValidator, PrivateAttr, model_validator
+from pydantic import Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlptrain.component import Component, refuse
 from mlptrain.nn.activations import sigmoid
-from mlptrain.nn.arrays import Array, Indices, Target, cut
+from mlptrain.nn.arrays import Array, Indices, Target, cut, positive_part
 
 TargetKind = Literal["value", "binary", "class"]
 Weights = NDArray[np.floating[Any]] | None
@@ -28,36 +28,61 @@ Weights = NDArray[np.floating[Any]] | None
 
 @dataclass
 class LossWorkspace:
-    """Room for the intermediate results of a batch of n rows."""
+    """Room for the intermediate results of a batch of n rows.
+
+    What is like the scores lies column after column where the rows are the longer axis: a sum or maximum over each row
+    then runs along whole columns, instead of starting anew for a few numbers in every row.
+    """
 
     like_scores: Array
     """(n, outputs)"""
     room: Array
     """(n, outputs)"""
+    target: Array
+    """(n, outputs): the target as a distribution over the classes"""
     row: Array
+    """(n, 1)"""
+    other_row: Array
     """(n, 1)"""
     picked: Array
     """(n,)"""
-    row_weight: Array
+    row_weight: NDArray[np.float64]
     """(n,)"""
     row_starts: Indices
-    """(n,), where each row begins in the flattened scores"""
+    """(n,), where each row begins in memory"""
+    class_stride: int
+    """how far its next number is"""
     flat_index: Indices
     """(n,)"""
 
     @classmethod
     def allocate(cls, rows: int, outputs: int, dtype: np.dtype) -> LossWorkspace:
         """Buffers for `rows` rows of `outputs` scores."""
-        starts = np.arange(rows, dtype=np.intp) * outputs
+        by_column = rows > outputs
+        order: Literal["F", "C"] = "F" if by_column else "C"
+        starts = np.arange(rows, dtype=np.intp) * (1 if by_column else outputs)
         return cls(
-            like_scores=np.empty((rows, outputs), dtype),
-            room=np.empty((rows, outputs), dtype),
+            like_scores=np.empty((rows, outputs), dtype, order),
+            room=np.empty((rows, outputs), dtype, order),
+            target=np.empty((rows, outputs), dtype, order),
             row=np.empty((rows, 1), dtype),
+            other_row=np.empty((rows, 1), dtype),
             picked=np.empty(rows, dtype),
-            row_weight=np.empty(rows, dtype),
+            row_weight=np.empty(rows),
             row_starts=starts,
+            class_stride=rows if by_column else 1,
             flat_index=np.empty_like(starts),
         )
+
+    def find_true(self, target: Target) -> Indices:
+        """Where in memory the number of each row's class `target` (n,) lies, as indices into `flat`."""
+        np.multiply(target, self.class_stride, out=self.flat_index)
+        return np.add(self.flat_index, self.row_starts, out=self.flat_index)
+
+    @staticmethod
+    def flat(values: Array) -> Array:
+        """`values` (n, outputs) as one vector (n * outputs,), in the order of memory; a view."""
+        return values.reshape(-1, order="A")
 
 
 class Loss(Component):
@@ -108,7 +133,7 @@ class ElementwiseLoss(Loss):
         if weights is not None:
             np.multiply(terms, weights[:, None], out=terms)
             np.multiply(grad, weights[:, None], out=grad)
-            share = float(np.add.reduce(weights, dtype=np.float64)) * scores.shape[1]
+            share = (float(np.add.reduce(weights, dtype=np.float64)) or 1.0) * scores.shape[1]
         total = float(np.add.reduce(terms, axis=None, dtype=np.float64))
         np.multiply(grad, 1 / share, out=grad)
         return total / share
@@ -305,7 +330,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
         np.add(y, self.label_smoothing / 2, out=y)
         np.subtract(grad, y, out=grad)
         np.multiply(y, scores, out=y)
-        np.maximum(scores, 0, out=terms)
+        positive_part(scores, terms)
         np.subtract(terms, y, out=terms)  # first the difference, which may cancel to zero, then the small logarithm
         np.abs(scores, out=room)
         np.negative(room, out=room)
@@ -348,13 +373,14 @@ class ClassLoss(Loss):
     class_weight: Annotated[dict[str, float] | Literal["balanced"] | None, PlainValidator(class_weights)] = Field(
         None, description="How much each class counts, by label; `balanced` is N / (K n_c) over the training rows."
     )
-    _weights: NDArray[np.float64] | None = PrivateAttr(None)
-    """(classes,): `class_weight` in the order of the classes, once they are known"""
+    by_class: ClassVar[NDArray[np.float64] | None] = None
+    """(classes,): `class_weight` in the order of the classes, once they are known; then of the instance"""
 
     def with_class_weights(self, weights: tuple[float, ...] | None) -> Self:
         """The same loss with the weights of the classes in their order."""
         bound = self.model_copy()
-        bound._weights = None if weights is None else np.asarray(weights)
+        if weights is not None:  # a private attribute of Pydantic's would take a microsecond to read, in every step
+            bound.__dict__["by_class"] = np.asarray(weights, dtype=np.float64)
         return bound
 
     def predict(self, scores: Array) -> Array:
@@ -363,33 +389,33 @@ class ClassLoss(Loss):
 
     def best_constant(self, target: Target, outputs: int) -> Array:
         counts = np.bincount(target, minlength=outputs).astype(np.float64)
-        mass = self.class_mass(counts) * (1.0 if self._weights is None else self._weights)
+        mass = self.class_mass(counts) * (1.0 if self.by_class is None else self.by_class)
         return np.asarray(np.log(np.maximum(mass / mass.sum(), 1e-12)))
 
     def class_mass(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much of the target falls on each class (classes,), by the `counts` of their rows."""
         return counts
 
-    def softmax(self, scores: Array, target: Target, log_p: Array, p: Array, ws: LossWorkspace) -> None:
-        """Write log p and p (n, classes), and the places of the true classes into `ws.flat_index`."""
-        np.add(ws.row_starts, target, out=ws.flat_index)
-        np.maximum.reduce(scores, axis=1, keepdims=True, out=ws.row)
-        np.subtract(scores, ws.row, out=log_p)
+    def softmax(self, scores: Array, log_p: Array, p: Array, ws: LossWorkspace) -> None:
+        """Write log p and e^(z - max z) = p S (n, classes), and S, the sums over the classes, into `ws.row` (n, 1)."""
+        np.copyto(log_p, scores)
+        np.maximum.reduce(log_p, axis=1, keepdims=True, out=ws.row)
+        np.subtract(log_p, ws.row, out=log_p)
         np.exp(log_p, out=p)
         np.add.reduce(p, axis=1, keepdims=True, out=ws.row)
-        np.divide(p, ws.row, out=p)
-        np.log(ws.row, out=ws.row)
-        np.subtract(log_p, ws.row, out=log_p)
+        np.log(ws.row, out=ws.other_row)
+        np.subtract(log_p, ws.other_row, out=log_p)
 
-    def row_weights(self, target: Target, weights: Weights, out: Array) -> float:
-        """Write how much each row counts, its own weight times that of its class, into `out` (n,); the sum of that."""
-        if self._weights is None:
+    def row_weights(self, target: Target, weights: Weights, ws: LossWorkspace) -> float:
+        """Write how much each row counts, its own weight times that of its class, into `ws.row_weight`; the sum."""
+        out = ws.row_weight
+        if self.by_class is None:
             out.fill(1)
         else:
-            np.copyto(out, self._weights[target])
+            self.by_class.take(target, out=out, mode="clip")
         if weights is not None:
             np.multiply(out, weights, out=out)
-        return float(np.add.reduce(out, dtype=np.float64))
+        return float(np.add.reduce(out)) or 1.0  # a batch of rows that do not count has a gradient of zero
 
 
 class CrossEntropy(ClassLoss):
@@ -411,34 +437,35 @@ class CrossEntropy(ClassLoss):
     def value_and_gradient(
         self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
     ) -> float:
-        log_p, q = ws.like_scores, ws.room
-        self.softmax(scores, target, log_p, grad, ws)
-        share = self._write_target(q, target, weights, ws)
+        log_p, p, q = ws.like_scores, ws.room, ws.target
+        self.softmax(scores, log_p, p, ws)
+        mass = self._write_target(q, target, weights, ws)
         np.multiply(log_p, q, out=log_p)
-        total = -float(np.add.reduce(log_p, axis=None, dtype=np.float64))
-        np.add.reduce(q, axis=1, keepdims=True, out=ws.row)
-        np.multiply(grad, ws.row, out=grad)
-        np.subtract(grad, q, out=grad)  # p sum(q) - q
-        np.multiply(grad, 1 / share, out=grad)
-        return total / share
+        np.divide(mass, ws.row, out=ws.row)
+        np.multiply(p, ws.row, out=p)
+        np.subtract(p, q, out=grad)  # p sum(q) - q
+        return -float(np.add.reduce(log_p, axis=None, dtype=np.float64))
 
     def class_mass(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((1 - self.label_smoothing) * counts + self.label_smoothing * counts.mean())
 
-    def _write_target(self, q: Array, target: Target, weights: Weights, ws: LossWorkspace) -> float:
-        """Write the smoothed and weighted target distributions (n, classes) into `q`; the sum of the row weights."""
-        n, classes = len(q), q.shape[1]
-        low = self.label_smoothing / classes
-        high = 1 - self.label_smoothing + low
-        q.fill(low)
-        q.reshape(-1).put(ws.flat_index, high)
-        if self._weights is not None:
-            np.multiply(q, self._weights, out=q)
+    def _write_target(self, q: Array, target: Target, weights: Weights, ws: LossWorkspace) -> Array | float:
+        """Write the smoothed and weighted target distributions (n, classes) into `q`; the sum of each row.
+
+        They are divided by the sum of the row weights, so that what is left to do with them is to add up.
+        """
+        weighted = self.by_class is not None or weights is not None
+        share = 1 / self.row_weights(target, weights, ws) if weighted else 1 / len(q)
+        low = self.label_smoothing / q.shape[1]
+        q.fill(low * share)
+        ws.flat(q).put(ws.find_true(target), (1 - self.label_smoothing + low) * share)
+        if not weighted:
+            return share
+        if self.by_class is not None:
+            np.multiply(q, self.by_class, out=q)
         if weights is not None:
             np.multiply(q, weights[:, None], out=q)
-        if self._weights is None and weights is None:
-            return n
-        return self.row_weights(target, weights, ws.row_weight)
+        return np.add.reduce(q, axis=1, keepdims=True, out=ws.other_row)
 
 
 class Focal(ClassLoss):
@@ -465,11 +492,12 @@ class Focal(ClassLoss):
     def value_and_gradient(
         self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
     ) -> float:
-        log_p, flat = ws.like_scores, grad.reshape(-1)
-        self.softmax(scores, target, log_p, grad, ws)
-        share = self.row_weights(target, weights, ws.row_weight)
-        known, miss, slope = ws.picked, ws.row.reshape(-1), ws.room.reshape(-1)[: len(scores)]
-        log_p.reshape(-1).take(ws.flat_index, out=known, mode="clip")
+        log_p, p, known, miss, slope = ws.like_scores, ws.room, ws.picked, ws.row.reshape(-1), ws.other_row.reshape(-1)
+        self.softmax(scores, log_p, p, ws)
+        np.divide(p, ws.row, out=p)
+        share = self.row_weights(target, weights, ws)
+        true = ws.find_true(target)
+        ws.flat(log_p).take(true, out=known, mode="clip")
         np.expm1(known, out=miss)
         np.negative(miss, out=miss)  # 1 - p_c
         np.power(miss, self.gamma - 1, out=slope)
@@ -483,9 +511,8 @@ class Focal(ClassLoss):
         np.multiply(slope, self.gamma, out=slope)
         np.subtract(slope, ws.row_weight, out=slope)  # w a
         np.multiply(slope, 1 / share, out=slope)
-        np.multiply(grad, slope[:, None], out=grad)
-        np.negative(grad, out=grad)
-        flat.take(ws.flat_index, out=known, mode="clip")
-        np.add(known, slope, out=known)
-        flat.put(ws.flat_index, known)
+        np.subtract(known, 1, out=known)
+        ws.flat(p).put(true, known)  # p - onehot(c)
+        np.multiply(p, ws.other_row, out=p)
+        np.negative(p, out=grad)
         return total / share

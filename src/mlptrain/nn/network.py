@@ -3,6 +3,8 @@
 Forward, layer by layer:   z = x W + b,  z <- norm(z),  a = f(z),  output = dropout(a) (+ x in a residual layer).
 Backward, by the chain rule, with grad = dL/dz of a layer:   dW = x' grad,  db = sum over rows of grad,  dx = grad W'.
 x is (n, inputs), W (inputs, units), b (units,); z, a and grad are (n, units).
+
+Products are written as `x.dot(W, out=z)`: for small matrices the call alone of `numpy.matmul` costs as much again.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mlptrain.nn.activations import Identity
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.dropout import draw_mask
 from mlptrain.nn.layout import Layer, LayerViews, Layout
@@ -29,6 +32,7 @@ class LayerWorkspace:
 
     z: Array
     a: Array
+    """the identity's is `z` itself"""
     mask: Array | None
     """dropout: 0 or 1/(1 - p) for each unit of each row"""
     output: Array
@@ -123,10 +127,11 @@ class Network:
 
     def _allocate_layer(self, layer: Layer, rows: int, shared: Array) -> LayerWorkspace:
         shape = (rows, layer.units)
-        a = np.empty(shape, self.dtype)
+        z = np.empty(shape, self.dtype)
+        a = z if isinstance(layer.activation, Identity) else np.empty(shape, self.dtype)
         dropped = layer.dropout > 0
         return LayerWorkspace(
-            z=np.empty(shape, self.dtype),
+            z=z,
             a=a,
             mask=np.empty(shape, self.dtype) if dropped else None,
             output=np.empty(shape, self.dtype) if dropped or layer.residual else a,
@@ -147,7 +152,7 @@ def forward_layer(
     rng: np.random.Generator | None,
 ) -> Array:
     """What the next layer sees (n, units), for the input `x` (n, inputs) of this one."""
-    np.matmul(x, tensors.weight, out=ws.z)
+    x.dot(tensors.weight, out=ws.z)
     np.add(ws.z, tensors.bias, out=ws.z)
     if layer.normalization is not None and ws.norm is not None:
         assert tensors.gamma is not None
@@ -185,9 +190,9 @@ def backward_layer(
         assert grads.gamma is not None
         assert grads.beta is not None
         layer.normalization.backward(grad, tensors.gamma, grads.gamma, grads.beta, ws.norm, ws.scratch)
-    np.matmul(x.T, grad, out=grads.weight)
-    np.matmul(ones, grad, out=grads.bias)
+    x.T.dot(grad, out=grads.weight)
+    ones.dot(grad, out=grads.bias)
     if x_grad is not None:
-        np.matmul(grad, tensors.weight.T, out=x_grad)
+        grad.dot(tensors.weight.T, out=x_grad)
         if ws.skip is not None:
             np.add(x_grad, ws.skip, out=x_grad)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, cut
 
 _END = 6.0
 _Q = (
@@ -50,7 +50,7 @@ def erf(z: Array, scale: float, out: Array, scratch: Array) -> None:
     """Write the error function of `scale * z`, for a positive `scale`, into `out`; the three arrays must differ."""
     t = scratch
     np.abs(z, out=t)
-    np.minimum(t, _END / scale, out=t)
+    cut(t, 0, _END / scale, out=t)
     np.multiply(t, 2 * scale / _END, out=t)
     np.subtract(t, 1, out=t)
     out.fill(_Q[-1])

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mlptrain.component import Component, refuse
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, cut
 
 BLOCK = 65_536
 """Elements handled at a time: larger falls out of cache, smaller drowns in the cost of calls."""
@@ -170,7 +170,7 @@ class RMSProp(Adaptive):
             move_average(mean, g, self.rho, scratch)
             np.multiply(mean, mean, out=scratch)
             np.subtract(v, scratch, out=scratch)
-            np.maximum(scratch, 0, out=scratch)
+            cut(scratch, 0, np.inf, out=scratch)
             np.add(scratch, self.eps_root, out=scratch)
         else:
             np.add(v, self.eps_root, out=scratch)

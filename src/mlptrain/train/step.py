@@ -86,7 +86,8 @@ class Step:
         self._optimizer.step(
             state.parameters, self.gradient, self._slots, self._scratch, learning_rate, state.progress.step
         )
-        network.update_running(self._running, len(x))
+        if state.buffers.size:
+            network.update_running(self._running, len(x))
         if self._averaging is not None and state.average is not None:
             move_towards(state.average, state.parameters, self._averaging, state.progress.step, self._scratch)
         return loss
