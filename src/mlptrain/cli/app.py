@@ -64,13 +64,14 @@ def fit(
     save_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two saves of the state.")
     ] = 5.0,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, too.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network and save it as a run."""
     from mlptrain.cli import fit as verb
 
-    verb.run(config, overrides or [], out, resume, save_every, json, quiet)
+    verb.run(config, overrides or [], out, resume, save_every, json, quiet, profile)
 
 
 @app.command()

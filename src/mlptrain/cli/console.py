@@ -218,6 +218,21 @@ def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metric
     return table
 
 
+def profile_table(seconds: Mapping[str, float], calls: Mapping[str, int], total: float) -> Table:
+    """Sections of a run with their time, in the order of the run; the last row is what no section accounts for."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("where the time went")
+    for heading in ("seconds", "share", "calls", "µs a call"):
+        table.add_column(heading, justify="right")
+    for name, spent in seconds.items():
+        each = f"{spent / calls[name] * 1e6:.1f}"
+        table.add_row(name, f"{spent:.3f}", f"{spent / total:.0%}", str(calls[name]), each)
+    rest = total - sum(seconds.values())
+    table.add_row("everything else", f"{rest:.3f}", f"{rest / total:.0%}", "", "")
+    table.add_row("in all", f"{total:.3f}", "", "", "", style="bold")
+    return table
+
+
 def metrics_table(metrics: Metrics, rows: int) -> Table:
     """Metrics of one evaluation."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -12,12 +12,21 @@ from typing import Any
 
 from rich.console import Console
 
-from mlptrain.cli.console import Watcher, print_json, print_results, results_table, stderr_console, warning_text
+from mlptrain.cli.console import (
+    Watcher,
+    print_json,
+    print_results,
+    profile_table,
+    results_table,
+    stderr_console,
+    warning_text,
+)
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
 from mlptrain.train.events import EpochDone
+from mlptrain.train.threads import blas_threads
 
 
 def run(
@@ -28,9 +37,33 @@ def run(
     save_every: float,
     as_json: bool,
     quiet: bool,
+    profiled: bool,
 ) -> None:
     """Carry out the verb."""
     console = stderr_console(quiet)
+    if not profiled:
+        begin_or_resume(config, overrides, out, again, save_every, as_json, console)
+        return
+    from mlptrain.runs.profile import Profile
+
+    profile = Profile()
+    try:
+        with profile:
+            begin_or_resume(config, overrides, out, again, save_every, as_json, console)
+    finally:
+        console.print(profile_table(profile.seconds, profile.calls, profile.total))
+
+
+def begin_or_resume(
+    config: Path | None,
+    overrides: Sequence[str],
+    out: Path | None,
+    again: Path | None,
+    save_every: float,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Train what the command line names."""
     if again is not None:
         if config is not None or overrides or out is not None:
             raise UsageError("--resume goes on with a run as it was begun: give it no config, no --set and no --out")
@@ -66,6 +99,14 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
             print_json(written_document(current))
         return
     describe(current, console)
+    with blas_threads(current.environment.threads):
+        finished = trained(current, console, save_every, as_json)
+    report(current, finished, console, as_json)
+
+
+def trained(current: Run, console: Console, save_every: float, as_json: bool) -> Results:
+    """Train to the end, showing how it goes, and measure what came of it."""
+    folder = current.folder.path
     epochs, training = current.experiment.training.epochs, current.dataset.training
     size = current.experiment.training.batch_size
     batches = 1 if size == "full" else -(-len(training) // size)
@@ -83,7 +124,7 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
             if as_json:
                 print_json(document(current, Results({}, {}, "", tuple(progress.warnings)), "diverged"))
             raise
-    report(current, measured(current, console), console, as_json)
+    return measured(current, console)
 
 
 def measured(current: Run, console: Console) -> Results:
@@ -123,9 +164,10 @@ def describe(current: Run, console: Console) -> None:
     dataset, layers = current.dataset, current.network.layout.layers
     sizes = "-".join(str(size) for size in (layers[0].inputs, *(layer.units for layer in layers)))
     rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
-    loss = current.network.loss.name()
+    loss, threads = current.network.loss.name(), current.environment.threads
     console.print(
-        f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}"
+        f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}, "
+        f"{threads} {'thread' if threads == 1 else 'threads'}"
     )
     console.print(f"rows: {rows}" + "".join(f"; {note}" for note in current.notes))
     if current.state.progress.step:

@@ -60,11 +60,8 @@ class Environment(BaseModel):
     threads: int
 
     @classmethod
-    def now(cls) -> Environment:
-        """This machine, these packages."""
-        from threadpoolctl import threadpool_info
-
-        threads = max((int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    def now(cls, threads: int) -> Environment:
+        """This machine, these packages, so many threads."""
         return cls(
             mlptrain=mlptrain.__version__,
             numpy=np.__version__,

@@ -19,6 +19,7 @@ from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, rea
 from mlptrain.runs.directory import RunFolder
 from mlptrain.train.evaluation import part_scores, predict_scores
 from mlptrain.train.metrics import Metrics, confusion, measure
+from mlptrain.train.threads import blas_threads
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
 @np.errstate(all="ignore")
 def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
-    scores = part_scores(model.network, model.parameters, model.buffers, part)
+    with blas_threads(model.header.environment.threads):
+        scores = part_scores(model.network, model.parameters, model.buffers, part)
     refuse_far_away(scores, "these rows")
     target, truth = model.transforms.target, part.target()
     metrics = measure(target, model.network.loss, scores, part)
@@ -91,6 +93,7 @@ def refuse_far_away(scores: Array, origin: str) -> None:
 def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Output columns for every row of `table`: label and probabilities, or values in the target's own units."""
     features, notes = model.transforms.encode(table, model.network.dtype)
-    scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
+    with blas_threads(model.header.environment.threads):
+        scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
     refuse_far_away(scores, table.path)
     return model.transforms.target.decode(model.network.loss.predict(scores), model.network.loss), notes

@@ -32,6 +32,7 @@ from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
 from mlptrain.train.loop import build, start, train
 from mlptrain.train.metrics import Metrics, measure
 from mlptrain.train.state import TrainState, Warned
+from mlptrain.train.threads import blas_threads, choose_threads
 
 SAVE_SECONDS = 5.0
 """How much work a kill may cost, at the most."""
@@ -113,10 +114,20 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
         raise DataError(
             f"{experiment.data.path}: one training row has no variance; network.normalization cannot be batch"
         )
-    state = start(experiment, network, dataset)
+    threads = chosen_threads(experiment, network, dataset)
+    with blas_threads(threads):
+        state = start(experiment, network, dataset)
     folder = RunFolder.create(experiment.name or name, out)
     write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
-    return Run(folder, experiment, dataset, network, state, Environment.now(), dataset.notes)
+    return Run(folder, experiment, dataset, network, state, Environment.now(threads), dataset.notes)
+
+
+def chosen_threads(experiment: Experiment, network: Network, dataset: Dataset) -> int:
+    """The number of threads that the spec gives, or else the one that suits the network."""
+    training, rows = experiment.training, len(dataset.training)
+    if training.threads != "auto":
+        return training.threads
+    return choose_threads(network.layout, rows if training.batch_size == "full" else min(training.batch_size, rows))
 
 
 def check_memory(network: Network, experiment: Experiment) -> None:
@@ -145,9 +156,12 @@ def resume(folder: RunFolder) -> Run:
     assert spec.seed is not None
     dataset = load_dataset(spec.data, spec.loss, spec.target_scaler, spec.training.dtype, spec.seed)
     network = build(spec, dataset)
-    environment, notes = Environment.now(), dataset.notes
+    threads = saved.header.environment.threads if saved else chosen_threads(spec, network, dataset)
+    environment, notes = Environment.now(threads), dataset.notes
     if saved is None:
-        return Run(folder, spec, dataset, network, start(spec, network, dataset), environment, notes)
+        with blas_threads(threads):
+            state = start(spec, network, dataset)
+        return Run(folder, spec, dataset, network, state, environment, notes)
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")

@@ -49,6 +49,15 @@ def check_batch_size(value: Any) -> Any:
     )
 
 
+def check_threads(value: Any) -> Any:
+    """A positive number of threads, or `auto`."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
+        return value
+    raise PydanticCustomError(
+        "threads", "must be a whole number from 1 to 1024, or 'auto'; got {value}", {"value": repr(value)[:40]}
+    )
+
+
 class Block(Frozen):
     """One hidden layer; what is not given is as in the network."""
 
@@ -160,6 +169,9 @@ class Training(Frozen):
     clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are cut.")
     averaging: Averaging | None = Field(None, description="Evaluate and keep an average of the weights over the steps.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
+    threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
+        "auto", description="Threads of the matrix products; `auto` goes by their size and the cores of the machine."
+    )
     baselines: bool = Field(True, description="Fit a constant and a linear model too, to compare with.")
 
 

@@ -1,0 +1,51 @@
+"""How many threads do the matrix products of a run use?
+
+The number is chosen once, by the size of the products and the cores of the machine, and never by a measurement: two
+runs of one spec must give the same bytes, and how many threads share a sum can change its last digit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlptrain.nn.layout import Layout
+
+GRAIN = 1_500_000
+"""Multiplications of the largest product that are worth a thread; below that, threads wait for each other."""
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def choose_threads(layout: Layout, rows: int) -> int:
+    """As many threads as a batch of `rows` rows keeps busy, at most one for each core."""
+    largest = rows * max(layer.inputs * layer.units for layer in layout.layers)
+    return max(1, min(largest // GRAIN, cores()))
+
+
+def cores() -> int:
+    """How many cores the process may use: those it is bound to, those a container grants, those BLAS was told of."""
+    from threadpoolctl import threadpool_info
+
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pools = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max(1, min(bound, granted(), *pools))
+
+
+def granted() -> int:
+    """The whole cores' worth of time that a Linux container is given, at least one; many where it has no limit."""
+    try:
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return 1 << 16
+    return 1 << 16 if quota == "max" else max(1, int(quota) // int(period))
+
+
+@contextmanager
+def blas_threads(number: int) -> Iterator[None]:
+    """Let matrix products use `number` threads."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(number, "blas"):
+        yield
