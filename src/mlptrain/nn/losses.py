@@ -125,6 +125,8 @@ class ValueLoss(ElementwiseLoss):
     has_link: ClassVar[bool] = False
     scalable: ClassVar[bool] = True
     """Whether the target may be shifted and scaled for training."""
+    domain: ClassVar[str] = "a number"
+    """What a target must be, for a message."""
 
     def predict(self, scores: Array) -> Array:
         return scores.copy()
@@ -293,6 +295,7 @@ class Poisson(ValueLoss):
     )
     has_link: ClassVar[bool] = True
     scalable: ClassVar[bool] = False
+    domain: ClassVar[str] = "0 or more"
 
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
         np.exp(scores, out=grad)
