@@ -9,11 +9,15 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from mlptrain.component import Component
+from mlptrain.component import Component, Frozen
 from mlptrain.reference import catalogue, paragraphs, settings, summary
 from mlptrain.spec.experiment import Experiment
 
 FOLDER = Path(__file__).parent / "reference"
+NOTATION = (
+    "Formulas are in the notation of [the course](../mathematics.md#1-notation), where they are derived; $[c]$ is 1\n"
+    "where the condition $c$ holds and 0 elsewhere.\n"
+)
 NOTE = "<!-- Written by docs/make.py from the classes; edit those. -->\n"
 
 
@@ -28,6 +32,7 @@ def spec_page() -> str:
         f"{NOTE}\n# The experiment file\n\n"
         "Every key, its type, its default and its meaning. Only `data.path` and `data.target` have no default. For\n"
         "the kinds of a family see [components.md](components.md): a bare name stands for `{kind: name}`.\n"
+        f"{NOTATION}"
     )
     return head + "\n".join(section(Experiment, "")) + "\n"
 
@@ -36,6 +41,7 @@ def section(model: type[BaseModel], path: str) -> Iterator[str]:
     """A heading and a table for one mapping, then those of the mappings inside it."""
     yield f"\n## {path or 'top level'}\n"
     yield f"{summary(model)}\n"
+    yield from (f"{formula}\n" for formula in formulas(model))
     yield from table(model)
     for name, field in model.model_fields.items():
         inner = mapping_in(field.annotation)
@@ -54,7 +60,7 @@ def table(model: type[BaseModel], skip: tuple[str, ...] = ()) -> Iterator[str]:
 
 def components_page() -> str:
     """Every variant of every family."""
-    head = f"{NOTE}\n# Components\n\nThe choices for each key of an experiment file that names a family.\n"
+    head = f"{NOTE}\n# Components\n\nThe choices for each key of an experiment file that names a family.\n{NOTATION}"
     return (
         head
         + "\n".join(line for title, family, found in catalogue() for line in family_section(title, family, found))
@@ -65,13 +71,20 @@ def components_page() -> str:
 def family_section(title: str, family: type[Component], found: list[type[Component]]) -> Iterator[str]:
     """The variants of one family."""
     yield f"\n## {title.capitalize()}\n\n{summary(family)}"
+    yield from (f"\n{formula}" for formula in formulas(family))
     for variant in found:
         also = f" (also {', '.join(f'`{alias}`' for alias in variant.aliases)})" if variant.aliases else ""
         yield f"\n### `{variant.name()}`{also}\n"
+        yield from (f"{formula}\n" for formula in formulas(variant))
         yield "\n\n".join(paragraphs(variant))
         if set(variant.model_fields) - {"kind"}:
             yield ""
             yield from table(variant, skip=("kind",))
+
+
+def formulas(model: type[BaseModel]) -> list[str]:
+    """What a class computes, each formula for a paragraph of its own."""
+    return [f"$$ {formula} $$" for formula in model.formula] if issubclass(model, Frozen) else []
 
 
 def mapping_in(annotation: Any) -> type[BaseModel] | None:

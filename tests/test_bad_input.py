@@ -46,7 +46,14 @@ SETTINGS: dict[str, Case] = {
     "learning_rate: 0.1": ("2:1 learning_rate", "did you mean optimizer.learning_rate?"),
     "optimizer: {kind: sgd, beta1: 0.9}": ("2:24 optimizer.beta1", "unknown key; valid here: learning_rate"),
     "penalty: {weight_decay: 1}": ("2:11 penalty.weight_decay", "valid here: l1, l2"),
-    "loss: {kind: mse, label_smoothing: 0.1}": ("2:19 loss.label_smoothing", "unknown key"),
+    "loss: {kind: mse, label_smoothing: 0.1}": (
+        "2:19 loss.label_smoothing",
+        "unknown key; valid here: kind; remove it, or choose a kind that has it: binary_cross_entropy, cross_entropy",
+    ),
+    "loss: {kind: mse, class_weight: balanced}": (
+        "2:19 loss.class_weight",
+        "remove it, or choose a kind that has it: cross_entropy, focal",
+    ),
     "resume: true": ("2:1 resume", "unknown key; valid here: name, seed, data"),
     # the wrong type
     "optimizer: {learning_rate: true}": ("2:28 optimizer.learning_rate", "must be a number, got the boolean true"),
@@ -127,7 +134,11 @@ SETTINGS: dict[str, Case] = {
         "unknown kind 'stepwise'; did you mean 'step'? the kinds are: constant, step, ",
     ),
     # what does not go together
-    "optimizer: {kind: momentum, momentum: 0, nesterov: true}": ("optimizer.nesterov", "needs momentum above 0"),
+    "optimizer: {kind: momentum, momentum: 0, nesterov: true}": (
+        "2:52 optimizer.nesterov",
+        "needs momentum above 0: give momentum a value, or drop nesterov",
+    ),
+    "loss: {kind: quantile, quantiles: [0.9, 0.1]}": ("2:35 loss.quantiles", "must rise from one to the next"),
     "optimizer: {eps: 0}": ("2:18 optimizer.eps", "cannot be 0 together with eps_root"),
     "loss: cross_entropy\nnetwork: {output_activation: sigmoid}": ("3:30 network.output_activation", "its own link"),
     "schedule: {kind: cosine, warmup: 300}": ("2:34 schedule.warmup", "training.epochs is 200; make it shorter"),

@@ -51,11 +51,15 @@ def test_a_negative_count_is_refused_with_its_row(cli: Cli, spec: Write, tmp_pat
     rows = amounts_rows()
     write_csv(tmp_path / "t.csv", "x1,x2,price", [*rows[:4], ("1", "1", "-2.5"), *rows[4:]])
     spec(f"data: {{path: t.csv, target: price}}\nloss: {Poisson().name()}\n" + SHORT)
-    cli("fit", "spec.yaml").refused(3, "t.csv", "out of range for loss poisson in row 5")
+    cli("fit", "spec.yaml").refused(3, "t.csv", "'price' must be 0 or more for loss poisson, not so in row 5")
 
 
 REFUSED: dict[str, tuple[str, int, str]] = {
-    "unsorted quantiles": ("loss: {kind: quantile, quantiles: [0.9, 0.1]}", 2, "loss.quantiles: must rise"),
+    "unsorted quantiles": (
+        "loss: {kind: quantile, quantiles: [0.9, 0.1]}",
+        2,
+        "loss.quantiles: must rise from one to the next",
+    ),
     "class weights on a regression": ("loss: {kind: mse, class_weight: balanced}", 2, "loss.class_weight: unknown key"),
     "smoothing on a regression": ("loss: {kind: mse, label_smoothing: 0.1}", 2, "loss.label_smoothing: unknown key"),
     "scaled counts": (

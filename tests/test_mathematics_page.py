@@ -21,8 +21,6 @@ TEXT = PAGE.read_text(encoding="utf8")
 LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s]+)\)")
 PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
 LESSON = re.compile(r"(?:`|configs/lessons/)(\d\d[a-z]?-[a-z0-9-]+)(?:\.yaml)?\b")
-FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$\n]+)\$")
-CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 LINKS = [(match[1], match[2]) for match in LINK.finditer(TEXT)]
 PLACES = sorted({(match[1], match[2]) for text, _ in LINKS if (match := PLACE.fullmatch(text))})
@@ -73,11 +71,3 @@ def test_every_relative_link_leads_somewhere() -> None:
 @pytest.mark.skipif(not LESSONS.is_dir(), reason="the lessons are not here")
 def test_the_page_names_exactly_the_lessons_that_exist() -> None:
     assert {path.stem for path in LESSONS.glob("*.yaml")} == set(NAMED_LESSONS)
-
-
-def test_markdown_leaves_the_formulas_alone() -> None:
-    """No escape that Markdown takes away, no column of a table, no tag, and no underscore that may begin emphasis."""
-    formulas = [match[1] or match[2] for match in FORMULA.finditer(CODE.sub("", TEXT))]
-    assert len(formulas) > 300
-    harmful = re.compile(r"\\[!-/:-@\[-`{-~]|[|<*~]|[^A-Za-z0-9]_")
-    assert [formula for formula in formulas if harmful.search(formula)] == []

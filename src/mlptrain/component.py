@@ -41,6 +41,8 @@ class Frozen(BaseModel):
         validate_default=True,
         use_attribute_docstrings=False,
     )
+    formula: ClassVar[tuple[str, ...]] = ()
+    """What it computes, one displayed formula in LaTeX each, in the notation of docs/mathematics.md."""
 
 
 def refuse(conflicts: Iterable[Conflict]) -> None:

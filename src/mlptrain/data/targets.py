@@ -314,6 +314,8 @@ def fit_values(
     outside = loss.outside_domain(values[rows])
     if outside is not None and outside.any():
         where = row_list(rows[outside])
-        raise DataError(f"{table.path}: target '{', '.join(names)}' is out of range for loss {loss.name()} in {where}")
+        raise DataError(
+            f"{table.path}: target '{', '.join(names)}' must be {loss.domain} for loss {loss.name()}, not so in {where}"
+        )
     fitted = scaler.fit(values[training])
     return FittedValues(names=tuple(names), scaler=scaler, fitted=tuple(tuple(row) for row in fitted.tolist()))

@@ -59,10 +59,21 @@ class AffineScaler(Scaler):
         return np.asarray(scaled * fitted[1] + fitted[0])
 
 
+UNVARYING = (
+    r"s \leftarrow 1 \quad \mathrm{where} \quad s \le 10 \varepsilon \lvert m\rvert, \qquad \varepsilon = 2^{-52}"
+)
+"""The formula for a column that does not vary."""
+
+
 class Standard(AffineScaler):
     """(x - mean) / standard deviation, the biased one; a column that does not vary is only shifted."""
 
     kind: Literal["standard"] = "standard"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{x - m}{s}, \qquad m = \frac{1}{N} \sum_r x_r",
+        r"s = \sqrt{\frac{1}{N} \sum_r (x_r - m)^2}",
+        UNVARYING,
+    )
 
     def fit(self, values: Values) -> Values:
         mean = values.mean(axis=0)
@@ -75,6 +86,10 @@ class MinMax(AffineScaler):
     """(x - min) / (max - min): training values lie in [0, 1]; a column that does not vary is only shifted."""
 
     kind: Literal["minmax"] = "minmax"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{x - m}{s}, \qquad m = \min_r x_r, \qquad s = \max_r x_r - m",
+        UNVARYING,
+    )
 
     def fit(self, values: Values) -> Values:
         low, high = values.min(axis=0), values.max(axis=0)
@@ -85,6 +100,10 @@ class Robust(AffineScaler):
     """(x - median) / (distance between the quartiles); far values do not spoil the scale."""
 
     kind: Literal["robust"] = "robust"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{x - m}{s}, \qquad m = Q(1/2), \qquad s = Q(3/4) - Q(1/4)",
+        UNVARYING,
+    )
 
     def fit(self, values: Values) -> Values:
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
@@ -100,6 +119,10 @@ class QuantileNormal(Scaler):
     """
 
     kind: Literal["quantile"] = "quantile"
+    formula: ClassVar = (
+        r"x \leftarrow \Phi^{-1}(\min(\max(\tau, \epsilon), 1 - \epsilon)), \qquad x = Q(\tau)",
+        r"\epsilon = \frac{1}{2 \cdot \mathrm{knots}}",
+    )
     knots: int = Field(101, ge=3, le=10_001, description="Number of quantiles that are remembered.")
     examples: ClassVar = ({}, {"knots": 11})
 
@@ -148,6 +171,7 @@ class NoScaling(AffineScaler):
     """The values as they are."""
 
     kind: Literal["none"] = "none"
+    formula: ClassVar = (r"x \leftarrow x",)
 
     def fit(self, values: Values) -> Values:
         return np.stack([np.zeros(values.shape[1]), np.ones(values.shape[1])])

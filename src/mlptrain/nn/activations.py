@@ -69,6 +69,7 @@ class Identity(Activation):
     """
 
     kind: Literal["identity"] = "identity"
+    formula: ClassVar = (r"f(z) = z, \qquad f'(z) = 1",)
     aliases: ClassVar = ("linear",)
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
@@ -104,6 +105,7 @@ class Sigmoid(Activation):
     """
 
     kind: Literal["sigmoid"] = "sigmoid"
+    formula: ClassVar = (r"f(z) = \sigma(z) = \frac{1}{1 + e^{-z}}, \qquad f'(z) = \sigma(z) (1 - \sigma(z))",)
     aliases: ClassVar = ("logistic",)
     asymptotes: ClassVar = (0.0, 1.0)
 
@@ -126,6 +128,7 @@ class Tanh(Activation):
     """
 
     kind: Literal["tanh"] = "tanh"
+    formula: ClassVar = (r"f(z) = \tanh z, \qquad f'(z) = 1 - \tanh^2 z",)
     asymptotes: ClassVar = (-1.0, 1.0)
 
     @property
@@ -151,6 +154,7 @@ class ReLU(Activation):
     """
 
     kind: Literal["relu"] = "relu"
+    formula: ClassVar = (r"f(z) = \max(0, z), \qquad f'(z) = [z \gt 0]",)
     kinks: ClassVar = (0.0,)
     rectifies: ClassVar = True
     gain_family: ClassVar = "he"
@@ -177,6 +181,9 @@ class LeakyReLU(Activation):
     """
 
     kind: Literal["leaky_relu"] = "leaky_relu"
+    formula: ClassVar = (
+        r"f(z) = \max(0, z) + c \min(0, z), \qquad f'(z) = [z \gt 0] + c [z \le 0], \qquad c = \mathrm{slope}",
+    )
     slope: float = Field(0.01, ge=0, description="Gradient for negative inputs.")
     examples: ClassVar = ({}, {"slope": 0.3}, {"slope": 1.5})
     kinks: ClassVar = (0.0,)
@@ -207,6 +214,10 @@ class SiLU(Activation):
     """
 
     kind: Literal["silu"] = "silu"
+    formula: ClassVar = (
+        r"f(z) = z \sigma(z), \qquad f'(z) = \sigma(z) (1 + z (1 - \sigma(z)))",
+        r"\sigma(z) = \frac{1}{1 + e^{-z}}",
+    )
     aliases: ClassVar = ("swish",)
     gain_family: ClassVar = "he"
 
@@ -234,6 +245,7 @@ class HardSigmoid(Activation):
     """
 
     kind: Literal["hard_sigmoid"] = "hard_sigmoid"
+    formula: ClassVar = (r"f(z) = \min(\max(z/6 + 1/2, 0), 1), \qquad f'(z) = \frac{1}{6} [-3 \lt z \lt 3]",)
     kinks: ClassVar = (-3.0, 3.0)
     asymptotes: ClassVar = (0.0, 1.0)
 
@@ -259,6 +271,7 @@ class HardTanh(Activation):
     """
 
     kind: Literal["hard_tanh"] = "hard_tanh"
+    formula: ClassVar = (r"f(z) = \min(\max(z, -1), 1), \qquad f'(z) = [-1 \lt z \lt 1]",)
     kinks: ClassVar = (-1.0, 1.0)
     asymptotes: ClassVar = (-1.0, 1.0)
 
@@ -283,6 +296,9 @@ class HardSiLU(Activation):
     """
 
     kind: Literal["hard_silu"] = "hard_silu"
+    formula: ClassVar = (
+        r"f(z) = z \min(\max(z/6 + 1/2, 0), 1), \qquad f'(z) = (z/3 + 1/2) [-3 \lt z \lt 3] + [z \ge 3]",
+    )
     aliases: ClassVar = ("hard_swish",)
     kinks: ClassVar = (-3.0, 3.0)
     gain_family: ClassVar = "he"
@@ -315,6 +331,10 @@ class Softplus(Activation):
     """
 
     kind: Literal["softplus"] = "softplus"
+    formula: ClassVar = (
+        r"f(z) = \log(1 + e^z) = \max(z, 0) + \log(1 + e^{-\lvert z\rvert})",
+        r"f'(z) = \sigma(z) = \frac{1}{1 + e^{-z}}",
+    )
     gain_family: ClassVar = "he"
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
@@ -345,6 +365,9 @@ class ELU(Activation):
     """
 
     kind: Literal["elu"] = "elu"
+    formula: ClassVar = (
+        r"f(z) = \max(0, z) + \alpha (e^{\min(0, z)} - 1), \qquad f'(z) = [z \gt 0] + \alpha e^z [z \le 0]",
+    )
     alpha: float = Field(1.0, gt=0, description="How far below zero it goes.")
     examples: ClassVar = ({}, {"alpha": 0.5})
     kinks: ClassVar = (0.0,)
@@ -368,6 +391,11 @@ class SELU(Activation):
     """
 
     kind: Literal["selu"] = "selu"
+    formula: ClassVar = (
+        r"f(z) = \lambda (\max(0, z) + \alpha (e^{\min(0, z)} - 1))",
+        r"f'(z) = \lambda ([z \gt 0] + \alpha e^z [z \le 0])",
+        r"\lambda = 1.0507009873554805, \qquad \alpha = 1.6732632423543772",
+    )
     kinks: ClassVar = (0.0,)
     gain_family: ClassVar = "lecun"
     ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
@@ -419,6 +447,12 @@ class GELU(Activation):
     """
 
     kind: Literal["gelu"] = "gelu"
+    formula: ClassVar = (
+        r"f(z) = z \Phi(z), \qquad f'(z) = \Phi(z) + z \varphi(z)",
+        r"\mathrm{none:} \quad \Phi(z) = (1 + \mathrm{erf}(z/\sqrt{2}))/2, \qquad \varphi(z) = e^{-z^2/2}/\sqrt{2 \pi}",
+        r"\mathrm{tanh:} \quad \Phi(z) = (1 + \tanh u)/2, \qquad \varphi(z) = (1 - \tanh^2 u) u'/2",
+        r"u = \sqrt{\frac{2}{\pi}} (z + 0.044715 z^3), \qquad u' = \sqrt{\frac{2}{\pi}} (1 + 3 \cdot 0.044715 z^2)",
+    )
     approximate: Literal["none", "tanh"] = Field(
         "none", description="The exact function, or its approximation by tanh."
     )
@@ -501,6 +535,7 @@ class Mish(Activation):
     """
 
     kind: Literal["mish"] = "mish"
+    formula: ClassVar = (r"f(z) = z T, \qquad f'(z) = T + z (1 - T^2) \sigma(z), \qquad T = \tanh(\log(1 + e^z))",)
     gain_family: ClassVar = "he"
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:

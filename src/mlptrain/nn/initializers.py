@@ -65,6 +65,7 @@ class Zeros(WeightInitializer):
     """Zero everywhere: every unit of a layer then stays the same as its neighbours, which a lesson may want to show."""
 
     kind: Literal["zeros"] = "zeros"
+    formula: ClassVar = (r"W_{kj} = 0",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
         weight[...] = 0
@@ -74,6 +75,7 @@ class Normal(WeightInitializer):
     """Normal numbers with mean 0 and a fixed standard deviation, whatever the size of the layer."""
 
     kind: Literal["normal"] = "normal"
+    formula: ClassVar = (r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \mathrm{std}",)
     std: float = Field(0.1, gt=0, description="Standard deviation.")
     examples: ClassVar = ({}, {"std": 0.5})
 
@@ -85,6 +87,7 @@ class Uniform(WeightInitializer):
     """Uniform between two fixed bounds, whatever the size of the layer."""
 
     kind: Literal["uniform"] = "uniform"
+    formula: ClassVar = (r"W_{kj} \sim \mathcal{U}(\mathrm{low}, \mathrm{high})",)
     low: float = Field(-0.1, description="Lower bound.")
     high: float = Field(0.1, description="Upper bound.")
     examples: ClassVar = ({}, {"low": -0.5, "high": 0.5})
@@ -116,6 +119,9 @@ class GlorotUniform(ScaledInitializer):
     """Uniform between -b and b with b = sqrt(6 / (inputs + outputs)). Glorot & Bengio 2010; also called Xavier."""
 
     kind: Literal["glorot_uniform"] = "glorot_uniform"
+    formula: ClassVar = (
+        r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \mathrm{gain} \cdot \sqrt{\frac{6}{\mathrm{in} + \mathrm{out}}}",
+    )
     aliases: ClassVar = ("xavier_uniform",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
@@ -126,6 +132,9 @@ class GlorotNormal(ScaledInitializer):
     """Normal with standard deviation sqrt(2 / (inputs + outputs)). Glorot & Bengio 2010; also called Xavier."""
 
     kind: Literal["glorot_normal"] = "glorot_normal"
+    formula: ClassVar = (
+        r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \mathrm{gain} \cdot \sqrt{\frac{2}{\mathrm{in} + \mathrm{out}}}",
+    )
     aliases: ClassVar = ("xavier_normal",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
@@ -136,6 +145,7 @@ class HeUniform(WeightInitializer):
     """Uniform between -b and b with b = sqrt(6 / inputs). He et al. 2015; PyTorch calls it Kaiming."""
 
     kind: Literal["he_uniform"] = "he_uniform"
+    formula: ClassVar = (r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \sqrt{\frac{6}{\mathrm{in}}}",)
     aliases: ClassVar = ("kaiming_uniform",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
@@ -146,6 +156,7 @@ class HeNormal(WeightInitializer):
     """Normal with standard deviation sqrt(2 / inputs). He et al. 2015; PyTorch calls it Kaiming."""
 
     kind: Literal["he_normal"] = "he_normal"
+    formula: ClassVar = (r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \sqrt{\frac{2}{\mathrm{in}}}",)
     aliases: ClassVar = ("kaiming_normal",)
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
@@ -156,6 +167,9 @@ class LecunUniform(ScaledInitializer):
     """Uniform between -b and b with b = sqrt(3 / inputs). LeCun et al. 1998."""
 
     kind: Literal["lecun_uniform"] = "lecun_uniform"
+    formula: ClassVar = (
+        r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \mathrm{gain} \cdot \sqrt{\frac{3}{\mathrm{in}}}",
+    )
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
         uniform(weight, self.factor(activation) * np.sqrt(3 / weight.shape[0]), rng)
@@ -165,6 +179,9 @@ class LecunNormal(ScaledInitializer):
     """Normal with standard deviation sqrt(1 / inputs). LeCun et al. 1998; goes with selu."""
 
     kind: Literal["lecun_normal"] = "lecun_normal"
+    formula: ClassVar = (
+        r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \mathrm{gain} \cdot \sqrt{\frac{1}{\mathrm{in}}}",
+    )
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
         normal(weight, self.factor(activation) * np.sqrt(1 / weight.shape[0]), rng)
@@ -178,6 +195,11 @@ class Orthogonal(ScaledInitializer):
     """
 
     kind: Literal["orthogonal"] = "orthogonal"
+    formula: ClassVar = (
+        r"A = QR, \qquad A_{kj} \sim \mathcal{N}(0, 1), \qquad D_{jj} = 1 - 2 [R_{jj} \lt 0]",
+        r"W = \mathrm{gain} \cdot QD \quad \mathrm{if\ in} \ge \mathrm{out}",
+        r"W = \mathrm{gain} \cdot (QD)^\top \quad \mathrm{otherwise}",
+    )
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
         tall = max(weight.shape), min(weight.shape)
@@ -190,6 +212,12 @@ class Auto(WeightInitializer):
     """Chosen by the activation: he_normal for the rectifier family, lecun_normal for selu, glorot_uniform otherwise."""
 
     kind: Literal["auto"] = "auto"
+    formula: ClassVar = (
+        r"\mathrm{rectifiers:} \quad W_{kj} \sim \mathcal{N} \left( 0, \frac{2}{\mathrm{in}} \right)",
+        r"\mathrm{selu:} \quad W_{kj} \sim \mathcal{N} \left( 0, \frac{1}{\mathrm{in}} \right)",
+        r"\mathrm{others:} \quad W_{kj} \sim \mathcal{U}(-b, b)",
+        r"b = \sqrt{\frac{6}{\mathrm{in} + \mathrm{out}}}",
+    )
 
     def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
         choices = {"he": HeNormal(), "lecun": LecunNormal(), "glorot": GlorotUniform()}
@@ -204,6 +232,10 @@ class FromFile(Initializer):
     """
 
     kind: Literal["from_file"] = "from_file"
+    formula: ClassVar = (
+        r"w \leftarrow w_{\mathrm{file}}",
+        r"\mu_{\mathrm{run}}, v_{\mathrm{run}} \leftarrow \mu_{\mathrm{file}}, v_{\mathrm{file}}",
+    )
     path: ResolvedPath = Field(description="The safetensors file, relative to the spec.")
     examples: ClassVar = ()
 

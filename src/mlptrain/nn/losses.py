@@ -150,6 +150,8 @@ class ValueLoss(ElementwiseLoss):
     has_link: ClassVar[bool] = False
     scalable: ClassVar[bool] = True
     """Whether the target may be shifted and scaled for training."""
+    domain: ClassVar[str] = "a number"
+    """What a target must be, for a message."""
 
     def predict(self, scores: Array) -> Array:
         return scores.copy()
@@ -167,6 +169,11 @@ class ValueLoss(ElementwiseLoss):
         return None
 
 
+MEAN = r"L = \frac{1}{S} \sum_r \omega_r \sum_k \ell(p_{rk}, y_{rk}), \qquad S = K \sum_r \omega_r"
+"""The formula of a loss that is a mean of terms, with a weight for each row."""
+SOFTMAX = r"p_{rj} = \frac{e^{z_{rj}}}{\sum_k e^{z_{rk}}}"
+
+
 class MeanSquaredError(ValueLoss):
     """Mean squared error: sum (p - y)^2 / (n K) over n rows and K outputs, gradient 2 (p - y) / (n K).
 
@@ -174,6 +181,10 @@ class MeanSquaredError(ValueLoss):
     """
 
     kind: Literal["mse"] = "mse"
+    formula: ClassVar = (
+        r"\ell = u^2, \qquad \frac{\partial \ell}{\partial p} = 2u, \qquad u = p - y",
+        MEAN,
+    )
     aliases: ClassVar = ("mean_squared_error",)
 
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
@@ -189,6 +200,11 @@ class MeanAbsoluteError(ValueLoss):
     """Mean absolute error: sum |p - y| / (n K), gradient sign(p - y) / (n K) with sign(0) = 0."""
 
     kind: Literal["mae"] = "mae"
+    formula: ClassVar = (
+        r"\ell = \lvert u\rvert, \qquad \frac{\partial \ell}{\partial p} = \mathrm{sign}(u), \qquad u = p - y",
+        r"\mathrm{sign}(0) = 0",
+        MEAN,
+    )
     aliases: ClassVar = ("mean_absolute_error",)
 
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
@@ -211,6 +227,11 @@ class Huber(ValueLoss):
     """
 
     kind: Literal["huber"] = "huber"
+    formula: ClassVar = (
+        r"\ell = \frac{1}{2} u^2 [\lvert u\rvert \le d] + d (\lvert u\rvert - d/2) [\lvert u\rvert \gt d]",
+        r"\frac{\partial \ell}{\partial p} = \min(\max(u, -d), d), \qquad u = p - y, \qquad d = \mathrm{delta}",
+        MEAN,
+    )
     delta: float = Field(
         1.0, gt=0, description="Where it turns from quadratic to linear, in units of the scaled target."
     )
@@ -241,6 +262,11 @@ class Quantile(ValueLoss):
     """
 
     kind: Literal["quantile"] = "quantile"
+    formula: ClassVar = (
+        r"\ell_k = \max(-q_k u_k, (1 - q_k) u_k), \qquad u_k = p_k - y",
+        r"\frac{\partial \ell_k}{\partial p_k} = (1 - q_k) [u_k \gt 0] - q_k [u_k \lt 0] + (1/2 - q_k) [u_k = 0]",
+        MEAN,
+    )
     aliases: ClassVar = ("pinball",)
     quantiles: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False, min_length=1)] = Field(
         (0.1, 0.5, 0.9), description="Shares of the rows that shall lie below the prediction, rising."
@@ -288,8 +314,13 @@ class Poisson(ValueLoss):
     """
 
     kind: Literal["poisson"] = "poisson"
+    formula: ClassVar = (
+        r"\ell = e^z - yz, \qquad \frac{\partial \ell}{\partial z} = e^z - y, \qquad p = e^z",
+        MEAN,
+    )
     has_link: ClassVar[bool] = True
     scalable: ClassVar[bool] = False
+    domain: ClassVar[str] = "0 or more"
 
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, room: Array) -> None:
         np.exp(scores, out=grad)
@@ -316,6 +347,12 @@ class BinaryCrossEntropy(ElementwiseLoss):
     """
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
+    formula: ClassVar = (
+        r"\ell = \max(z, 0) - qz + \log(1 + e^{-\lvert z\rvert})",
+        r"\frac{\partial \ell}{\partial z} = \sigma(z) - q, \qquad p = \sigma(z)",
+        r"q = (1 - \varepsilon) y + \varepsilon/2, \qquad \varepsilon = \mathrm{label\ smoothing}",
+        MEAN,
+    )
     aliases: ClassVar = ("bce",)
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of the target that is spread evenly over yes and no."
@@ -428,6 +465,13 @@ class CrossEntropy(ClassLoss):
     """
 
     kind: Literal["cross_entropy"] = "cross_entropy"
+    formula: ClassVar = (
+        r"L = -\frac{1}{S} \sum_r \sum_j q_{rj} \log p_{rj}, \qquad S = \sum_r \omega_r \kappa_{c(r)}",
+        r"\frac{\partial L}{\partial z_{rj}} = \frac{1}{S} \left( p_{rj} \sum_k q_{rk} - q_{rj} \right)",
+        SOFTMAX,
+        r"q_{rj} = \omega_r \kappa_j ((1 - \varepsilon) [j = c(r)] + \varepsilon/K)",
+        r"\varepsilon = \mathrm{label\ smoothing}, \qquad \kappa = \mathrm{class\ weight}",
+    )
     aliases: ClassVar = ("softmax_cross_entropy", "categorical_cross_entropy")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of the target that is spread evenly over all classes."
@@ -476,6 +520,13 @@ class Focal(ClassLoss):
     """
 
     kind: Literal["focal"] = "focal"
+    formula: ClassVar = (
+        r"L = -\frac{1}{S} \sum_r \omega_r \kappa_c (1 - p_{rc})^\gamma \log p_{rc}",
+        r"S = \sum_r \omega_r \kappa_c, \qquad c = c(r), \qquad \kappa = \mathrm{class\ weight}",
+        r"\frac{\partial L}{\partial z_{rj}} = \frac{\omega_r \kappa_c}{S} a_r ([j = c] - p_{rj})",
+        r"a_r = \gamma p_{rc} (1 - p_{rc})^{\gamma - 1} \log p_{rc} - (1 - p_{rc})^\gamma",
+        SOFTMAX,
+    )
     gamma: float = Field(2.0, ge=1, description="How little rows count that are right already.")
     examples: ClassVar = ({}, {"gamma": 1.0}, {"gamma": 3.5})
 

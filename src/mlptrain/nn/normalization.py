@@ -85,6 +85,10 @@ def invert_std(variance: Array, eps: float, out: Array) -> None:
     np.divide(1, out, out=out)
 
 
+SCALE = r"\frac{\partial L}{\partial \gamma} = \sum_r G_r \odot \hat x_r"
+SHIFT = r"\frac{\partial L}{\partial \beta} = \sum_r G_r"
+
+
 class BatchNorm(Normalization):
     """Batch normalization: mean and biased variance of each unit over the rows of the batch.
 
@@ -95,6 +99,17 @@ class BatchNorm(Normalization):
     """
 
     kind: Literal["batch"] = "batch"
+    formula: ClassVar = (
+        r"z' = \gamma \odot \hat x + \beta, \qquad \hat x = \frac{z - \mu}{s}, \qquad s = \sqrt{v + \epsilon}",
+        r"\mathrm{training:} \quad \mu = \frac{1}{n} \sum_r z_r, \qquad v = \frac{1}{n} \sum_r (z_r - \mu)^2",
+        r"\mathrm{evaluation:} \quad \mu = \mu_{\mathrm{run}}, \quad v = v_{\mathrm{run}}",
+        r"\mu_{\mathrm{run}} \leftarrow (1 - \alpha) \mu_{\mathrm{run}} + \alpha \mu, \quad \alpha = \mathrm{momentum}",
+        r"v_{\mathrm{run}} \leftarrow (1 - \alpha) v_{\mathrm{run}} + \alpha \frac{n}{n - 1} v",
+        r"\delta = \frac{\gamma}{s} \odot (G - \mathrm{mean}(G) - \hat x \odot \mathrm{mean}(G \odot \hat x))",
+        r"G = \frac{\partial L}{\partial z'}, \qquad \mathrm{mean\ over\ the\ rows}",
+        SCALE,
+        SHIFT,
+    )
     aliases: ClassVar = ("batch_norm",)
     eps: float = Field(1e-5, gt=0, description="Added to the variance.")
     momentum: float = Field(0.1, gt=0, le=1, description="Weight of the new batch in the running statistics.")
@@ -166,6 +181,14 @@ class LayerNorm(Normalization):
     """
 
     kind: Literal["layer"] = "layer"
+    formula: ClassVar = (
+        r"z' = \gamma \odot \hat x + \beta, \qquad \hat x = \frac{z - \mu}{s}, \qquad s = \sqrt{v + \epsilon}",
+        r"\mu_r = \frac{1}{N} \sum_j z_{rj}, \qquad v_r = \frac{1}{N} \sum_j (z_{rj} - \mu_r)^2",
+        r"\delta = \frac{1}{s} \odot (h - \mathrm{mean}(h) - \hat x \odot \mathrm{mean}(h \odot \hat x))",
+        r"h = \gamma \odot G, \qquad G = \frac{\partial L}{\partial z'}, \qquad \mathrm{mean\ over\ the\ units}",
+        SCALE,
+        SHIFT,
+    )
     aliases: ClassVar = ("layer_norm",)
     eps: float = Field(1e-5, gt=0, description="Added to the variance.")
     examples: ClassVar = ({}, {"eps": 1e-3})

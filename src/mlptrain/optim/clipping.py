@@ -11,7 +11,8 @@ from mlptrain.nn.arrays import Array
 
 def squared_norm(vector: Array) -> float:
     """The squared Euclidean norm of a flat `vector`; computed again in float64 where its own dtype overflows."""
-    fast = float(np.dot(vector, vector))
+    with np.errstate(over="ignore"):
+        fast = float(np.dot(vector, vector))
     if math.isfinite(fast):
         return fast
     wide = vector.astype(np.float64)

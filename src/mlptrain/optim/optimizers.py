@@ -61,6 +61,7 @@ class SGD(Optimizer):
     """
 
     kind: Literal["sgd"] = "sgd"
+    formula: ClassVar = (r"w \leftarrow w - \eta g",)
     aliases: ClassVar = ("gradient_descent",)
 
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
@@ -76,6 +77,10 @@ class Momentum(Optimizer):
     """
 
     kind: Literal["momentum"] = "momentum"
+    formula: ClassVar = (
+        r"v \leftarrow \mu v + \eta g, \qquad w \leftarrow w - v, \qquad \mu = \mathrm{momentum}",
+        r"\mathrm{nesterov:} \quad v \leftarrow \mu v + \eta g, \qquad w \leftarrow w - (\mu v + \eta g)",
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Share of the last step that is kept.")
     nesterov: bool = Field(False, description="Look ahead: step from where momentum alone would lead.")
     examples: ClassVar = ({}, {"momentum": 0.5, "nesterov": True})
@@ -103,6 +108,9 @@ class Momentum(Optimizer):
             np.subtract(w, v, out=w)
 
 
+EPS_ROOT = r"\epsilon = \mathrm{eps}, \qquad \epsilon_0 = \mathrm{eps\ root}"
+
+
 class Adaptive(Optimizer):
     """A rule that divides by the root of squared gradients; `eps` outside the root, `eps_root` under it."""
 
@@ -125,6 +133,10 @@ class AdaGrad(Adaptive):
     """
 
     kind: Literal["adagrad"] = "adagrad"
+    formula: ClassVar = (
+        r"G \leftarrow G + g^2, \qquad w \leftarrow w - \frac{\eta g}{\sqrt{G + \epsilon_0} + \epsilon}",
+        EPS_ROOT,
+    )
     eps: float = Field(1e-10, ge=0, description="Added to the root.")
     examples: ClassVar = ({}, {"eps": 0.0, "eps_root": 1e-8})
 
@@ -153,6 +165,14 @@ class RMSProp(Adaptive):
     """
 
     kind: Literal["rmsprop"] = "rmsprop"
+    formula: ClassVar = (
+        r"v \leftarrow \rho v + (1 - \rho) g^2, \qquad q = \frac{g}{\sqrt{v + \epsilon_0} + \epsilon}",
+        r"w \leftarrow w - \eta q",
+        r"\mathrm{centered:} \quad m \leftarrow \rho m + (1 - \rho) g",
+        r"q = \frac{g}{\sqrt{\max(v - m^2, 0) + \epsilon_0} + \epsilon}",
+        r"\mathrm{momentum} \quad \mu \gt 0 \mathrm{:} \quad u \leftarrow \mu u + q, \qquad w \leftarrow w - \eta u",
+        EPS_ROOT,
+    )
     rho: float = Field(0.99, ge=0, lt=1, description="Decay of the average of squared gradients.")
     momentum: float = Field(0.0, ge=0, lt=1, description="Share of the last step that is kept.")
     centered: bool = Field(False, description="Divide by the standard deviation instead of the root mean square.")
@@ -232,6 +252,11 @@ class Moments(Adaptive):
         return float(second**0.5)
 
 
+AVERAGES = r"m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) g^2"
+ADAM_STEP = r"w \leftarrow w - \frac{\eta \hat m}{\sqrt{\hat v + \epsilon_0} + \epsilon}"
+CORRECTED = r"\hat m = \frac{m}{1 - \beta_1^t}, \qquad \hat v = \frac{v}{1 - \beta_2^t}"
+
+
 class Adam(Moments):
     """Adam: m and v are moving averages of g and g^2, w <- w - lr m^ / (sqrt(v^ + eps_root) + eps).
 
@@ -240,6 +265,7 @@ class Adam(Moments):
     """
 
     kind: Literal["adam"] = "adam"
+    formula: ClassVar[tuple[str, ...]] = (AVERAGES, ADAM_STEP, CORRECTED, EPS_ROOT)
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3},
@@ -263,6 +289,13 @@ class AdamW(Adam):
     """
 
     kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # a variant of its own that shares Adam's rule
+    formula: ClassVar = (
+        r"\mathrm{weights\ first:} \quad w \leftarrow (1 - \eta \lambda) w, \quad \lambda = \mathrm{weight\ decay}",
+        AVERAGES,
+        ADAM_STEP,
+        CORRECTED,
+        EPS_ROOT,
+    )
     weight_decay: float = Field(0.01, ge=0, description="Share of lr by which weights shrink in each step.")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"weight_decay": 0.1})
 
@@ -277,6 +310,12 @@ class AMSGrad(Moments):
     """
 
     kind: Literal["amsgrad"] = "amsgrad"
+    formula: ClassVar = (
+        AVERAGES,
+        ADAM_STEP,
+        r"V \leftarrow \max(V, v), \qquad \hat m = \frac{m}{1 - \beta_1^t}, \qquad \hat v = \frac{V}{1 - \beta_2^t}",
+        EPS_ROOT,
+    )
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -301,6 +340,14 @@ class NAdam(Moments):
     """
 
     kind: Literal["nadam"] = "nadam"
+    formula: ClassVar = (
+        AVERAGES,
+        r"w \leftarrow w - \eta \frac{c_m m + c_g g}{\sqrt{\hat v + \epsilon_0} + \epsilon}",
+        r"\hat v = \frac{v}{1 - \beta_2^t}",
+        r"c_m = \frac{\mu_{t + 1}}{1 - P_{t + 1}}, \qquad c_g = \frac{1 - \mu_t}{1 - P_t}",
+        r"\mu_t = \beta_1 \left( 1 - \frac{1}{2} \cdot 0.96^{t \psi} \right), \qquad P_t = \mu_1 \mu_2 \cdots \mu_t",
+        EPS_ROOT,
+    )
     psi: float = Field(0.004, ge=0, description="How fast the momentum grows to beta1.")
     examples: ClassVar = ({}, {"psi": 0.1})
 
@@ -347,6 +394,11 @@ class Lion(Optimizer):
     """
 
     kind: Literal["lion"] = "lion"
+    formula: ClassVar = (
+        r"\mathrm{weights\ first:} \quad w \leftarrow (1 - \eta \lambda) w, \quad \lambda = \mathrm{weight\ decay}",
+        r"w \leftarrow w - \eta \cdot \mathrm{sign}(\beta_1 m + (1 - \beta_1) g)",
+        r"m \leftarrow \beta_2 m + (1 - \beta_2) g, \qquad \mathrm{sign}(0) = 0",
+    )
     learning_rate: float = Field(0.0001, gt=0, description="Size of a step, before the schedule.")
     beta1: float = Field(0.9, ge=0, lt=1, description="Share of the average in the direction of the step.")
     beta2: float = Field(0.99, ge=0, lt=1, description="Decay of the average of gradients.")

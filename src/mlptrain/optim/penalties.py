@@ -7,6 +7,8 @@ by nothing, so that the cost does not depend on the batch. Without the factor 1/
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -17,6 +19,10 @@ from mlptrain.nn.arrays import Array
 class Penalty(Frozen):
     """The L1 and L2 terms of the objective."""
 
+    formula: ClassVar = (
+        r"J = L + \lambda_1 \sum_i \lvert w_i\rvert + \lambda_2 \sum_i w_i^2",
+        r"g_i \leftarrow g_i + \lambda_1 \mathrm{sign}(w_i) + 2 \lambda_2 w_i, \qquad \mathrm{sign}(0) = 0",
+    )
     l1: float = Field(0.0, ge=0, description="Weight of the sum of absolute weights.")
     l2: float = Field(0.0, ge=0, description="Weight of the sum of squared weights.")
 

@@ -23,6 +23,10 @@ Epochs = Annotated[int, Field(ge=1)]
 class Schedule(Component):
     """A factor for the learning rate; with `warmup` W, epochs e < W get (e + 1) / W first, so that none is zero."""
 
+    formula: ClassVar[tuple[str, ...]] = (
+        r"\eta_e = \eta \frac{e + 1}{V} \quad \mathrm{for} \quad e \lt V, \qquad V = \mathrm{warmup}",
+        r"\eta_e = \eta s(e) \quad \mathrm{after\ that}, \qquad e \leftarrow e - V, \qquad E \leftarrow E - V",
+    )
     warmup: int = Field(0, ge=0, description="Epochs over which the rate rises linearly to its full value.")
 
     def at(self, epoch: int, epochs: int, memory: Memory | None = None) -> float:
@@ -49,6 +53,7 @@ class Constant(Schedule):
     """The same rate throughout."""
 
     kind: Literal["constant"] = "constant"
+    formula: ClassVar = (r"s(e) = 1",)
 
     def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
         return 1.0
@@ -58,6 +63,7 @@ class StepDecay(Schedule):
     """Times `gamma` every `every` epochs: gamma^floor(e / every)."""
 
     kind: Literal["step"] = "step"
+    formula: ClassVar = (r"s(e) = \gamma^{\lfloor e/T\rfloor}, \qquad T = \mathrm{every}",)
     every: Epochs = Field(30, description="Epochs between two steps.")
     gamma: float = Field(0.1, gt=0, le=1, description="Factor of each step.")
     examples: ClassVar = ({}, {"every": 3})
@@ -70,6 +76,7 @@ class MultiStep(Schedule):
     """Times `gamma` at each of the `milestones`: gamma^(number of milestones at or before e)."""
 
     kind: Literal["multistep"] = "multistep"
+    formula: ClassVar = (r"s(e) = \gamma^i, \qquad i = \sum_k [e \ge M_k], \qquad M = \mathrm{milestones}",)
     milestones: Annotated[tuple[Epochs, ...], Field(strict=False, min_length=1)] = Field(
         (60, 120, 160), description="Epochs, rising."
     )
@@ -90,6 +97,7 @@ class Exponential(Schedule):
     """Times `gamma` every epoch: gamma^e."""
 
     kind: Literal["exponential"] = "exponential"
+    formula: ClassVar = (r"s(e) = \gamma^e",)
     gamma: float = Field(0.95, gt=0, le=1, description="Factor of each epoch.")
     examples: ClassVar = ({}, {"gamma": 0.9})
 
@@ -101,6 +109,7 @@ class InverseTime(Schedule):
     """1 / (1 + decay e): the rate of Robbins & Monro 1951, whose sum diverges while that of its squares does not."""
 
     kind: Literal["inverse_time"] = "inverse_time"
+    formula: ClassVar = (r"s(e) = \frac{1}{1 + ce}, \qquad c = \mathrm{decay}",)
     decay: float = Field(0.1, gt=0, description="How fast it falls.")
 
     def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
@@ -111,6 +120,9 @@ class Polynomial(Schedule):
     """(1 - e / horizon)^power down to 0, and 0 after it."""
 
     kind: Literal["polynomial"] = "polynomial"
+    formula: ClassVar = (
+        r"s(e) = (1 - \min(e/H, 1))^k, \qquad k = \mathrm{power}, \qquad H = \mathrm{horizon\ or} \ E",
+    )
     power: float = Field(1.0, gt=0, description="1 is a straight line.")
     horizon: Epochs | None = Field(None, description="Epochs until the end; those of the run, where null.")
     examples: ClassVar = ({}, {"power": 2.0, "horizon": 5})
@@ -126,6 +138,10 @@ class Cosine(Schedule):
     """
 
     kind: Literal["cosine"] = "cosine"
+    formula: ClassVar = (
+        r"s(e) = \phi + (1 - \phi) C(\min(e/H, 1)), \qquad C(u) = \frac{1 + \cos \pi u}{2}",
+        r"\phi = \mathrm{floor}, \qquad H = \mathrm{horizon\ or} \ E",
+    )
     floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends.")
     horizon: Epochs | None = Field(None, description="Epochs until the floor; those of the run, where null.")
     examples: ClassVar = ({}, {"floor": 0.1, "horizon": 5})
@@ -141,6 +157,11 @@ class CosineRestarts(Schedule):
     """
 
     kind: Literal["cosine_restarts"] = "cosine_restarts"
+    formula: ClassVar = (
+        r"s(e) = \phi + (1 - \phi) C((e - B_i)/T_i) \quad \mathrm{for} \quad B_i \le e \lt B_{i + 1}",
+        r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad \phi = \mathrm{floor}",
+        r"T_0 = \mathrm{period}, \quad T_{i + 1} = \mathrm{growth} \ T_i, \quad B_0 = 0, \quad B_{i + 1} = B_i + T_i",
+    )
     period: Epochs = Field(10, description="Epochs of the first period.")
     growth: Epochs = Field(1, description="Each period is this many times as long as the last.")
     floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends before each restart.")
@@ -162,6 +183,12 @@ class OneCycle(Schedule):
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
+    formula: ClassVar = (
+        r"s(e) = 1 - (1 - s_0) C(e/R) \quad \mathrm{for} \quad e \le R, \qquad s(0) = s_0",
+        r"s(e) = s_1 + (1 - s_1) C((e - R)/(E - 1 - R)) \quad \mathrm{for} \quad e \gt R",
+        r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad R = \max(\rho E - 1, 0), \qquad \rho = \mathrm{rise}",
+        r"s_0 = \frac{1}{\mathrm{start\ divisor}}, \qquad s_1 = \frac{s_0}{\mathrm{end\ divisor}}",
+    )
     rise: float = Field(0.3, gt=0, lt=1, description="Share of the run in which the rate rises.")
     start_divisor: float = Field(25.0, ge=1, description="The first rate is the peak divided by this.")
     end_divisor: float = Field(1e4, ge=1, description="The last rate is the first divided by this.")
@@ -183,6 +210,12 @@ class Plateau(Schedule):
     """
 
     kind: Literal["plateau"] = "plateau"
+    formula: ClassVar = (
+        r"b \leftarrow (b + 1) [c_e \ge c - \theta \lvert c\rvert], \qquad \theta = \mathrm{threshold}",
+        r"c \leftarrow c_e \quad \mathrm{where} \quad c_e \lt c - \theta \lvert c\rvert",
+        r"s \leftarrow \max(\gamma s, \phi), \quad b \leftarrow 0 \quad \mathrm{where} \quad b \gt \mathrm{patience}",
+        r"b \leftarrow 0 \quad \mathrm{in\ the\ cooldown\ epochs\ after\ that}, \qquad \phi = \mathrm{floor}",
+    )
     gamma: float = Field(0.1, gt=0, lt=1, description="Factor of each step.")
     patience: int = Field(10, ge=0, description="Bad epochs that are borne.")
     threshold: float = Field(1e-4, ge=0, description="Relative change that counts as an improvement.")

@@ -11,7 +11,7 @@ Experiment
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
@@ -61,6 +61,7 @@ def check_threads(value: Any) -> Any:
 class Block(Frozen):
     """One hidden layer; what is not given is as in the network."""
 
+    formula: ClassVar = (r"\mathrm{residual:} \quad h = x + M \odot f(\mathrm{norm}(xW + b))",)
     width: int = Field(ge=1, le=1_000_000, description="Number of units.")
     activation: Annotated[Activation, OneOf()] | None = Field(None, description="Its nonlinearity.")
     dropout: DropoutRate | None = Field(None, description="Probability of dropping a unit.")
@@ -73,6 +74,10 @@ class Block(Frozen):
 class NetworkSpec(Frozen):
     """The architecture. The sizes of input and output come from the data."""
 
+    formula: ClassVar = (
+        r"h = M \odot f(\mathrm{norm}(xW + b)), \qquad q = \mathrm{dropout}, \qquad \mathrm{evaluation:} \ M = 1",
+        r"M_{rj} = 0 \quad \mathrm{with\ probability} \ q, \quad \mathrm{else} \ 1/(1 - q)",
+    )
     hidden: Annotated[
         tuple[Annotated[Block, BeforeValidator(width_alone)], ...], Field(strict=False, max_length=1000)
     ] = Field(
@@ -151,12 +156,17 @@ class Averaging(Frozen):
     Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t): the start is forgotten.
     """
 
+    formula: ClassVar = (r"\bar w \leftarrow d \bar w + (1 - d) w, \qquad d = \min(\mathrm{decay}, (1 + t)/(10 + t))",)
     decay: float = Field(0.999, gt=0, lt=1, description="Share of the average that is kept in each step.")
 
 
 class Training(Frozen):
     """How long, in which pieces and with which precision."""
 
+    formula: ClassVar = (
+        r"\mathrm{clip\ norm} \quad c \mathrm{:} \quad g \leftarrow g \min(1, c/\lVert g\rVert)",
+        r"\mathrm{clip\ value} \quad c \mathrm{:} \quad g_i \leftarrow \min(\max(g_i, -c), c)",
+    )
     epochs: int = Field(200, ge=1, le=10**9, description="Passes over the training rows, at the most.")
     batch_size: Annotated[int | Literal["full"], PlainValidator(check_batch_size)] = Field(
         32, description="Rows to a step, or `full`."

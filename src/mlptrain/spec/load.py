@@ -208,24 +208,33 @@ def shown(value: Any) -> str:
 def unknown_key(root: Node, location: Location) -> str:
     """What may have been meant by an unknown key: one that is valid here, or the same one in another place."""
     word = str(location[-1])
-    valid = keys_at(root, location[:-1])
+    model = model_at(root, location[:-1])
+    valid = list(model.model_fields)
     guess = nearest(word, valid)
     if guess:
         return f"unknown key; did you mean '{guess}'?"
     elsewhere = [path for path in all_paths(Experiment) if path.rpartition(".")[2] == word]
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(elsewhere[:3])}?"
-    return f"unknown key; valid here: {', '.join(valid)}"
+    owners = [variant.name() for variant in siblings(model) if word in variant.model_fields]
+    remedy = f"; remove it, or choose a kind that has it: {', '.join(owners)}" if owners else ""
+    return f"unknown key; valid here: {', '.join(valid)}{remedy}"
 
 
-def keys_at(root: Node, location: Location) -> list[str]:
-    """The keys that the mapping at `location` may have."""
+def siblings(model: type[BaseModel]) -> list[type[Component]]:
+    """The variants of the family that `model` is of, if it is a component."""
+    families = [base for base in model.__mro__ if Component in base.__bases__]
+    return variants(families[0]) if families else []
+
+
+def model_at(root: Node, location: Location) -> type[BaseModel]:
+    """What the mapping at `location` is read as."""
     model: type[BaseModel] = Experiment
     for depth, part in enumerate(location, start=1):
         if isinstance(part, str):
             value = reach(root, location[:depth])[0].plain()
             model = chosen_model(model.model_fields[part].annotation, value if isinstance(value, dict) else {})
-    return list(model.model_fields)
+    return model
 
 
 def chosen_model(annotation: Any, value: dict[str, Any]) -> type[BaseModel]:
