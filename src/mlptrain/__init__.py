@@ -1,5 +1,10 @@
-"""Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right."""
+"""mlptrain trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right."""
 
-from importlib.metadata import version
 
-__version__ = version("mlptrain")
+def __getattr__(name: str) -> str:
+    """`__version__`, looked up when it is asked for: reading it costs as much as the rest of `mlptrain --help`."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mlptrain")
+    raise AttributeError(f"module 'mlptrain' has no attribute '{name}'")

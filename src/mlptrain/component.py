@@ -40,6 +40,7 @@ class Frozen(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         use_attribute_docstrings=False,
+        defer_build=True,
     )
     formula: ClassVar[tuple[str, ...]] = ()
     """What it computes, one displayed formula in LaTeX each, in the notation of docs/mathematics.md."""

@@ -11,8 +11,7 @@ from mlptrain.nn.arrays import Array
 
 def squared_norm(vector: Array) -> float:
     """The squared Euclidean norm of a flat `vector`; computed again in float64 where its own dtype overflows."""
-    with np.errstate(over="ignore"):
-        fast = float(np.dot(vector, vector))
+    fast = float(vector.dot(vector))
     if math.isfinite(fast):
         return fast
     wide = vector.astype(np.float64)
