@@ -274,7 +274,7 @@ MUTANTS = [
         *(Penalty, "add_gradient", ("penalty", "l1=0.01, l2=0.01")),
         ("penalty forgotten", "range(0, weights.size, scratch.size)", "()", WEIGHT),
         ("l2 with one half", "2 * self.l2", "self.l2", WEIGHT),
-        ("l1 without sign", "np.sign(w, out=room)", "room[...] = 1", WEIGHT),
+        ("l1 without sign", "np.less(w, 0, out=room)", "room[...] = 0", WEIGHT),
         ("l1 forgotten", "if self.l1:", "if False:", WEIGHT),
     ),
 ]

@@ -2,7 +2,7 @@
 
 erf(x) = 1 - e^(-x Q(x)) for x >= 0, where Q(x) = -log(1 - erf(x)) / x is smooth: a polynomial of degree 28, the
 Chebyshev interpolant on [0, 6] computed with 60 digits, gives erf to a relative error of 2e-15. Beyond 6, 1 - erf is
-below 3e-17.
+below 3e-17. In float32 one of degree 10 on [0, 4] is as good as the precision: 7e-9, and 1 - erf below 2e-8 beyond.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 
 from mlptrain.nn.arrays import Array, cut
 
-_END = 6.0
-_Q = (
+_DOUBLE = (
+    6.0,
     3.5734543473270377,
     2.7302993416762154,
     0.1418833147275137,
@@ -43,22 +43,37 @@ _Q = (
     -3.3821873179788537e-07,
     2.687461242152075e-07,
 )
-"""Coefficients of Q by powers of t = x/3 - 1, the constant first."""
+_SINGLE = (
+    4.0,
+    2.682470632308319,
+    1.7356904366110129,
+    0.11181154228581947,
+    -0.04595638059064207,
+    0.017384402015818003,
+    -0.005635486777997391,
+    0.0013390925682936962,
+    -8.76520356027193e-05,
+    -0.00023997481295146112,
+    0.00027177498250455863,
+    -0.00010383127281341062,
+)
+"""The end of the interval, then the coefficients of Q by powers of t = 2x/end - 1, the constant first."""
 
 
 def erf(z: Array, scale: float, out: Array, scratch: Array) -> None:
     """Write the error function of `scale * z`, for a positive `scale`, into `out`; the three arrays must differ."""
+    end, *q = _SINGLE if z.dtype.itemsize == 4 else _DOUBLE
     t = scratch
     np.abs(z, out=t)
-    cut(t, 0, _END / scale, out=t)
-    np.multiply(t, 2 * scale / _END, out=t)
+    cut(t, 0, end / scale, out=t)
+    np.multiply(t, 2 * scale / end, out=t)
     np.subtract(t, 1, out=t)
-    out.fill(_Q[-1])
-    for coefficient in _Q[-2::-1]:
+    out.fill(q[-1])
+    for coefficient in q[-2::-1]:
         np.multiply(out, t, out=out)
         np.add(out, coefficient, out=out)
     np.add(t, 1, out=t)
-    np.multiply(t, -_END / 2, out=t)
+    np.multiply(t, -end / 2, out=t)
     np.multiply(out, t, out=out)
     np.expm1(out, out=out)
     np.abs(out, out=out)

@@ -416,7 +416,11 @@ class Lion(Optimizer):
         (m,) = slots
         np.multiply(m, self.beta1 / (1 - self.beta1), out=scratch)
         np.add(scratch, g, out=scratch)
-        np.sign(scratch, out=scratch)
-        np.multiply(scratch, lr, out=scratch)
-        np.subtract(w, scratch, out=w)
-        move_average(m, g, self.beta2, scratch)
+        np.multiply(m, self.beta2, out=m)
+        np.multiply(g, 1 - self.beta2, out=g)
+        np.add(m, g, out=m)
+        np.greater(scratch, 0, out=g)  # the sign by two comparisons: numpy.sign takes ten times as long
+        np.less(scratch, 0, out=scratch)
+        np.subtract(g, scratch, out=g)
+        np.multiply(g, lr, out=g)
+        np.subtract(w, g, out=w)

@@ -41,7 +41,10 @@ class Penalty(Frozen):
             if self.l2:
                 np.multiply(w, 2 * self.l2, out=room)
                 np.add(g, room, out=g)
-            if self.l1:
-                np.sign(w, out=room)
+            if self.l1:  # by two comparisons: numpy.sign takes ten times as long where signs change at random
+                np.greater(w, 0, out=room)
                 np.multiply(room, self.l1, out=room)
                 np.add(g, room, out=g)
+                np.less(w, 0, out=room)
+                np.multiply(room, self.l1, out=room)
+                np.subtract(g, room, out=g)
