@@ -37,7 +37,7 @@ from mlptrain.nn.losses import Loss
 from mlptrain.randomness import stream
 
 PARTS = ("train", "validation", "test")
-_BLOCK = 8192  # rows whose inputs stay in the cache while they are encoded column by column
+_BLOCK = 16384  # rows whose inputs stay in the cache while they are encoded column by column
 
 FittedFeature = Annotated[FittedNumeric | FittedCategorical | FittedPixels, Field(discriminator="role")]
 
@@ -135,7 +135,7 @@ class Transforms(Frozen):
         places = np.cumsum([0, *(feature.width for feature in self.features)]).tolist()
         for start in range(0, table.rows, _BLOCK):
             rows = slice(start, start + _BLOCK)
-            for encoder, low, high in zip(encoders, places, places[1:], strict=False):
+            for encoder, low, high in zip(encoders, places[:-1], places[1:], strict=True):
                 encoder.write(rows, values[rows, low:high])
         return Features(values, dtype), [encoder.note for encoder in encoders if encoder.note]
 

@@ -108,12 +108,19 @@ def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hi
         columns = parse_idx(content, origin)
     else:
         columns = parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","), hints)
+    del raw, content
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
         raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
         raise DataError(f"{origin}: 0 data rows")
-    return Table(origin, digest, next(iter(rows.values())), columns)
+    return Table(origin, digest, next(iter(rows.values())), {name: compact(columns.pop(name)) for name in rows})
+
+
+def compact(column: Any) -> Any:
+    """Floating-point numbers of polars as an array, NaN where there is none; anything else as it is."""
+    is_series = not isinstance(column, np.ndarray)
+    return column.to_numpy() if is_series and column.dtype.is_float() else column
 
 
 def gunzip(raw: bytes, origin: str) -> bytes:
@@ -167,7 +174,7 @@ def parse_idx(raw: bytes, origin: str) -> dict[str, Any]:
 
 
 def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = None) -> dict[str, Any]:
-    """The columns of a CSV file: text with None for an empty cell, or the numbers of a column that is clean."""
+    """The columns of a CSV file: text, or the numbers of a column that is clean; None for an empty cell."""
     import polars as pl
 
     raw = without_blank_end(raw.removeprefix(codecs.BOM_UTF8))
@@ -188,7 +195,7 @@ def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = Non
         frame = parse_typed(raw, delimiter, hints) if hints else parse_text(raw, delimiter)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}") from error
-    return {name: compact(frame.drop_in_place(place)) for name, place in zip(header, frame.columns, strict=True)}
+    return dict(zip(header, frame, strict=True))
 
 
 def without_blank_end(raw: bytes) -> bytes:
@@ -225,11 +232,6 @@ def holds_numbers(column: pl.Series) -> bool:
     return column.cast(pl.Float64, strict=False).null_count() == column.null_count()
 
 
-def compact(column: pl.Series) -> Any:
-    """Numbers as an array, NaN where there is none; text as it is."""
-    return column.to_numpy() if column.dtype.is_float() else column
-
-
 def check_encoding(raw: bytes, origin: str) -> None:
     """Refuse what is not UTF-8 text, naming the byte."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -245,7 +247,7 @@ def check_encoding(raw: bytes, origin: str) -> None:
 
 def undecodable(raw: bytes) -> int | None:
     """Where the first byte is that is not UTF-8, if there is one."""
-    start = 0
+    start = len(raw) if raw.isascii() else 0
     while start < len(raw):
         piece = raw[start : start + _CHUNK]
         try:
