@@ -110,11 +110,15 @@ class FittedClasses(FittedTarget):
         if not counts.all():
             unseen = sorted(self.classes[i] for i in np.flatnonzero(counts == 0))
             raise DataError(f"{origin}: no training row has class {', '.join(unseen)}")
+        return self.weighted(loss, counts, origin)
+
+    def weighted(self, loss: Loss, counts: NDArray[np.intp], origin: str) -> Self:
+        """The same classes with the class weights of `loss`; `counts` are the training rows of each."""
         given = loss.class_weight if isinstance(loss, ClassLoss) else None
         if given is None:
             return self
         if given == "balanced":
-            return self.model_copy(update={"weights": tuple((len(training) / (len(counts) * counts)).tolist())})
+            return self.model_copy(update={"weights": tuple((counts.sum() / (len(counts) * counts)).tolist())})
         unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
         if unknown or absent:
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
