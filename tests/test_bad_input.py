@@ -499,6 +499,19 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         HEAD + "".join(f'"1,{i:03d}",1,red,{"yes" if i % 2 else "no"}\n' for i in range(40)),
         ("holds numbers with commas, such as '1,000'", "no thousands separator"),
     ),
+    "dates": (
+        HEAD + "".join(f"1,1,2024-01-{1 + i % 28:02d},{'yes' if i % 2 else 'no'}\n" for i in range(40)),
+        ("column 'colour' holds dates, such as '2024-01-01'", "data: {exclude: [colour]}"),
+    ),
+    "times of day by day": (
+        HEAD + "".join(f"1,1,{1 + i % 28}.1.2024 10:0{i % 9},{'yes' if i % 2 else 'no'}\n" for i in range(40)),
+        ("column 'colour' holds dates, such as '1.1.2024 10:00'", "categorical: {columns: [colour]}"),
+    ),
+    "a short row and a long one": (HEAD + ROWS + "1,1,red\n1,1,red,yes,5\n", ("line 42 has 3 cells", "2 lines")),
+    "a word after a thousand numbers": (
+        HEAD + ROWS * 30 + "much,1,red,yes\n" + ROWS,
+        ("'much' in row 1201", "categorical: {columns: [x1]}"),
+    ),
     "one class": (HEAD + ROWS.replace("yes", "no"), ("target 'answer' holds one class only: 'no' in all 40 rows", "")),
     "lonely class": (
         HEAD + ROWS + "1,1,red,perhaps\n",

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.tables import Table
+from mlptrain.data.tables import Table, is_number
 from mlptrain.errors import DataError
 
+_DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([T ]\d{1,2}:\d{2}.*)?")
 _COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)")
 
 
@@ -68,19 +69,30 @@ def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
         return PixelColumn(name, raw)
     if not is_text(raw, name, table.path):
         return as_numeric(table, name, missing)
-    _, wrong = parse_numbers(raw, missing)
+    numbers, wrong = parse_numbers(raw, missing)
     if not wrong.any():
-        return as_numeric(table, name, missing)
+        return finite(NumericColumn(name, numbers.reshape(-1, 1)), table.path)
     column = as_text(table, name, missing)
     if wrong.sum() < len(wrong) - column.missing:
         raise DataError(mixed_message(table, name, raw, wrong))
+    refuse_unreadable(column, table.path)
+    return column
+
+
+def refuse_unreadable(column: TextColumn, origin: str) -> None:
+    """Refuse text that is meant as numbers or dates, which would make a category of every value."""
+    example = f"such as '{column.categories[0]}'"
     if all(_COMMA_NUMBER.fullmatch(category) for category in column.categories):
         raise DataError(
-            f"{table.path}: column '{name}' holds numbers with commas, such as "
-            f"'{column.categories[0]}'; write them with a decimal "
+            f"{origin}: column '{column.name}' holds numbers with commas, {example}; write them with a decimal "
             "point and no thousands separator"
         )
-    return column
+    if all(_DATE.fullmatch(category) for category in column.categories):
+        raise DataError(
+            f"{origin}: column '{column.name}' holds dates, {example}; write what counts of them as numbers (the "
+            f"month, the days since the first), leave them out with data: {{exclude: [{column.name}]}}, or make each "
+            f"date a category with data: {{categorical: {{columns: [{column.name}]}}}}"
+        )
 
 
 def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn:
@@ -92,11 +104,16 @@ def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn
             raise DataError(f"{table.path}: column '{name}' must be numeric, but {cells(raw, wrong)}")
     else:
         values = np.asarray(raw.to_numpy() if not isinstance(raw, np.ndarray) else raw, dtype=np.float64)
-    infinite = np.isinf(values)
+    return finite(NumericColumn(name, values.reshape(len(values), -1)), table.path)
+
+
+def finite(column: NumericColumn, origin: str) -> NumericColumn:
+    """`column`, unless it holds infinite values."""
+    infinite = np.isinf(column.values)
     if infinite.any():
-        rows = np.flatnonzero(infinite if values.ndim == 1 else infinite.any(axis=1))
-        raise DataError(f"{table.path}: column '{name}' holds infinite values in {row_list(rows)}")
-    return NumericColumn(name, values.reshape(len(values), -1))
+        rows = np.flatnonzero(infinite.any(axis=1))
+        raise DataError(f"{origin}: column '{column.name}' holds infinite values in {row_list(rows)}")
+    return column
 
 
 def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
@@ -110,11 +127,13 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
         series = series.fill_nan(None) if series.dtype.is_float() else series
         whole = series.dtype.is_float() and bool((series == series.round()).all())
         series = (series.cast(pl.Int64) if whole else series).cast(pl.String)
-    series = series.str.strip_chars()
-    series = series.set(series.is_in(list(missing)).fill_null(False), None)
-    categories = series.drop_nulls().unique().sort()
-    codes = series.cast(pl.Enum(categories)).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-    return TextColumn(name, tuple(categories), codes)
+    cells = series.drop_nulls().unique()  # the long column is looked at as rarely as can be: each cell once
+    words = cells.str.strip_chars()
+    categories = words.filter(~words.is_in(list(missing))).unique().sort()
+    places = words.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
+    codes = series.cast(pl.Enum(cells)).to_physical()
+    lookup = np.append(places.to_numpy(), -1)
+    return TextColumn(name, tuple(categories), lookup[codes.cast(pl.Int64).fill_null(-1).to_numpy()])
 
 
 def as_pixels(table: Table, name: str) -> PixelColumn:
@@ -151,11 +170,12 @@ def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64]
 
     series = (pl.Series(raw) if isinstance(raw, np.ndarray) else raw).cast(pl.String)
     numbers = series.cast(pl.Float64, strict=False)
-    if numbers.null_count() > series.null_count():
+    if numbers.null_count() > series.null_count() or any(is_number(w) and w.lower() != "nan" for w in missing):
         series = series.str.strip_chars()
+        series = series.set(series.is_in(list(missing)).fill_null(False), None)
         numbers = series.cast(pl.Float64, strict=False)
-    wrong = numbers.is_null() & series.is_not_null() & ~series.is_in(list(missing)).fill_null(False)
-    return numbers.to_numpy().astype(np.float64, copy=False), wrong.to_numpy()
+    wrong = numbers.is_null() & series.is_not_null()
+    return numbers.to_numpy(), wrong.to_numpy()
 
 
 def mixed_message(table: Table, name: str, raw: Any, wrong: NDArray[np.bool_]) -> str:

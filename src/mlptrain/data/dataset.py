@@ -19,22 +19,25 @@ from pydantic import Field
 from mlptrain.component import Frozen
 from mlptrain.data.columns import Column, NumericColumn, PixelColumn, as_numeric, as_text, interpret, row_list
 from mlptrain.data.settings import Data
-from mlptrain.data.split import split_rows
-from mlptrain.data.tables import Table, read_table
-from mlptrain.data.targets import (
-    AnyTarget,
-    fit_binary,
-    fit_classes,
-    fit_values,
-    implied_loss,
-    present_rows,
-    single_column,
+from mlptrain.data.split import Split, split_rows
+from mlptrain.data.tables import Hints, Table, read_table
+from mlptrain.data.targets import AnyTarget, FittedTarget, fit_target, implied_loss, present_rows, single_column
+from mlptrain.data.transforms import (
+    Encoder,
+    FittedCategorical,
+    FittedNumeric,
+    FittedPixels,
+    NoScaling,
+    Scaler,
+    Words,
 )
-from mlptrain.data.transforms import FittedCategorical, FittedNumeric, FittedPixels, NoScaling, Scaler, Words
 from mlptrain.errors import DataError
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import Loss
 from mlptrain.randomness import stream
+
+PARTS = ("train", "validation", "test")
+_BLOCK = 16384  # rows whose inputs stay in the cache while they are encoded column by column
 
 FittedFeature = Annotated[FittedNumeric | FittedCategorical | FittedPixels, Field(discriminator="role")]
 
@@ -113,6 +116,11 @@ class Transforms(Frozen):
         """Number of inputs of the network."""
         return sum(feature.width for feature in self.features)
 
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns whose cells are words, or may be."""
+        return self.target.names + tuple(f.name for f in self.features if isinstance(f, FittedCategorical))
+
     def encode(self, table: Table, dtype: Any, columns: dict[str, Column] | None = None) -> tuple[Features, list[str]]:
         """The inputs of all rows of `table`, and notes on what was filled; `columns` saves reading them again."""
         columns = columns if columns is not None else self.read(table)
@@ -122,13 +130,19 @@ class Transforms(Frozen):
             pixels = columns[first.name]
             assert isinstance(pixels, PixelColumn)
             return Features(pixels.values, dtype, first.offset, first.scale), []
+        encoders = [self._encoder(feature, columns[feature.name], table.path) for feature in self.features]
         values = np.empty((table.rows, self.width), dtype)
-        notes, start = [], 0
-        for feature in self.features:
-            encode: Any = feature.encode  # the column is of the kind that the feature was fitted on, or `read` made
-            notes.append(encode(columns[feature.name], table.path, values[:, start : start + feature.width]))
-            start += feature.width
-        return Features(values, dtype), [note for note in notes if note]
+        places = np.cumsum([0, *(feature.width for feature in self.features)]).tolist()
+        for start in range(0, table.rows, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            for encoder, low, high in zip(encoders, places[:-1], places[1:], strict=True):
+                encoder.write(rows, values[rows, low:high])
+        return Features(values, dtype), [encoder.note for encoder in encoders if encoder.note]
+
+    def _encoder(self, feature: Any, column: Column, origin: str) -> Encoder:
+        """What encodes `column`, which is of the kind that `feature` was fitted on, or `read` made."""
+        encoder: Encoder = feature.encoder(column, origin)
+        return encoder
 
     def read(self, table: Table) -> dict[str, Column]:
         """The feature columns of another table, as what they were in training; all that are missing in one error."""
@@ -149,16 +163,18 @@ class Transforms(Frozen):
                     f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, "
                     "`mlptrain predict` still works"
                 )
-        rows = present_rows(table, self.target.names, self.missing_values, drop)
+        columns = self.target.read(table, self.missing_values)
+        rows = present_rows(columns, drop, table.path)
         features, notes = self.encode(table, dtype)
         weights = self.weights(table, rows, dtype)
-        return Part(features, self.target.encode(table, self.missing_values, rows, dtype), rows, weights), notes
+        targets = as_target(self.target.encode(columns, rows, table.path), dtype)
+        return Part(features, targets, rows, weights), notes
 
     def weights(self, table: Table, rows: Indices, dtype: Any) -> Array | None:
         """How much each row of `table` counts; None counts all alike, as where the table has no such column."""
         if self.sample_weight is None or self.sample_weight not in table.columns:
             return None
-        values = single_column(as_numeric(table, self.sample_weight, self.missing_values), table)
+        values = single_column(as_numeric(table, self.sample_weight, self.missing_values), table.path)
         wrong = rows[~(values[rows] >= 0)]
         if len(wrong) or not values[rows].any():
             where = f"not so in {row_list(wrong)}" if len(wrong) else "but every one is 0"
@@ -182,8 +198,8 @@ class Dataset:
     @property
     def parts(self) -> dict[str, Part]:
         """The parts that have rows, by name."""
-        named = {"train": self.training, "validation": self.validation, "test": self.test}
-        return {name: part for name, part in named.items() if part is not None}
+        named = zip(PARTS, (self.training, self.validation, self.test), strict=True)
+        return {name: part for name, part in named if part is not None}
 
 
 def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dtype: Any, seed: int) -> Dataset:
@@ -191,38 +207,55 @@ def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dty
 
     Where `loss` is None, the target implies it. `scale_target` is for targets of numbers; None leaves it to the target.
     """
-    table, fingerprint = read_with_target(data.path, data.target_path, data)
-    names, missing = data.target_names, data.missing_values
-    rows = present_rows(table, names, missing, drop=data.missing_target == "drop")
-    notes = [f"{table.rows - len(rows)} rows without a target left out"] if len(rows) < table.rows else []
-    loss = loss or implied_loss(table, names, missing, rows)
-    columns = {name: read_feature(table, name, data) for name in feature_names(table, data)}
-    training, validating, testing = choose_rows(data, table, loss, rows, seed)
-    target = fit_target(table, data, loss, rows, training, scale_target or NoScaling())
-    features = tuple(fit_feature(column, data, training, table.path) for column in columns.values())
-    transforms = Transforms(features=features, target=target, missing_values=missing, sample_weight=data.sample_weight)
-    weights = transforms.weights(table, rows, dtype)
-    inputs, more = transforms.encode(table, dtype, columns)
-    targets = target.encode(table, missing, rows, dtype)
-    parts = [
-        Part(inputs, targets, chosen, weights) if len(chosen) else None for chosen in (training, validating, testing)
-    ]
-    for place, path, target_path in (
-        (1, data.validation_path, data.validation_target_path),
-        (2, data.test_path, data.test_target_path),
+    text = (*data.target_names, *data.categorical.columns)
+    table, fingerprint = read_with_target(data.path, data.target_path, data, text)
+    parts, transforms, loss, notes = prepare(table, data, loss, scale_target or NoScaling(), dtype, seed)
+    del table  # before the next one is read
+    for name, path, target_path in (
+        ("validation", data.validation_path, data.validation_target_path),
+        ("test", data.test_path, data.test_target_path),
     ):
         if path is not None:
-            other, digests = read_with_target(path, target_path, data)
+            other, digests = read_with_target(path, target_path, data, transforms.text_columns)
             fingerprint |= digests
-            parts[place], extra = transforms.part(other, dtype, data.missing_target == "drop")
-            more += [f"{note} ({path})" for note in extra]
-    assert parts[0] is not None
-    return Dataset(parts[0], parts[1], parts[2], transforms, loss, fingerprint, (*notes, *more))
+            parts[name], more = transforms.part(other, dtype, data.missing_target == "drop")
+            notes += [f"{note} ({path})" for note in more]
+    training = parts["train"]
+    assert training is not None
+    return Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
 
 
-def read_with_target(path: str, target_path: str | None, data: Data) -> tuple[Table, dict[str, str]]:
-    """A table, with the target from a file of its own where there is one, and the digests of the files."""
-    table = read_table(path, data.delimiter)
+def prepare(
+    table: Table, data: Data, loss: Loss | None, scaler: Scaler, dtype: Any, seed: int
+) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
+    """The parts of the main table by name, what was learned from it, the loss, and notes on what was left out."""
+    origin, missing = table.path, data.missing_values
+    columns: list[Column] = [interpret(table, name, missing) for name in data.target_names]
+    rows = present_rows(columns, data.missing_target == "drop", origin)
+    loss = loss or implied_loss(columns, rows, origin)
+    features = {name: read_feature(table, name, data) for name in feature_names(table, data)}
+    unscaled, columns = fit_target(table, columns, loss, rows, missing)
+    encoded = unscaled.encode(columns, rows, origin)
+    chosen = choose_rows(unscaled, encoded, rows, data.effective_split, seed, origin)
+    target = unscaled.trained(encoded[chosen["train"]], loss, scaler, origin)
+    fitted = tuple(fit_feature(column, data, chosen["train"], origin) for column in features.values())
+    transforms = Transforms(features=fitted, target=target, missing_values=missing, sample_weight=data.sample_weight)
+    weights = transforms.weights(table, rows, dtype)
+    inputs, notes = transforms.encode(table, dtype, features)
+    targets = as_target(target.encode(columns, rows, origin), dtype)
+    parts = {name: Part(inputs, targets, some, weights) if len(some) else None for name, some in chosen.items()}
+    left_out = [f"{table.rows - len(rows)} rows without a target left out"] if len(rows) < table.rows else []
+    return parts, transforms, loss, left_out + notes
+
+
+def read_with_target(
+    path: str, target_path: str | None, data: Data, text: Sequence[str]
+) -> tuple[Table, dict[str, str]]:
+    """A table, with the target from a file of its own where there is one, and the digests of the files.
+
+    The columns in `text` are left as they are written.
+    """
+    table = read_table(path, data.delimiter, Hints(text, data.missing_values))
     if target_path is None:
         return table, {path: table.sha256}
     labels = read_table(target_path, data.delimiter)
@@ -242,44 +275,17 @@ def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
     return Table(table.path, table.sha256, table.rows, table.columns | found)
 
 
-def choose_rows(data: Data, table: Table, loss: Loss, rows: Indices, seed: int) -> tuple[Indices, Indices, Indices]:
-    """The split of `rows`, even in classes where the target is one."""
-    split = data.effective_split
-    classes = None
-    if loss.target_kind == "binary" and len(data.target_names) == 1:
-        classes = fit_binary(table, data.target_names, data.missing_values, rows).halves(
-            table, data.missing_values, rows
-        )
-    if loss.target_kind == "class" and (split.validation or split.test):
-        fitted = fit_classes(table, data.target_names, data.missing_values, rows)
-        classes = fitted.encode(table, data.missing_values, rows, np.float64)
-        counts = np.bincount(classes[rows], minlength=fitted.outputs)
-        lonely = [fitted.classes[i] for i in np.flatnonzero(counts == 1)]
-        if lonely:
-            shown = ", ".join(f"'{name}'" for name in lonely[:5]) + (", ..." if len(lonely) > 5 else "")
-            raise DataError(
-                f"{table.path}: {len(lonely)} of {fitted.outputs} classes in target "
-                f"'{data.target_names[0]}' have a single row ({shown}), "
-                "which cannot be in training and be tested too; add rows, merge such classes, or "
-                "leave them out of the table"
-            )
-    return split_rows(rows, classes, split, stream(seed, "split"), table.path)
+def choose_rows(
+    target: FittedTarget, encoded: Target, rows: Indices, split: Split, seed: int, origin: str
+) -> dict[str, Indices]:
+    """The split of `rows` by the name of the part, even in the groups of the target if it has such."""
+    strata = target.strata(encoded, rows, origin) if split.validation or split.test else None
+    return dict(zip(PARTS, split_rows(rows, strata, split, stream(seed, "split"), origin), strict=True))
 
 
-def fit_target(table: Table, data: Data, loss: Loss, rows: Indices, training: Indices, scaler: Scaler) -> AnyTarget:
-    """The target columns in the form that `loss` needs."""
-    names, missing = data.target_names, data.missing_values
-    if loss.target_kind == "class":
-        classes = fit_classes(table, names, missing, rows)
-        unseen = set(classes.classes) - {
-            classes.classes[i] for i in np.unique(classes.encode(table, missing, training, np.float64)[training])
-        }
-        if unseen:
-            raise DataError(f"{table.path}: no training row has class {', '.join(sorted(unseen))}")
-        return classes.weighted(loss, classes.encode(table, missing, training, np.float64)[training], table.path)
-    if loss.target_kind == "binary":
-        return fit_binary(table, names, missing, rows)
-    return fit_values(table, names, missing, rows, training, scaler, loss)
+def as_target(encoded: Target, dtype: Any) -> Target:
+    """Values in the run's dtype, classes as they are."""
+    return encoded.astype(dtype) if encoded.dtype.kind == "f" else encoded
 
 
 def fit_feature(column: Column, data: Data, training: Indices, origin: str) -> FittedFeature:

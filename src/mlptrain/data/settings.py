@@ -44,7 +44,8 @@ class Data(Frozen):
         description="What separates the cells of a CSV, if it is not a comma.",
     )
     missing_values: Words = Field(
-        ("", "NA", "N/A", "NaN", "nan", "null", "NULL"), description="Cells that stand for no value."
+        ("", "NA", "N/A", "NaN", "nan", "null", "NULL"),
+        description="Cells that stand for no value; among numbers `nan` does, in any case and with any sign.",
     )
     missing_target: Literal["error", "drop"] = Field("error", description="What to do with a row that has no target.")
     split: Split = Field(Split(), description="Shares held out of the table in `path`.")

@@ -1,12 +1,14 @@
 """How does a file become named columns?
 
 CSV and TSV (plain or gzip) and Parquet are read by polars, NPZ by NumPy, IDX (plain or gzip) here. Cells of a CSV stay
-text until `columns` decides what they mean; nothing is renamed, dropped or guessed. The bytes that are hashed are the
-bytes that are parsed.
+text until `columns` decides what they mean; nothing is renamed, dropped or guessed. Only where every cell of a column
+that looks numeric reads as a number or as missing, the numbers are parsed at once: the same ones, sooner and smaller.
+The bytes that are hashed are the bytes that are parsed.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import gzip
@@ -17,17 +19,32 @@ import stat
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlptrain.component import nearest
 from mlptrain.errors import DataError, EnvironmentFault
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+_LOOK = 1000  # rows that tell which columns are tried as numbers
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known of a CSV before it is read."""
+
+    text: Collection[str]
+    """Columns whose cells must stay as they are written."""
+    missing: Collection[str]
+    """Words that stand for no value."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +72,12 @@ class Table:
         return f"; its {len(self.columns)} columns are: {names}"
 
 
-def read_table(path: str | Path, delimiter: str | None = None) -> Table:
-    """Read the table in the file at `path`; its suffix or its first bytes tell the format."""
-    return parse_table(read_bytes(Path(path)), str(path), delimiter)
+def read_table(path: str | Path, delimiter: str | None = None, hints: Hints | None = None) -> Table:
+    """Read the table in the file at `path`; its suffix or its first bytes tell the format.
+
+    Without `hints`, every cell of a CSV stays text.
+    """
+    return parse_table(read_bytes(Path(path)), str(path), delimiter, hints)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -74,7 +94,7 @@ def read_bytes(path: Path) -> bytes:
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def parse_table(raw: bytes, origin: str, delimiter: str | None = None) -> Table:
+def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hints | None = None) -> Table:
     """The table in `raw`; `origin` names it in messages and tells the format by its suffix."""
     digest = hashlib.sha256(raw).hexdigest()
     if not raw:
@@ -87,13 +107,20 @@ def parse_table(raw: bytes, origin: str, delimiter: str | None = None) -> Table:
     elif content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
         columns = parse_idx(content, origin)
     else:
-        columns = parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","))
+        columns = parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","), hints)
+    del raw, content
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
         raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
         raise DataError(f"{origin}: 0 data rows")
-    return Table(origin, digest, next(iter(rows.values())), columns)
+    return Table(origin, digest, next(iter(rows.values())), {name: compact(columns.pop(name)) for name in rows})
+
+
+def compact(column: Any) -> Any:
+    """Floating-point numbers of polars as an array, NaN where there is none; anything else as it is."""
+    is_series = not isinstance(column, np.ndarray)
+    return column.to_numpy() if is_series and column.dtype.is_float() else column
 
 
 def gunzip(raw: bytes, origin: str) -> bytes:
@@ -146,11 +173,11 @@ def parse_idx(raw: bytes, origin: str) -> dict[str, Any]:
     return {"pixels": array.reshape(shape[0], -1)}
 
 
-def parse_csv(raw: bytes, origin: str, delimiter: str) -> dict[str, Any]:
-    """The columns of a CSV file as text; None for an empty cell."""
+def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = None) -> dict[str, Any]:
+    """The columns of a CSV file: text, or the numbers of a column that is clean; None for an empty cell."""
     import polars as pl
 
-    raw = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    raw = without_blank_end(raw.removeprefix(codecs.BOM_UTF8))
     if not raw:
         raise DataError(f"{origin}: no header and 0 data rows")
     check_encoding(raw, origin)
@@ -159,15 +186,50 @@ def parse_csv(raw: bytes, origin: str, delimiter: str) -> dict[str, Any]:
     except csv.Error as error:
         raise DataError(f"{origin}:1: the header cannot be read: {error}") from error
     check_header(header, raw, origin, delimiter)
-    if header_end(raw) == len(raw):
+    records, rectangular = shape(raw, delimiter, len(header))
+    if records == 1:
         raise DataError(f"{origin}: a header and 0 data rows")
-    if not is_rectangular(raw, delimiter, len(header)):
+    if not rectangular:
         raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}")
     try:
-        frame = pl.read_csv(raw, separator=delimiter, infer_schema=False)
+        frame = parse_typed(raw, delimiter, hints) if hints else parse_text(raw, delimiter)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}") from error
     return dict(zip(header, frame, strict=True))
+
+
+def without_blank_end(raw: bytes) -> bytes:
+    """`raw` without blank lines at its end; a copy only where there are some."""
+    return raw.rstrip(b"\r\n") if len(raw) < 3 or raw.endswith((b"\n\n", b"\n\r\n", b"\r")) else raw
+
+
+def parse_text(raw: bytes, delimiter: str, **options: Any) -> pl.DataFrame:
+    """The cells of a CSV as text, None where empty."""
+    import polars as pl
+
+    return pl.read_csv(raw, separator=delimiter, infer_schema=False, **options)
+
+
+def parse_typed(raw: bytes, delimiter: str, hints: Hints) -> pl.DataFrame:
+    """The cells of a CSV, as numbers in the columns that begin with some; all as text if one of these holds a word."""
+    import polars as pl
+
+    if "" not in hints.missing:  # the parser of numbers takes a quoted empty cell for a missing one
+        return parse_text(raw, delimiter)
+    words = [word for word in hints.missing if word.lower() not in ("", "nan")]  # these two are no number anyway
+    head = parse_text(raw, delimiter, n_rows=_LOOK, null_values=words)
+    numeric = [column.name for column in head if column.name not in hints.text and holds_numbers(column)]
+    try:
+        return parse_text(raw, delimiter, null_values=words, schema_overrides=dict.fromkeys(numeric, pl.Float64))
+    except pl.exceptions.PolarsError:
+        return parse_text(raw, delimiter)
+
+
+def holds_numbers(column: pl.Series) -> bool:
+    """Whether every cell of text that is not empty reads as a number."""
+    import polars as pl
+
+    return column.cast(pl.Float64, strict=False).null_count() == column.null_count()
 
 
 def check_encoding(raw: bytes, origin: str) -> None:
@@ -177,13 +239,22 @@ def check_encoding(raw: bytes, origin: str) -> None:
     nul = raw.find(b"\0")
     if nul >= 0:
         raise DataError(f"{origin}:{raw.count(10, 0, nul) + 1}: a NUL byte at offset {nul}: not a text file")
-    if raw.isascii():
-        return
-    try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{origin}:{line}: not UTF-8 at byte offset {error.start}; save it as UTF-8") from error
+    wrong = undecodable(raw)
+    if wrong is not None:
+        line = raw.count(b"\n", 0, wrong) + 1
+        raise DataError(f"{origin}:{line}: not UTF-8 at byte offset {wrong}; save it as UTF-8")
+
+
+def undecodable(raw: bytes) -> int | None:
+    """Where the first byte is that is not UTF-8, if there is one."""
+    start = len(raw) if raw.isascii() else 0
+    while start < len(raw):
+        piece = raw[start : start + _CHUNK]
+        try:
+            start += codecs.utf_8_decode(piece, "strict", start + _CHUNK >= len(raw))[1]
+        except UnicodeDecodeError as error:
+            return start + error.start
+    return None
 
 
 def header_end(raw: bytes) -> int:
@@ -236,25 +307,25 @@ def is_number(text: str) -> bool:
     return True
 
 
-def is_rectangular(raw: bytes, delimiter: str, columns: int) -> bool:
-    """Whether every record has `columns` cells: separators and line ends alternate in one fixed rhythm."""
+def shape(raw: bytes, delimiter: str, columns: int) -> tuple[int, bool]:
+    """How many records there are, and whether their cells add up to `columns` for each.
+
+    A record with too many cells is refused by polars; where none has, and the sum is right, none has too few.
+    """
     data = np.frombuffer(raw, np.uint8)
-    quotes = b'"' in raw
-    inside, place = 0, 0  # within quotes at the start of the chunk; cells seen so far in the record
+    inside, separators, ends = 0, 0, 0
     for start in range(0, len(data), _CHUNK):
         chunk = data[start : start + _CHUNK]
-        marks = (chunk == ord(delimiter)) | (chunk == ord("\n"))
-        if quotes:
-            parity = (np.cumsum(chunk == ord('"'), dtype=np.uint8) + np.uint8(inside)) & 1
-            marks &= parity == 0
+        separator, end, quote = (chunk == ord(mark) for mark in (delimiter, "\n", '"'))
+        if inside or quote.any():
+            parity = (np.cumsum(quote, dtype=np.uint8) + np.uint8(inside)) & 1
+            separator &= parity == 0
+            end &= parity == 0
             inside = int(parity[-1])
-        ends = chunk[marks] == ord("\n")
-        expected = np.zeros(len(ends), bool)
-        expected[columns - 1 - place :: columns] = True
-        if not np.array_equal(ends, expected):
-            return False
-        place = (place + len(ends)) % columns
-    return place == columns - 1 and not inside
+        separators += int(np.count_nonzero(separator))
+        ends += int(np.count_nonzero(end))
+    records = ends + (not raw.endswith(b"\n"))
+    return records, not inside and separators == records * (columns - 1)
 
 
 def first_irregularity(raw: bytes, delimiter: str, columns: int) -> str:

@@ -1,5 +1,7 @@
 """What does the network have to predict, and how is it written down?
 
+    columns, read once -> rows that have them -> fitted on these rows -> encoded -> what training rows tell
+
 Text is a choice among classes, real numbers are a regression. Whole numbers without a `loss` could be either: they are
 refused with the line to add for each reading.
 """
@@ -8,26 +10,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
-from mlptrain.data.columns import (
-    NumericColumn,
-    PixelColumn,
-    TextColumn,
-    as_numeric,
-    as_text,
-    interpret,
-    row_list,
-)
+from mlptrain.data.columns import Column, NumericColumn, TextColumn, as_numeric, as_text, row_list
 from mlptrain.data.tables import Table
-from mlptrain.data.transforms import Numbers, Scaler, Words
+from mlptrain.data.transforms import NoScaling, Numbers, Scaler, Words, as_rows
 from mlptrain.errors import DataError
-from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import ClassLoss, CrossEntropy, Loss, MeanSquaredError, ValueLoss
 
 
@@ -42,8 +36,20 @@ class FittedTarget(Frozen):
         """Number of columns or classes that the loss is about."""
 
     @abstractmethod
-    def encode(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp], dtype: Any) -> Target:
-        """What the loss compares with, for each of `rows`; the other rows hold zeros."""
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        """The target columns of another table."""
+
+    @abstractmethod
+    def encode(self, columns: Sequence[Column], rows: Indices, origin: str) -> Target:
+        """What the loss compares with, for each of `rows`, classes or float64; the other rows hold zeros."""
+
+    def strata(self, encoded: Target, rows: Indices, origin: str) -> Indices | None:
+        """For every row of the file the group of which each part takes its share; None where there are no groups."""
+        return None
+
+    def trained(self, training: Target, loss: Loss, scaler: Scaler, origin: str) -> Self:
+        """The same target with what the encoded targets (n, ...) of the training rows tell."""
+        return self
 
     def bind(self, loss: Loss) -> Loss:
         """`loss` with what it has to know of the target."""
@@ -62,27 +68,16 @@ class FittedClasses(FittedTarget):
     weights: Numbers | None = None
     """How much each class counts, where the loss has class weights."""
 
-    def weighted(self, loss: Loss, training: NDArray[np.intp], origin: str) -> FittedClasses:
-        """The same classes with the class weights of `loss`; `training` are the classes (n,) of the training rows."""
-        given = loss.class_weight if isinstance(loss, ClassLoss) else None
-        if given is None:
-            return self
-        if given == "balanced":
-            counts = np.bincount(training, minlength=len(self.classes))
-            return self.model_copy(update={"weights": tuple((len(training) / (len(counts) * counts)).tolist())})
-        unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
-        if unknown or absent:
-            what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
-            classes = ", ".join(self.classes[:12])
-            raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
-        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
-
     @property
     def outputs(self) -> int:
         return len(self.classes)
 
-    def encode(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp], dtype: Any) -> Target:
-        column = as_text(table, self.names[0], missing)
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        return [as_text(table, self.names[0], missing)]
+
+    def encode(self, columns: Sequence[Column], rows: Indices, origin: str) -> Target:
+        (column,) = columns
+        assert isinstance(column, TextColumn)
         places = {label: i for i, label in enumerate(self.classes)}
         known = np.array([places.get(label, -1) for label in column.categories] + [-1], dtype=np.intp)
         target = known[column.codes]
@@ -90,11 +85,46 @@ class FittedClasses(FittedTarget):
         if len(strange):
             words = sorted({column.categories[code] for code in column.codes[strange]})
             raise DataError(
-                f"{table.path}: target '{self.names[0]}' holds "
+                f"{origin}: target '{self.names[0]}' holds "
                 f"{', '.join(repr(w) for w in words[:5])} in {row_list(strange)}, "
                 f"which training did not see; its classes are {', '.join(self.classes[:12])}"
             )
         return np.maximum(target, 0)
+
+    def strata(self, encoded: Target, rows: Indices, origin: str) -> Indices | None:
+        """The classes; one with a single row is an error."""
+        counts = np.bincount(encoded[rows], minlength=self.outputs)
+        lonely = [self.classes[i] for i in np.flatnonzero(counts == 1)]
+        if lonely:
+            shown = ", ".join(f"'{name}'" for name in lonely[:5]) + (", ..." if len(lonely) > 5 else "")
+            raise DataError(
+                f"{origin}: {len(lonely)} of {self.outputs} classes in target '{self.names[0]}' have a single row "
+                f"({shown}), which cannot be in training and be tested too; add rows, merge such classes, or "
+                "leave them out of the table"
+            )
+        return encoded
+
+    def trained(self, training: Target, loss: Loss, scaler: Scaler, origin: str) -> Self:
+        """The same classes, all seen in training, with the class weights of `loss`."""
+        counts = np.bincount(training, minlength=self.outputs)
+        if not counts.all():
+            unseen = sorted(self.classes[i] for i in np.flatnonzero(counts == 0))
+            raise DataError(f"{origin}: no training row has class {', '.join(unseen)}")
+        return self.weighted(loss, counts, origin)
+
+    def weighted(self, loss: Loss, counts: NDArray[np.intp], origin: str) -> Self:
+        """The same classes with the class weights of `loss`; `counts` are the training rows of each."""
+        given = loss.class_weight if isinstance(loss, ClassLoss) else None
+        if given is None:
+            return self
+        if given == "balanced":
+            return self.model_copy(update={"weights": tuple((counts.sum() / (len(counts) * counts)).tolist())})
+        unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
+        if unknown or absent:
+            what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
+            classes = ", ".join(self.classes[:12])
+            raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
+        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
 
     def bind(self, loss: Loss) -> Loss:
         return loss.with_class_weights(self.weights) if isinstance(loss, ClassLoss) else loss
@@ -117,40 +147,40 @@ class FittedBinary(FittedTarget):
     def outputs(self) -> int:
         return len(self.names)
 
-    def encode(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp], dtype: Any) -> Target:
-        columns = [
-            self._numbers(table, name, missing, rows)
-            if words is None
-            else self._words(table, name, words, missing, rows)
-            for name, words in zip(self.names, self.labels, strict=True)
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        pairs = zip(self.names, self.labels, strict=True)
+        return [(as_numeric if words is None else as_text)(table, name, missing) for name, words in pairs]
+
+    def encode(self, columns: Sequence[Column], rows: Indices, origin: str) -> Target:
+        encoded = [
+            self._numbers(column, rows, origin) if words is None else self._words(column, words, rows, origin)
+            for column, words in zip(columns, self.labels, strict=True)
         ]
-        return np.nan_to_num(np.stack(columns, axis=1)).astype(dtype)
+        return np.nan_to_num(np.stack(encoded, axis=1))
 
-    def halves(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """0 or 1 for each row, by the side of 1/2 on which the one target column lies."""
-        return (self.encode(table, missing, rows, np.float64)[:, 0] > 0.5).astype(np.intp)
+    def strata(self, encoded: Target, rows: Indices, origin: str) -> Indices | None:
+        """The side of 1/2 on which the one target column lies."""
+        return (encoded[:, 0] > 0.5).astype(np.intp) if self.outputs == 1 else None
 
-    def _numbers(self, table: Table, name: str, missing: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        values = single_column(as_numeric(table, name, missing), table)
+    def _numbers(self, column: Column, rows: Indices, origin: str) -> NDArray[np.float64]:
+        values = single_column(column, origin)
         outside = rows[~((values[rows] >= 0) & (values[rows] <= 1))]
         if len(outside):
             raise DataError(
-                f"{table.path}: target '{name}' must lie in [0, 1] for binary_cross_entropy, not "
+                f"{origin}: target '{column.name}' must lie in [0, 1] for binary_cross_entropy, not "
                 f"so in {row_list(outside)}"
             )
         return values
 
-    def _words(
-        self, table: Table, name: str, words: tuple[str, str], missing: Sequence[str], rows: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
-        column = as_text(table, name, missing)
+    def _words(self, column: Column, words: tuple[str, str], rows: Indices, origin: str) -> NDArray[np.float64]:
+        assert isinstance(column, TextColumn)
         values = np.array([float(words.index(c)) if c in words else -1.0 for c in column.categories] + [-1.0])[
             column.codes
         ]
         strange = rows[values[rows] < 0]
         if len(strange):
             raise DataError(
-                f"{table.path}: target '{name}' must be '{words[0]}' or '{words[1]}', not so in {row_list(strange)}"
+                f"{origin}: target '{column.name}' must be '{words[0]}' or '{words[1]}', not so in {row_list(strange)}"
             )
         return np.asarray(np.maximum(values, 0))
 
@@ -175,9 +205,16 @@ class FittedValues(FittedTarget):
     def outputs(self) -> int:
         return len(self.names)
 
-    def encode(self, table: Table, missing: Sequence[str], rows: NDArray[np.intp], dtype: Any) -> Target:
-        values = np.stack([single_column(as_numeric(table, name, missing), table) for name in self.names], axis=1)
-        return np.nan_to_num(self.scaler.apply(values, np.asarray(self.fitted))).astype(dtype)
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        return [as_numeric(table, name, missing) for name in self.names]
+
+    def encode(self, columns: Sequence[Column], rows: Indices, origin: str) -> Target:
+        values = np.stack([single_column(column, origin) for column in columns], axis=1)
+        return np.nan_to_num(self.scaler.apply(values, np.asarray(self.fitted)))
+
+    def trained(self, training: Target, loss: Loss, scaler: Scaler, origin: str) -> Self:
+        """The same columns, scaled by `scaler`; so far they are not."""
+        return self.model_copy(update={"scaler": scaler, "fitted": as_rows(scaler.fit(training))})
 
     def unscaled(self, values: Array) -> NDArray[np.float64]:
         """Values (rows, outputs) in the units of the columns."""
@@ -191,43 +228,41 @@ class FittedValues(FittedTarget):
 AnyTarget = Annotated[FittedClasses | FittedBinary | FittedValues, Field(discriminator="role")]
 
 
-def single_column(column: NumericColumn, table: Table) -> NDArray[np.float64]:
-    """The values (rows,) of a target that must not be a block."""
+def single_column(column: Column, origin: str) -> NDArray[np.float64]:
+    """The values (rows,) of a target that must be one column of numbers."""
+    assert not isinstance(column, TextColumn)
     if column.values.shape[1] != 1:
         raise DataError(
-            f"{table.path}: target '{column.name}' has {column.values.shape[1]} columns; a target column has one"
+            f"{origin}: target '{column.name}' has {column.values.shape[1]} columns; a target column has one"
         )
-    return column.values[:, 0]
+    return column.values[:, 0].astype(np.float64, copy=False)
 
 
-def present_rows(table: Table, names: Sequence[str], missing: Sequence[str], drop: bool) -> NDArray[np.intp]:
+def present_rows(columns: Sequence[Column], drop: bool, origin: str) -> Indices:
     """The rows whose target is there in every column; an error if some is not, unless they are to be dropped."""
-    present = np.ones(table.rows, bool)
-    for name in names:
-        column = interpret(table, name, missing)
-        absent = absent_rows(column)
-        if absent.any() and not drop:
+    absent = np.stack([absent_rows(column) for column in columns])
+    for column, here in zip(columns, absent, strict=True):
+        if here.any() and not drop:
             raise DataError(
-                f"{table.path}: target '{name}' is missing in {row_list(np.flatnonzero(absent))}; "
+                f"{origin}: target '{column.name}' is missing in {row_list(np.flatnonzero(here))}; "
                 "fill it in, or leave such rows out "
                 "with data: {missing_target: drop}"
             )
-        present &= ~absent
-    if not present.any():
-        raise DataError(f"{table.path}: no row has a value in target '{', '.join(names)}'")
-    return np.flatnonzero(present)
+    if absent.any(axis=0).all():
+        names = ", ".join(column.name for column in columns)
+        raise DataError(f"{origin}: no row has a value in target '{names}'")
+    return np.flatnonzero(~absent.any(axis=0))
 
 
-def absent_rows(column: NumericColumn | PixelColumn | TextColumn) -> NDArray[np.bool_]:
+def absent_rows(column: Column) -> NDArray[np.bool_]:
     """Which rows of a target column hold no value."""
     if isinstance(column, TextColumn):
         return column.codes < 0
     return np.asarray(np.isnan(column.values).any(axis=1))
 
 
-def implied_loss(table: Table, names: Sequence[str], missing: Sequence[str], rows: NDArray[np.intp]) -> Loss:
+def implied_loss(columns: Sequence[Column], rows: Indices, origin: str) -> Loss:
     """The loss for a target whose reading is plain: classes for text, squared error for real numbers."""
-    columns = [interpret(table, name, missing) for name in names]
     if len(columns) == 1 and isinstance(columns[0], TextColumn):
         return CrossEntropy()
     numeric = [column for column in columns if isinstance(column, NumericColumn)]
@@ -239,7 +274,8 @@ def implied_loss(table: Table, names: Sequence[str], missing: Sequence[str], row
         else "'loss: binary_cross_entropy' if each is a yes or no, or 'loss: mse' if they are amounts"
     )
     kind = "holds whole numbers" if len(columns) == 1 else "could be labels or amounts"
-    raise DataError(f"{table.path}: target '{', '.join(names)}' {kind}, which can be read in two ways; add {choices}")
+    names = ", ".join(column.name for column in columns)
+    raise DataError(f"{origin}: target '{names}' {kind}, which can be read in two ways; add {choices}")
 
 
 def is_whole(values: NDArray[np.float64]) -> bool:
@@ -247,75 +283,79 @@ def is_whole(values: NDArray[np.float64]) -> bool:
     return bool((values == np.floor(values)).all())
 
 
-def fit_classes(table: Table, names: Sequence[str], missing: Sequence[str], rows: NDArray[np.intp]) -> FittedClasses:
-    """The classes of one target column, whole numbers in their order and words in the alphabet's."""
-    if len(names) > 1:
+def fit_target(
+    table: Table, columns: list[Column], loss: Loss, rows: Indices, missing: Sequence[str]
+) -> tuple[FittedClasses | FittedBinary | FittedValues, list[Column]]:
+    """The target in the form that `loss` needs, as far as all `rows` tell, and its columns in that form."""
+    if loss.target_kind == "class":
+        column, numeric = class_column(table, columns, rows, missing)
+        return fit_classes(column, rows, numeric, table.path), [column]
+    if loss.target_kind == "binary":
+        return fit_binary(columns, rows, table.path), columns
+    return fit_values(columns, rows, loss, table.path), columns
+
+
+def class_column(
+    table: Table, columns: Sequence[Column], rows: Indices, missing: Sequence[str]
+) -> tuple[TextColumn, bool]:
+    """The one target column as text, and whether it is of whole numbers."""
+    if len(columns) > 1:
         raise DataError(
             f"{table.path}: cross_entropy takes one target column; several yes-no columns go with binary_cross_entropy"
         )
-    column = interpret(table, names[0], missing)
-    if isinstance(column, NumericColumn):
-        values = single_column(column, table)[rows]
-        if not is_whole(values):
-            raise DataError(
-                f"{table.path}: target '{names[0]}' holds real numbers, which are no classes; for "
-                "a regression, write loss: mse"
-            )
-    text = as_text(table, names[0], missing)
-    labels = [text.categories[code] for code in np.unique(text.codes[rows])]
-    if isinstance(column, NumericColumn | PixelColumn):
+    (column,) = columns
+    if isinstance(column, TextColumn):
+        return column, False
+    if not is_whole(single_column(column, table.path)[rows]):
+        raise DataError(
+            f"{table.path}: target '{column.name}' holds real numbers, which are no classes; for "
+            "a regression, write loss: mse"
+        )
+    return as_text(table, column.name, missing), True
+
+
+def fit_classes(column: TextColumn, rows: Indices, numeric: bool, origin: str) -> FittedClasses:
+    """The classes that occur in `rows`, whole numbers in their order and words in the alphabet's."""
+    labels = [column.categories[code] for code in np.unique(column.codes[rows])]
+    if numeric:
         labels.sort(key=float)
     if len(labels) < 2:
-        raise DataError(
-            f"{table.path}: target '{names[0]}' holds one class only: '{labels[0]}' in all {len(rows)} rows"
-        )
-    return FittedClasses(names=tuple(names), classes=tuple(labels))
+        raise DataError(f"{origin}: target '{column.name}' holds one class only: '{labels[0]}' in all {len(rows)} rows")
+    return FittedClasses(names=(column.name,), classes=tuple(labels))
 
 
-def fit_binary(table: Table, names: Sequence[str], missing: Sequence[str], rows: NDArray[np.intp]) -> FittedBinary:
+def fit_binary(columns: Sequence[Column], rows: Indices, origin: str) -> FittedBinary:
     """The words for no and yes of each target column."""
     labels: list[tuple[str, str] | None] = []
-    for name in names:
-        column = interpret(table, name, missing)
+    for column in columns:
         if not isinstance(column, TextColumn):
             labels.append(None)
             continue
         words = [column.categories[code] for code in np.unique(column.codes[rows])]
         if len(words) != 2:
             raise DataError(
-                f"{table.path}: binary_cross_entropy needs two classes in target '{name}', which has {len(words)}: "
+                f"{origin}: binary_cross_entropy needs two classes in target '{column.name}', which has {len(words)}: "
                 f"{', '.join(words[:6])}; for more than two, write loss: cross_entropy"
             )
         labels.append((words[0], words[1]))
-    return FittedBinary(names=tuple(names), labels=tuple(labels))
+    return FittedBinary(names=tuple(column.name for column in columns), labels=tuple(labels))
 
 
-def fit_values(
-    table: Table,
-    names: Sequence[str],
-    missing: Sequence[str],
-    rows: NDArray[np.intp],
-    training: NDArray[np.intp],
-    scaler: Scaler,
-    loss: Loss,
-) -> FittedValues:
-    """The scale of numeric target columns, from training rows."""
-    columns = []
-    for name in names:
-        column = interpret(table, name, missing)
-        if not isinstance(column, NumericColumn):
+def fit_values(columns: Sequence[Column], rows: Indices, loss: Loss, origin: str) -> FittedValues:
+    """Numeric target columns that `loss` can take, not scaled yet."""
+    for column in columns:
+        if isinstance(column, TextColumn):
             raise DataError(
-                f"{table.path}: loss {loss.name()} needs numbers, target '{name}' holds text; for "
+                f"{origin}: loss {loss.name()} needs numbers, target '{column.name}' holds text; for "
                 "classes, write loss: cross_entropy"
             )
-        columns.append(single_column(column, table))
-    values = np.stack(columns, axis=1)
+    names = tuple(column.name for column in columns)
+    values = np.stack([single_column(column, origin) for column in columns], axis=1)
     assert isinstance(loss, ValueLoss)
     outside = loss.outside_domain(values[rows])
     if outside is not None and outside.any():
         where = row_list(rows[outside])
         raise DataError(
-            f"{table.path}: target '{', '.join(names)}' must be {loss.domain} for loss {loss.name()}, not so in {where}"
+            f"{origin}: target '{', '.join(names)}' must be {loss.domain} for loss {loss.name()}, not so in {where}"
         )
-    fitted = scaler.fit(values[training])
-    return FittedValues(names=tuple(names), scaler=scaler, fitted=tuple(tuple(row) for row in fitted.tolist()))
+    return FittedValues(names=names, scaler=NoScaling(), fitted=as_rows(NoScaling().fit(values)))

@@ -7,7 +7,8 @@ applied by name to any later table.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -177,6 +178,18 @@ class NoScaling(AffineScaler):
         return np.stack([np.zeros(values.shape[1]), np.ones(values.shape[1])])
 
 
+def medians(values: Values) -> Values:
+    """The median of the numbers in each column of `values`; NaN are none. Polars finds it sooner than NumPy."""
+    import polars as pl
+
+    return np.array([pl.Series(column).drop_nans().median() for column in values.T])
+
+
+def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
+    """Fitted numbers as they are stored."""
+    return tuple(tuple(row) for row in fitted.tolist())
+
+
 def varying(scale: Values, offset: Values) -> Values:
     """`scale`, or 1 where it is nothing but the rounding of `offset`."""
     return np.where(scale > 10 * np.finfo(float).eps * np.abs(offset), scale, 1.0)
@@ -208,6 +221,16 @@ class Categorical(Frozen):
     max_categories: int = Field(
         100, ge=1, description="More categories than this are taken for a mistake (an identifier, a text)."
     )
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns a column into inputs, some rows at a time."""
+
+    write: Callable[[slice, NDArray[Any]], None]
+    """Writes the inputs (n, width) of a span of rows into an array."""
+    note: str | None = None
+    """What was filled, or was not known."""
 
 
 class FittedNumeric(Frozen):
@@ -243,15 +266,14 @@ class FittedNumeric(Frozen):
             )
         fill = None
         if settings.missing != "error":
-            fill = (np.nanmedian if settings.missing == "median" else np.nanmean)(values, axis=0)
+            fill = medians(values) if settings.missing == "median" else np.nanmean(values, axis=0)
             values[absent] = np.broadcast_to(fill, values.shape)[absent]
         elif absent.any():
             raise DataError(missing_message(origin, column.name, rows[absent.any(axis=1)], "numeric"))
-        fitted = settings.scale.fit(values)
         return cls(
             name=column.name,
             scaler=settings.scale,
-            fitted=tuple(tuple(row) for row in fitted.tolist()),
+            fitted=as_rows(settings.scale.fit(values)),
             fill=None if fill is None else tuple(fill.tolist()),
         )
 
@@ -264,18 +286,21 @@ class FittedNumeric(Frozen):
             )
         return column
 
-    def encode(self, column: NumericColumn, origin: str, out: NDArray[Any]) -> str | None:
-        """Write the inputs (rows, width) into `out`; a note says what was filled."""
-        values = column.values
-        absent = np.isnan(values)
-        note = None
-        if absent.any():
-            if self.fill is None:
-                raise DataError(missing_message(origin, self.name, np.flatnonzero(absent.any(axis=1)), "numeric"))
-            values = np.where(absent, self.fill, values)
-            note = f"{int(absent.sum())} missing in '{self.name}' filled from training"
-        out[...] = self.scaler.apply(values, np.asarray(self.fitted))
-        return note
+    def encoder(self, column: NumericColumn, origin: str) -> Encoder:
+        """What writes the inputs of `column`; a missing value that nothing may fill is an error."""
+        missing = column.missing
+        if missing and self.fill is None:
+            absent = np.isnan(column.values).any(axis=1)
+            raise DataError(missing_message(origin, self.name, np.flatnonzero(absent), "numeric"))
+        fitted, fill = np.asarray(self.fitted), np.asarray(self.fill)
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            values = column.values[rows]
+            if missing:
+                values = np.where(np.isnan(values), fill, values)
+            out[...] = self.scaler.apply(values, fitted)
+
+        return Encoder(write, f"{missing} missing in '{self.name}' filled from training" if missing else None)
 
 
 class FittedCategorical(Frozen):
@@ -331,8 +356,8 @@ class FittedCategorical(Frozen):
         """This column of another table."""
         return as_text(table, self.name, missing)
 
-    def encode(self, column: TextColumn, origin: str, out: NDArray[Any]) -> str | None:
-        """Write the inputs (rows, width) into `out`; a note says what was missing or unknown."""
+    def encoder(self, column: TextColumn, origin: str) -> Encoder:
+        """What writes the inputs of `column`; a note says what was missing or unknown."""
         absent, unknown = self._absent_and_unknown(column)
         if absent.any() and not self.missing_allowed:
             raise DataError(missing_message(origin, self.name, np.flatnonzero(absent), "categorical"))
@@ -342,17 +367,20 @@ class FittedCategorical(Frozen):
                 f"{origin}: column '{self.name}' holds categories that training did not see: {', '.join(words[:5])} "
                 f"in {row_list(np.flatnonzero(unknown))}; it knows {', '.join(self.categories[:8])}"
             )
-        out[...] = 0
         inputs = self._inputs(column, absent)
-        lit = np.flatnonzero(inputs >= 0)
-        out[lit, inputs[lit]] = 1
-        notes = [f"{int(absent.sum())} missing"] * bool(absent.any()) + [f"{int(unknown.sum())} unknown"] * bool(
-            unknown.any()
-        )
-        return f"{' and '.join(notes)} in '{self.name}'" if notes else None
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            lit = np.flatnonzero(inputs[rows] >= 0)
+            out[...] = 0
+            out[lit, inputs[rows][lit]] = 1
+
+        counts = ((int(absent.sum()), "missing"), (int(unknown.sum()), "unknown"))
+        notes = " and ".join(f"{count} {what}" for count, what in counts if count)
+        return Encoder(write, f"{notes} in '{self.name}'" if notes else None)
 
     def _absent_and_unknown(self, column: TextColumn) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        known = np.array([category in self.categories for category in column.categories] + [False])
+        learned = frozenset(self.categories)
+        known = np.array([category in learned for category in column.categories] + [False])
         absent = column.codes < 0
         return absent, ~absent & ~known[column.codes]
 
@@ -408,11 +436,14 @@ class FittedPixels(Frozen):
             )
         return column
 
-    def encode(self, column: PixelColumn, origin: str, out: NDArray[Any]) -> str | None:
-        """Write the scaled inputs (rows, width) into `out`, for a table that mixes pixels with other columns."""
-        np.subtract(column.values, self.offset, out=out, casting="same_kind")
-        np.divide(out, self.scale, out=out)
-        return None
+    def encoder(self, column: PixelColumn, origin: str) -> Encoder:
+        """What writes the scaled inputs of `column`, for a table that mixes pixels with other columns."""
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            np.subtract(column.values[rows], self.offset, out=out, casting="same_kind")
+            np.divide(out, self.scale, out=out)
+
+        return Encoder(write)
 
 
 def missing_message(origin: str, name: str, rows: NDArray[Any], role: str) -> str:

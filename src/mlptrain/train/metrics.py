@@ -129,13 +129,11 @@ def f1(table: NDArray[np.int64], k: int) -> float | None:
 
 def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
     """The chance that a positive row scores higher than a negative one, ties counting half (Mann & Whitney 1947)."""
-    yes = int(positive.sum())
-    no = len(positive) - yes
-    if not yes or not no:
+    yes, no = np.sort(scores[positive]), np.sort(scores[~positive])
+    if not len(yes) or not len(no):
         return None
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return float((ranks[positive].sum() - yes * (yes + 1) / 2) / (yes * no))
+    below, not_above = (int(np.searchsorted(no, yes, side).sum()) for side in ("left", "right"))
+    return (below + not_above) / (2 * len(yes) * len(no))
 
 
 def mean_or_none(values: list[float | None]) -> float | None:

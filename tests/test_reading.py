@@ -1,0 +1,105 @@
+"""Is a table the same whether its numbers are parsed at once or read as text first?"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mlptrain.data import tables
+from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpret
+from mlptrain.data.dataset import load_dataset
+from mlptrain.data.settings import Data
+from mlptrain.data.tables import Hints, parse_table
+from mlptrain.data.transforms import Standard, medians
+from mlptrain.errors import DataError
+from strategies import unhurried
+
+DEFAULT = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+SOUND = ["1", "2.5", "-3e5", "+0.1", ".5", "7.", "007", "1e-400", "12345678901234567890123", "0.10000000000000000555"]
+BLANK = ["", " ", " 1", "1 ", "\t1", '"1"', '" 1"', '"1 "', '""', '" "']
+ODD = ["nan", "NAN", "-nan", "NaN", "inf", "-Infinity", "1e999", "-1e999", "1_0", "0x1", '"1,5"', "--1"]
+WORDS = ["NA", " NA", '"NA"', "null", "?", "-999", "x", "true", "2024-01-05", "ä", '"a""b"']
+cells = st.sampled_from(SOUND + BLANK + ODD + WORDS)
+columns = st.lists(st.sampled_from(SOUND), max_size=4).flatmap(
+    lambda start: st.lists(cells, min_size=1, max_size=4).map(lambda rest: start + rest)
+)
+
+
+def read(content: bytes, hints: Hints | None, missing: tuple[str, ...]) -> list[Any]:
+    """Every column, or the message of its error."""
+    table = parse_table(content, "t.csv", None, hints)
+    found: list[Any] = []
+    for name in table.columns:
+        try:
+            column = interpret(table, name, missing)
+        except DataError as error:
+            found.append(str(error))
+            continue
+        found.append(column.values.tobytes() if isinstance(column, NumericColumn) else contents(column))
+    return found
+
+
+def contents(column: Any) -> tuple[Any, ...]:
+    assert isinstance(column, TextColumn)
+    return column.categories, column.codes.tolist()
+
+
+@unhurried
+@given(st.lists(columns, min_size=1, max_size=3), st.sampled_from([DEFAULT, ("", "-999"), ("?",), ("", "?"), ()]))
+@example([["1", "1", "1 "], ["1", "1", "x"]], DEFAULT)
+@example([["1", "1", '""']], ("?",))
+@example([["1", "1", "-999"]], ("", "-999"))
+def test_both_ways_to_read_numbers_agree(lists: list[list[str]], missing: tuple[str, ...]) -> None:
+    rows = zip(range(max(map(len, lists))), *(cells + ["1"] * 8 for cells in lists), strict=False)
+    content = "".join(",".join(map(str, row)) + "\n" for row in [["n", *"abc"[: len(lists)]], *rows]).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_LOOK", 2)  # what is odd comes after the rows that are looked at
+        assert read(content, Hints((), missing), missing) == read(content, None, missing)
+
+
+def test_clean_numbers_are_parsed_at_once_and_text_is_kept() -> None:
+    table = parse_table(b"a,b,c\n1,2,x\n,NA,y\n", "t.csv", None, Hints(("b",), DEFAULT))
+    assert [isinstance(column, np.ndarray) for column in table.columns.values()] == [True, False, False]
+    assert table.columns["b"].to_list() == ["2", None]
+
+
+@unhurried
+@given(st.lists(st.lists(st.sampled_from(["1", "x", '"a,b"', '"a\nb"', ""]), min_size=1, max_size=4), min_size=1))
+def test_a_table_is_rectangular_where_the_csv_module_finds_it_so(rows: list[list[str]]) -> None:
+    text = "a,b\n" + "".join(",".join(row) + "\n" for row in rows) + "1,2\n"
+    even = all(len(record) == 2 for record in csv.reader(io.StringIO(text, newline="")))
+    try:
+        assert even == (parse_table(text.encode(), "t.csv").rows == len(rows) + 1)
+    except DataError:
+        assert not even
+
+
+def test_a_missing_word_may_be_a_number(tmp_path: Any) -> None:
+    """In a column that is clean, and in one whose spaces send it through the reading as text."""
+    for cell in ("-999", " -999 "):
+        table = parse_table(f"a,b\n1,2\n{cell},3\n".encode(), "t.csv", None, Hints((), ("", "-999")))
+        assert np.isnan(as_numeric(table, "a", ("", "-999")).values[1, 0])
+
+
+def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{i / 7},{'' if i % 5 == 0 else i % 11},{'rgb'[i % 3]},{i + 0.5}" for i in range(100)]
+    path.write_text("x,n,colour,y\n" + "\n".join(lines) + "\n")
+    whole = load_dataset(Data(path=str(path), target=("y",)), None, Standard(), np.float32, 1)
+    monkeypatch.setattr("mlptrain.data.dataset._BLOCK", 7)
+    pieces = load_dataset(Data(path=str(path), target=("y",)), None, Standard(), np.float32, 1)
+    assert whole.training.features.values.tobytes() == pieces.training.features.values.tobytes()
+    assert whole.notes == pieces.notes == ("20 missing in 'n' filled from training",)
+
+
+@unhurried
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), min_size=1, max_size=9))
+def test_the_median_is_numpys(values: list[float]) -> None:
+    column = np.array([*values, 1.0])
+    np.testing.assert_allclose(medians(column.reshape(-1, 1)), [np.nanmedian(column)], rtol=1e-12, atol=0)
