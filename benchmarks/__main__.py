@@ -13,6 +13,10 @@ from benchmarks.machine import choose_core
 FOLDER = Path(__file__).parent
 PARTS = {
     "workloads": 3.0,
+    "process": 10.0,
+    "curves": 0.5,
+    "components": 10.0,
+    "memory": 30.0,
 }
 """The parts, each a module with `measure(seconds)`, and how many seconds it gives to each thing it measures."""
 

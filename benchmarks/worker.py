@@ -7,7 +7,7 @@ process: what passes between processes is not measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from types import TracebackType
@@ -57,6 +57,31 @@ class Worker:
             return self._pool.submit(function, *arguments).result()
         except Exception as error:  # whatever a library or its compiler raises, or the end of the process
             raise Failed(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}") from error
+
+
+def in_turn(workers: Mapping[str, Worker], seconds: float, rounds: int) -> dict[str, list[float]]:
+    """Seconds a pass of each worker in each round; about `seconds` for each worker in all."""
+    passes = {peer: passes_in(seconds / rounds, worker) for peer, worker in workers.items()}
+    taken: dict[str, list[float]] = {peer: [] for peer in workers}
+    for _ in range(rounds):
+        for peer, worker in workers.items():
+            taken[peer].append(worker.run(passes[peer]) / passes[peer])
+    return taken
+
+
+def passes_in(seconds: float, worker: Worker) -> int:
+    """How many passes fill about so many seconds; at least one."""
+    passes, taken = 1, worker.run(1)
+    while taken < seconds / 4:
+        passes *= 2
+        taken = worker.run(passes)
+    return max(1, round(passes * seconds / taken))
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What `function` returns in a process that has done nothing else."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def prepare(peer: str, workload: Workload) -> dict[str, Any]:

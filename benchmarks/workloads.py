@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.machine import describe, installed
 from benchmarks.peers import OURS, PEERS
-from benchmarks.worker import Failed, Worker
+from benchmarks.worker import Failed, Worker, in_turn
 from benchmarks.workload import Workload
 
 WORKLOADS = (
@@ -50,11 +50,8 @@ def race(workload: Workload, workers: Mapping[str, Worker], seconds: float) -> d
     for one in figures.values():
         one["differs"] = differences(workload, one, figures[OURS]) if "failed" not in one else []
     fit = {peer: worker for peer, worker in workers.items() if "failed" not in figures[peer]}
-    passes = {peer: passes_in(seconds / ROUNDS, worker) for peer, worker in fit.items()}
-    for _ in range(ROUNDS):
-        for peer, worker in fit.items():
-            taken = worker.run(passes[peer])
-            figures[peer]["microseconds"].append(taken / passes[peer] / workload.steps * 1e6)
+    for peer, taken in in_turn(fit, seconds, ROUNDS).items():
+        figures[peer]["microseconds"] = [one / workload.steps * 1e6 for one in taken]
     return figures
 
 
@@ -68,7 +65,6 @@ def warm_up(worker: Worker, workload: Workload) -> Figures:
         "first_pass_seconds": first_pass,
         "first_loss": first_loss,
         "loss": worker.loss(),
-        "microseconds": [],
     }
 
 
@@ -79,15 +75,6 @@ def attempt(function: Any, *arguments: Any) -> Figures:
     except Failed as error:
         return {"failed": str(error)}
     return figures
-
-
-def passes_in(seconds: float, worker: Worker) -> int:
-    """How many passes fill about so many seconds; at least one."""
-    passes, taken = 1, worker.run(1)
-    while taken < seconds / 4:
-        passes *= 2
-        taken = worker.run(passes)
-    return max(1, round(passes * seconds / taken))
 
 
 def differences(workload: Workload, figures: Figures, reference: Figures) -> list[str]:

@@ -48,12 +48,17 @@ class Trainer:
         }
 
 
-def mean_loss(parameters: Any, x: Any, labels: Any) -> Any:
-    """Softmax cross-entropy of the network."""
+def scores(parameters: Any, x: Any) -> Any:
+    """What the output layer gives (rows, outputs)."""
     *hidden, (weight, bias) = parameters
     for inner_weight, inner_bias in hidden:
         x = jax.nn.relu(x @ inner_weight + inner_bias)
-    log_p = jax.nn.log_softmax(x @ weight + bias)
+    return x @ weight + bias
+
+
+def mean_loss(parameters: Any, x: Any, labels: Any) -> Any:
+    """Softmax cross-entropy of the network."""
+    log_p = jax.nn.log_softmax(scores(parameters, x))
     return -jnp.take_along_axis(log_p, labels[:, None], axis=1).mean()
 
 
