@@ -31,7 +31,7 @@ ROWS = (10**3, 10**4, 10**5, 10**6, 10**7)
 
 BASE = Workload("curve", 8192, 64, (128, 128), 10, 128)
 CURVES: dict[str, list[tuple[int, Workload]]] = {
-    "batch": [(batch, replace(BASE, batch=batch)) for batch in BATCHES],
+    "batch": [(batch, replace(BASE, rows=min(8192, 500 * batch), batch=batch)) for batch in BATCHES],
     "width": [(width, replace(BASE, rows=2048, hidden=(width, width))) for width in WIDTHS],
     "depth": [(depth, replace(BASE, rows=2048, hidden=(64,) * depth)) for depth in DEPTHS],
     "rows": [(rows, replace(BASE, rows=rows, features=8, hidden=(64,), batch=256)) for rows in ROWS],
