@@ -60,12 +60,18 @@ class Worker:
 
 
 def in_turn(workers: Mapping[str, Worker], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Seconds a pass of each worker in each round; about `seconds` for each worker in all."""
-    passes = {peer: passes_in(seconds / rounds, worker) for peer, worker in workers.items()}
+    """Seconds a pass of each worker in each round, about `seconds` for each in all; none for one that fails."""
+    passes: dict[str, int] = {}
     taken: dict[str, list[float]] = {peer: [] for peer in workers}
     for _ in range(rounds):
-        for peer, worker in workers.items():
-            taken[peer].append(worker.run(passes[peer]) / passes[peer])
+        for peer in list(taken):
+            try:
+                if peer not in passes:
+                    passes[peer] = passes_in(seconds / rounds, workers[peer])
+                taken[peer].append(workers[peer].run(passes[peer]) / passes[peer])
+            except Failed as error:
+                print(f"{peer}: {error}", flush=True)
+                del taken[peer]
     return taken
 
 

@@ -50,8 +50,12 @@ def race(workload: Workload, workers: Mapping[str, Worker], seconds: float) -> d
     for one in figures.values():
         one["differs"] = differences(workload, one, figures[OURS]) if "failed" not in one else []
     fit = {peer: worker for peer, worker in workers.items() if "failed" not in figures[peer]}
-    for peer, taken in in_turn(fit, seconds, ROUNDS).items():
-        figures[peer]["microseconds"] = [one / workload.steps * 1e6 for one in taken]
+    taken = in_turn(fit, seconds, ROUNDS)
+    for peer in fit:
+        if peer in taken:
+            figures[peer]["microseconds"] = [one / workload.steps * 1e6 for one in taken[peer]]
+        else:
+            figures[peer] = {"failed": "in the midst of its turns"}
     return figures
 
 
