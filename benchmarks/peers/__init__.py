@@ -1,0 +1,57 @@
+"""Who is compared, and what does each have to offer? One module a library, one class that trains a workload."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from benchmarks.workload import Workload
+
+
+class Trainer(Protocol):
+    """A network on its way: made from a workload, at the weights of the workload."""
+
+    def run(self, passes: int) -> None:
+        """Train for so many passes; each ends with its mean loss known, as every trainer shows it."""
+
+    def loss(self) -> float:
+        """The loss of all rows now."""
+
+    def facts(self) -> dict[str, Any]:
+        """Number of `parameters`, their `dtype`, the `threads` at work."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library with one choice of its options."""
+
+    name: str
+    module: str
+    package: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def trainer(self, workload: Workload) -> Trainer:
+        """A trainer of `workload`; imports the library."""
+        module = importlib.import_module(f"benchmarks.peers.{self.module}")
+        trainer: Trainer = module.Trainer(workload, **self.options)
+        return trainer
+
+
+PRODUCTS = "matrix products alone"
+OURS = "mlptrain"
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(OURS, "mlptrain", "mlptrain"),
+        Peer("mlptrain, bare steps", "mlptrain", "mlptrain", {"bare": True}),
+        Peer(PRODUCTS, "products", "numpy"),
+        Peer("scikit-learn", "sklearn", "scikit-learn"),
+        Peer("PyTorch, Adam in a loop", "torch", "torch", {"adam": {"foreach": False}}),
+        Peer("PyTorch, foreach Adam", "torch", "torch", {"adam": {"foreach": True}}),
+        Peer("PyTorch, fused Adam", "torch", "torch", {"adam": {"fused": True}}),
+        Peer("PyTorch, compiled", "torch", "torch", {"adam": {"fused": True}, "compiled": True}),
+        Peer("JAX, jit and scan", "jax", "jax"),
+        Peer("Keras on JAX", "keras", "keras"),
+    )
+}

@@ -1,0 +1,19 @@
+"""Seconds to read a CSV, without the imports: `read_table polars PATH` or `read_table mlptrain PATH`."""
+
+import json
+import sys
+import time
+
+import numpy as np
+import polars
+
+from mlptrain.data.dataset import load_dataset
+from mlptrain.data.settings import Data
+
+reader, path = sys.argv[1:]
+start = time.perf_counter()
+if reader == "polars":
+    rows = len(polars.read_csv(path))
+else:
+    rows = len(load_dataset(Data(path=path, target=("y",)), None, None, np.float32, seed=0).training)
+print(json.dumps({"seconds": time.perf_counter() - start, "rows": rows}))
