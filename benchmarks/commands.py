@@ -23,6 +23,7 @@ def run(command: Command, folder: str | Path) -> Figures:
     """Run `command` in `folder`: its seconds, mebibytes and output."""
     words = map(str, [sys.executable, "-S", FOLDER / "launch.py", sys.executable, *command])
     variables = os.environ | {"PYTHONPATH": str(FOLDER.parent), "KERAS_BACKEND": "jax"}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode beside it
     done = subprocess.run([*words], capture_output=True, text=True, check=True, cwd=folder, env=variables)
     figures: Figures = json.loads(done.stdout)
     if figures["code"]:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from threadpoolctl import threadpool_limits
 
 from benchmarks.machine import blas
 from benchmarks.workload import Workload
 from mlptrain.data.dataset import load_dataset
+from mlptrain.runs.run import chosen_threads
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import resolve
 from mlptrain.train.events import EpochDone
@@ -30,6 +32,7 @@ class Trainer:
             experiment = resolve(experiment, dataset.loss, workload.name, 0)
             network = build(experiment, dataset)
             self._state = start(experiment, network, dataset)
+        threadpool_limits(chosen_threads(experiment, network, dataset), "blas")  # the process does nothing else
         self._experiment, self._network, self._part = experiment, network, dataset.training
         self._batches = make_batches(experiment, dataset)
         self._step = make_step(experiment, network, self._state)
