@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from mlptrain.component import Component, refuse
 from mlptrain.nn.arrays import Array, cut
 
-BLOCK = 65_536
+BLOCK = 131_072
 """Elements handled at a time: larger falls out of cache, smaller drowns in the cost of calls."""
 
 

@@ -21,6 +21,7 @@ from mlptrain.train.metrics import Metrics
 from mlptrain.train.state import Progress, Warned
 
 PATIENT = 5  # epochs before a trend is believed
+CLOSELY, SELDOM = 30, 10  # every epoch is looked at up to the first, then one in so many
 
 
 class Trend:
@@ -202,6 +203,10 @@ class Diagnostician:
         for record in earlier:
             self._take_in(record)
 
+    def looks_at(self, epoch: int) -> bool:
+        """Whether diagnoses are made in `epoch`; what goes wrong late goes wrong slowly."""
+        return epoch < CLOSELY or epoch % SELDOM == 0
+
     def _take_in(self, record: Record) -> None:
         for trend, name in ((self._train, "train_loss"), (self._validation, "validation_loss")):
             value = record.get(name)
@@ -220,8 +225,10 @@ class Diagnostician:
     def look(
         self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
     ) -> list[Warned]:
-        """The diagnoses that hold after the epoch of `record` and were not made before."""
+        """The diagnoses that hold after the epoch of `record`, if it is looked at, and were not made before."""
         self._take_in(record)
+        if not self.looks_at(progress.epoch):
+            return []
         assert progress.first_loss is not None
         seen = Seen(
             record,

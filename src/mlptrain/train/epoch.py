@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from mlptrain.data.dataset import Dataset
+from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
@@ -48,12 +48,12 @@ class Observer:
     def end_epoch(self, learning_rate: float) -> EpochDone:
         """Measure the epoch whose steps are all done, and go on to the next one."""
         state, progress = self._state, self._state.progress
-        watch = ActivationWatch(self._network)
+        watch = self._watch()
         validation, scores = self._validate(watch)
         record = dict(zip(self._columns, self._figures(learning_rate, validation), strict=True))
         state.history.append(list(record.values()))
         improved = self._compare(record)
-        warnings = self._diagnostician.look(record, progress, watch if watch.rows else None, scores)
+        warnings = self._diagnostician.look(record, progress, watch, scores)
         progress.warnings.extend(warnings)
         progress.begin_epoch()
         if patience_is_over(progress, self._experiment.training.early_stopping):
@@ -67,11 +67,18 @@ class Observer:
         progress = self._state.progress
         progress.warnings.extend(self._diagnostician.at_divergence(progress))
 
+    def _watch(self) -> ActivationWatch | None:
+        """What looks at the activations of the validation rows, in an epoch in which they matter."""
+        wanted = self._dataset.validation is not None and self._diagnostician.looks_at(self._state.progress.epoch)
+        return ActivationWatch(self._network) if wanted else None
+
+    def _validate(self, watch: ActivationWatch | None) -> tuple[Metrics, Array | None]:
+        part = self._dataset.validation
+        return ({}, None) if part is None else self._measure(part, watch)
+
     @np.errstate(all="ignore")  # an overflow ends in a loss that is not finite, which is checked
-    def _validate(self, watch: ActivationWatch) -> tuple[Metrics, Array | None]:
-        part, state, progress = self._dataset.validation, self._state, self._state.progress
-        if part is None:
-            return {}, None
+    def _measure(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
+        state, progress = self._state, self._state.progress
         scores = part_scores(self._network, state.judged, state.buffers, part, watch)
         validation = measure(self._dataset.transforms.target, self._network.loss, scores, part)
         if validation["loss"] is None:
