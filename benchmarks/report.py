@@ -51,7 +51,7 @@ tested after each epoch; one column a seed. The scripts stop there; `mlptrain fi
 CURVES = """\
 Microseconds a step; a short last batch counts as the part of a step that it is. Base: 8192 x 64, fewer rows for small
 batches, layers 128-128-10, batch 128. For width and depth 2048 rows, for depth 64 units a layer; for rows 8 features,
-layers 64-10, batch 256. Beside powers of two there are their neighbours: odd widths, and short last batches.
+layers 64-10, batch 1000. Beside powers of two there are their neighbours: odd widths, and short last batches.
 """
 COMPONENTS = """\
 Nanoseconds an element, float32: a step of an optimizer on 200,064 parameters, an activation on 1,563 x 128, a loss with
