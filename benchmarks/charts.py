@@ -59,29 +59,44 @@ def colour(peer: str) -> str:
 
 
 LINES = {"mlptrain": "#0072B2", "PyTorch": "#D55E00", "JAX": "#009E73"}
+LINE_HEIGHT = 16
+"""Of a name beside a line, in pixels."""
 
 
 def curves(measured: dict[str, Any], path: Path) -> None:
     """Time of a step against the size of the problem, one panel a size, both axes logarithmic."""
     figure, panels = plt.subplots(2, 2, figsize=(11, 8.5))
     for axes, (name, points) in zip(panels.flat, measured.items(), strict=False):
-        for peer in points[0]["microseconds"]:
-            line(axes, peer, [point for point in points if peer in point["microseconds"]])
         axes.set(xscale="log", yscale="log", xlabel=name, ylabel="microseconds a step")
-        axes.margins(x=0.05)
-        axes.set_xlim(right=axes.get_xlim()[1] * (axes.get_xlim()[1] / axes.get_xlim()[0]) ** 0.2)  # room for names
+        axes.xaxis.set_major_formatter("{x:,.9g}")
+        axes.yaxis.set_major_formatter("{x:,.9g}")
+        ends = [line(axes, peer, points) for peer in points[0]["microseconds"]]
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high * (high / low) ** 0.2)  # room for the names
+        write_names(axes, ends)
         axes.grid(color="#e5e5e5", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
 
 
-def line(axes: Any, peer: str, points: Sequence[dict[str, Any]]) -> None:
-    """One peer's curve, with its name at its end."""
+def line(axes: Any, peer: str, points: Sequence[dict[str, Any]]) -> tuple[str, float, float]:
+    """Draw one peer's curve; its name, and where it ends."""
     name = next(name for name in LINES if peer.startswith(name))
-    sizes = [point["at"] for point in points]
-    times = [median(point["microseconds"][peer]) for point in points]
+    there = [point for point in points if point["microseconds"].get(peer)]
+    sizes = [point["at"] for point in there]
+    times = [median(point["microseconds"][peer]) for point in there]
     axes.plot(sizes, times, color=LINES[name], marker="o", markersize=3, linewidth=1.5)
-    axes.annotate(name, (sizes[-1], times[-1]), (6, 0), textcoords="offset points", color=LINES[name], va="center")
+    return name, sizes[-1], times[-1]
+
+
+def write_names(axes: Any, ends: Sequence[tuple[str, float, float]]) -> None:
+    """Each line's name at its end, one above the other where lines end together."""
+    lowest = float("-inf")
+    for name, size, time in sorted(ends, key=lambda end: end[2]):
+        place = axes.transData.transform((size, time))[1]
+        lowest = max(place, lowest + LINE_HEIGHT)
+        up = (lowest - place) * 72 / axes.figure.dpi
+        axes.annotate(name, (size, time), (6, up), textcoords="offset points", color=LINES[name], va="center")
 
 
 def save(figure: Any, path: Path) -> None:

@@ -34,7 +34,7 @@ CURVES: dict[str, list[tuple[int, Workload]]] = {
     "batch": [(batch, replace(BASE, rows=min(8192, 500 * batch), batch=batch)) for batch in BATCHES],
     "width": [(width, replace(BASE, rows=2048, hidden=(width, width))) for width in WIDTHS],
     "depth": [(depth, replace(BASE, rows=2048, hidden=(64,) * depth)) for depth in DEPTHS],
-    "rows": [(rows, replace(BASE, rows=rows, features=8, hidden=(64,), batch=256)) for rows in ROWS],
+    "rows": [(rows, replace(BASE, rows=rows, features=8, hidden=(64,), batch=1000)) for rows in ROWS],
 }
 
 

@@ -15,7 +15,7 @@ x, labels, test_x, test_labels = mnist()
 model = MLPClassifier((256, 128), batch_size=128, alpha=0.0, random_state=seed)
 epoch, accuracy = 0, 0.0
 while accuracy < 0.98 and epoch < 20:
-    model.partial_fit(x, labels, np.arange(10))
+    model.partial_fit(x, labels, classes=np.arange(10))
     epoch, accuracy = epoch + 1, model.score(test_x, test_labels)
 print(json.dumps({"accuracy": accuracy, "epochs": epoch}))
 target.write_bytes(pickle.dumps(model))
