@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from threadpoolctl import threadpool_limits
 
 from benchmarks.machine import blas
 from benchmarks.workload import Workload
@@ -19,6 +18,7 @@ from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import resolve
 from mlptrain.train.events import EpochDone
 from mlptrain.train.loop import build, make_batches, make_step, start, train
+from mlptrain.train.threads import blas_threads
 
 
 class Trainer:
@@ -32,7 +32,7 @@ class Trainer:
             experiment = resolve(experiment, dataset.loss, workload.name, 0)
             network = build(experiment, dataset)
             self._state = start(experiment, network, dataset)
-        threadpool_limits(chosen_threads(experiment, network, dataset), "blas")  # the process does nothing else
+        self._threads = chosen_threads(experiment, network, dataset)
         self._experiment, self._network, self._part = experiment, network, dataset.training
         self._batches = make_batches(experiment, dataset)
         self._step = make_step(experiment, network, self._state)
@@ -41,8 +41,9 @@ class Trainer:
 
     def run(self, passes: int) -> None:
         """Train on."""
-        for _ in range(passes):
-            next(self._passes)
+        with blas_threads(self._threads):
+            for _ in range(passes):
+                next(self._passes)
 
     def loss(self) -> float:
         """The loss of all rows, evaluated as after training."""
@@ -59,6 +60,7 @@ class Trainer:
             "parameters": self._state.parameters.size,
             "dtype": str(self._state.parameters.dtype),
             **blas(),
+            "threads": self._threads,
         }
 
     def _trainer_passes(self) -> Iterator[None]:

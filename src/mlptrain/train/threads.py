@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlptrain.nn.layout import Layout
 
-GRAIN = 1_500_000
+GRAIN = 2_000_000
 """Multiplications of the largest product that are worth a thread; below that, threads wait for each other."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
