@@ -102,8 +102,8 @@ def thread_lines(peers: Figures) -> Iterator[str]:
     """Which kernels the products run on, and how many threads each library takes by itself."""
     known = {peer: figures for peer, figures in peers.items() if "threads" in figures}
     kernels = {figures["blas"] for figures in known.values() if "blas" in figures}
-    counts = ", ".join(f"{peer} {figures['threads']}" for peer, figures in known.items())
-    yield f"NumPy's matrix products: {', '.join(sorted(kernels))}. Threads: {counts}.\n"
+    counts = ", ".join(f"{peer} {figures['threads']}" for peer, figures in known.items() if peer not in (OURS, BARE))
+    yield f"NumPy's matrix products: {', '.join(sorted(kernels))}. Threads: {counts}; mlptrain's are in the table.\n"
 
 
 def shape_rows(workloads: Sequence[Figures]) -> Iterator[list[str]]:
@@ -111,6 +111,7 @@ def shape_rows(workloads: Sequence[Figures]) -> Iterator[list[str]]:
     yield ["rows x features", *(f"{w['rows']:,} x {w['features']}" for w in workloads)]
     yield ["layers", *("-".join(map(str, [*w["hidden"], w["outputs"]])) for w in workloads)]
     yield ["batch", *(str(w["batch"]) for w in workloads)]
+    yield ["threads that mlptrain takes", *(str(w["peers"][OURS].get("threads", NONE)) for w in workloads)]
 
 
 def step_rows(workloads: Sequence[Figures]) -> Iterator[list[str]]:

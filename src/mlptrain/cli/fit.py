@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,43 +41,36 @@ def run(
 ) -> None:
     """Carry out the verb."""
     console = stderr_console(quiet)
-    if not profiled:
-        begin_or_resume(config, overrides, out, again, save_every, as_json, console)
-        return
+    with profiling(console) if profiled else nullcontext():
+        if again is not None:
+            if config is not None or overrides or out is not None:
+                raise UsageError(
+                    "--resume goes on with a run as it was begun: give it no config, no --set and no --out"
+                )
+            folder = RunFolder.open(again)
+            with folder.locked():
+                train_and_report(resume(folder), console, save_every, as_json)
+            return
+        if config is None:
+            raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to go on with a run)")
+        if (config / "spec.yaml").exists():
+            raise UsageError(f"{config}: is a run's folder; to go on with it: mlptrain fit --resume {config}")
+        begun = begin(load_experiment(config, overrides), default_name(config), out)
+        with begun.folder.locked():
+            train_and_report(begun, console, save_every, as_json)
+
+
+@contextmanager
+def profiling(console: Console) -> Iterator[None]:
+    """Time what happens inside, and print where the time went."""
     from mlptrain.runs.profile import Profile
 
     profile = Profile()
     try:
         with profile:
-            begin_or_resume(config, overrides, out, again, save_every, as_json, console)
+            yield
     finally:
         console.print(profile_table(profile.seconds, profile.calls, profile.total))
-
-
-def begin_or_resume(
-    config: Path | None,
-    overrides: Sequence[str],
-    out: Path | None,
-    again: Path | None,
-    save_every: float,
-    as_json: bool,
-    console: Console,
-) -> None:
-    """Train what the command line names."""
-    if again is not None:
-        if config is not None or overrides or out is not None:
-            raise UsageError("--resume goes on with a run as it was begun: give it no config, no --set and no --out")
-        folder = RunFolder.open(again)
-        with folder.locked():
-            train_and_report(resume(folder), console, save_every, as_json)
-        return
-    if config is None:
-        raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to go on with a run)")
-    if (config / "spec.yaml").exists():
-        raise UsageError(f"{config}: is a run's folder; to go on with it: mlptrain fit --resume {config}")
-    begun = begin(load_experiment(config, overrides), default_name(config), out)
-    with begun.folder.locked():
-        train_and_report(begun, console, save_every, as_json)
 
 
 def default_name(config: Path) -> str:
