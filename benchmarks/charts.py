@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from benchmarks.peers import OURS, PRODUCTS
 
@@ -68,12 +68,14 @@ def curves(measured: dict[str, Any], path: Path) -> None:
     figure, panels = plt.subplots(2, 2, figsize=(11, 8.5))
     for axes, (name, points) in zip(panels.flat, measured.items(), strict=False):
         axes.set(xscale="log", yscale="log", xlabel=name, ylabel="microseconds a step")
-        axes.xaxis.set_major_formatter("{x:,.9g}")
-        axes.yaxis.set_major_formatter("{x:,.9g}")
         ends = [line(axes, peer, points) for peer in points[0]["microseconds"]]
         low, high = axes.get_xlim()
         axes.set_xlim(low, high * (high / low) ** 0.2)  # room for the names
         write_names(axes, ends)
+        for axis, (lowest, highest) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 100 else (1,)))
+            axis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_minor_formatter("")
         axes.grid(color="#e5e5e5", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -14,7 +14,7 @@ from mlptrain.component import example_instances
 from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array
-from mlptrain.nn.losses import Loss, LossWorkspace
+from mlptrain.nn.losses import Loss
 from mlptrain.optim.optimizers import Optimizer
 
 ROWS, UNITS = 1563, 128
@@ -108,5 +108,5 @@ def loss_case(loss: Loss) -> Case:
     target = random_target(loss, LOSS_ROWS, OUTPUTS, np.random.default_rng(0))
     if loss.target_kind != "class":
         target = target.astype(np.float32)
-    grad, workspace = np.empty_like(scores), LossWorkspace.allocate(LOSS_ROWS, scores.shape[1], scores.dtype)
+    grad, workspace = np.empty_like(scores), loss.workspace(LOSS_ROWS, scores.shape[1], scores.dtype)
     return Case(lambda: None, lambda: loss.value_and_gradient(scores, target, grad, workspace), scores.size)

@@ -33,7 +33,6 @@ from mlptrain.nn.losses import (
     CrossEntropy,
     Focal,
     Loss,
-    LossWorkspace,
     MeanAbsoluteError,
     Poisson,
     Quantile,
@@ -176,7 +175,7 @@ def test_leaky_relu_with_a_slope_above_one_is_not_a_maximum() -> None:
 
 def value_and_gradient(loss: Loss, scores: Array, target: Target) -> tuple[float, Array]:
     grad = np.full_like(scores, np.nan)
-    ws = LossWorkspace.allocate(len(scores), scores.shape[1], scores.dtype)
+    ws = loss.workspace(len(scores), scores.shape[1], scores.dtype)
     return loss.value_and_gradient(scores, target, grad, ws), grad
 
 
@@ -241,7 +240,7 @@ TEXTBOOK: dict[str, Callable[[Any, list[list[float]], list[Any]], float]] = {
 def test_a_batch_of_rows_that_do_not_count_costs_nothing(loss: Loss) -> None:
     scores, target = drawn(loss, 6, loss.outputs(3))
     grad = np.full_like(scores, np.nan)
-    ws = LossWorkspace.allocate(6, scores.shape[1], scores.dtype)
+    ws = loss.workspace(6, scores.shape[1], scores.dtype)
     assert loss.value_and_gradient(scores, target, grad, ws, np.zeros(6)) == 0
     assert not grad.any()
 

@@ -44,7 +44,6 @@ from mlptrain.nn.losses import (
     CrossEntropy,
     Huber,
     Loss,
-    LossWorkspace,
     MeanAbsoluteError,
     MeanSquaredError,
 )
@@ -278,7 +277,7 @@ def test_activation(name: str, precision: Precision) -> None:
 
 def loss_and_gradient(loss: Loss, scores: Array, target: Target) -> tuple[float, Array]:
     grad = np.empty_like(scores)
-    ws = LossWorkspace.allocate(len(scores), scores.shape[1], scores.dtype)
+    ws = loss.workspace(len(scores), scores.shape[1], scores.dtype)
     return loss.value_and_gradient(scores, target, grad, ws), grad
 
 

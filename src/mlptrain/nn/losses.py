@@ -28,11 +28,7 @@ Weights = NDArray[np.floating[Any]] | None
 
 @dataclass
 class LossWorkspace:
-    """Room for the intermediate results of a batch of n rows.
-
-    What is like the scores lies column after column where the rows are the longer axis: a sum or maximum over each row
-    then runs along whole columns, instead of starting anew for a few numbers in every row.
-    """
+    """Room for the intermediate results of a batch of n rows."""
 
     like_scores: Array
     """(n, outputs)"""
@@ -56,9 +52,13 @@ class LossWorkspace:
     """(n,)"""
 
     @classmethod
-    def allocate(cls, rows: int, outputs: int, dtype: np.dtype) -> LossWorkspace:
-        """Buffers for `rows` rows of `outputs` scores."""
-        by_column = rows > outputs
+    def allocate(cls, rows: int, outputs: int, dtype: np.dtype, sums_rows: bool) -> LossWorkspace:
+        """Buffers for `rows` rows of `outputs` scores.
+
+        Where a loss sums over each row and the rows are the longer axis, what is like the scores lies column after
+        column: the sums then run along whole columns, instead of starting anew for a few numbers in every row.
+        """
+        by_column = sums_rows and rows > outputs
         order: Literal["F", "C"] = "F" if by_column else "C"
         starts = np.arange(rows, dtype=np.intp) * (1 if by_column else outputs)
         return cls(
@@ -92,6 +92,8 @@ class Loss(Component):
     """`class`: one class index a row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns)."""
     has_link: ClassVar[bool] = True
     """Whether predictions are a nonlinear function of the scores that belongs to this loss."""
+    sums_rows: ClassVar[bool] = False
+    """Whether it takes sums over the scores of each row, as a softmax does."""
 
     @abstractmethod
     def value_and_gradient(
@@ -115,9 +117,13 @@ class Loss(Component):
         """On which side of a corner of the loss each entry lies; None for a smooth loss."""
         return None
 
+    def workspace(self, rows: int, outputs: int, dtype: np.dtype) -> LossWorkspace:
+        """Room for batches of `rows` rows."""
+        return LossWorkspace.allocate(rows, outputs, dtype, self.sums_rows)
+
     def value(self, scores: Array, target: Target, weights: Weights = None) -> float:
         """The mean loss alone, of scores of any number of rows."""
-        ws = LossWorkspace.allocate(len(scores), scores.shape[1], scores.dtype)
+        ws = self.workspace(len(scores), scores.shape[1], scores.dtype)
         return self.value_and_gradient(scores, target, np.empty_like(scores), ws, weights)
 
 
@@ -407,6 +413,7 @@ class ClassLoss(Loss):
     """A loss on the probability of the true class; the link is the softmax."""
 
     target_kind: ClassVar[TargetKind] = "class"
+    sums_rows: ClassVar[bool] = True
     class_weight: Annotated[dict[str, float] | Literal["balanced"] | None, PlainValidator(class_weights)] = Field(
         None, description="How much each class counts, by label; `balanced` is N / (K n_c) over the training rows."
     )
@@ -533,7 +540,7 @@ class Focal(ClassLoss):
     def best_constant(self, target: Target, outputs: int) -> Array:
         scores = super().best_constant(target, outputs)
         counts = np.bincount(target, minlength=outputs).astype(np.float64)
-        one_of_each, ws = np.arange(outputs), LossWorkspace.allocate(outputs, outputs, np.dtype(np.float64))
+        one_of_each, ws = np.arange(outputs), self.workspace(outputs, outputs, np.dtype(np.float64))
         grad = np.empty((outputs, outputs))
         for _ in range(500):  # no closed form: gradient descent on a smooth function of a few numbers
             self.value_and_gradient(np.tile(scores, (outputs, 1)), one_of_each, grad, ws, counts)

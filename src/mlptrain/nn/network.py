@@ -121,7 +121,7 @@ class Network:
         shared = np.empty(rows * widest, self.dtype)
         return Workspace(
             [self._allocate_layer(layer, rows, shared) for layer in layers],
-            LossWorkspace.allocate(rows, layers[-1].units, self.dtype),
+            self.loss.workspace(rows, layers[-1].units, self.dtype),
             np.ones(rows, self.dtype),
         )
 

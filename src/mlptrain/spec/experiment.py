@@ -180,7 +180,9 @@ class Training(Frozen):
     averaging: Averaging | None = Field(None, description="Evaluate and keep an average of the weights over the steps.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
     threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
-        "auto", description="Threads of the matrix products; `auto` goes by their size and the cores of the machine."
+        "auto",
+        description="Threads of the matrix products; `auto` goes by their size and the cores of the machine. Take 1 "
+        "where other programs keep the cores busy: threads that wait for each other lose far more than they gain.",
     )
     baselines: bool = Field(True, description="Fit a constant and a linear model too, to compare with.")
 
