@@ -59,12 +59,17 @@ class Worker:
             raise Failed(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}") from error
 
 
+REST = 0.5
+"""Seconds before each turn: the threads of a library that has just worked hold their cores, waiting for more work."""
+
+
 def in_turn(workers: Mapping[str, Worker], seconds: float, rounds: int) -> dict[str, list[float]]:
     """Seconds a pass of each worker in each round, about `seconds` for each in all; none for one that fails."""
     passes: dict[str, int] = {}
     taken: dict[str, list[float]] = {peer: [] for peer in workers}
     for _ in range(rounds):
         for peer in list(taken):
+            time.sleep(REST)
             try:
                 if peer not in passes:
                     passes[peer] = passes_in(seconds / rounds, workers[peer])

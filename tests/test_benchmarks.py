@@ -37,6 +37,11 @@ OTHERS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.worker.REST", 0)
+
+
 @pytest.fixture(scope="module")
 def ours() -> dict[str, dict[str, Any]]:
     """What mlptrain tells of itself on each workload."""
