@@ -1,0 +1,92 @@
+"""Do the scalers give columns that a network can learn from, whatever the scale of the numbers, and lead back?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
+
+from helpers import assert_close, label
+from mlptrain.component import example_instances
+from mlptrain.data.transforms import MinMax, NoScaling, QuantileNormal, Robust, Scaler, Standard
+
+SCALERS = example_instances(Scaler)
+AFFINE: list[tuple[Scaler, Any]] = [
+    (Standard(), StandardScaler()),
+    (MinMax(), MinMaxScaler()),
+    (Robust(), RobustScaler()),
+]
+each_scaler = pytest.mark.parametrize("scaler", SCALERS, ids=label)
+each_that_scales = pytest.mark.parametrize("scaler", [s for s in SCALERS if not isinstance(s, NoScaling)], ids=label)
+
+
+def column(scale: float = 1.0, middle: float = 0.0) -> NDArray[np.float64]:
+    """501 skewed numbers (501, 1)."""
+    return middle + scale * np.random.default_rng(0).exponential(size=(501, 1))
+
+
+def scaled(scaler: Scaler, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        return np.asarray(scaler.apply(values, scaler.fit(values)))
+
+
+@each_scaler
+def test_a_scaler_leads_back(scaler: Scaler) -> None:
+    values = column(3.0, middle=-7.0)
+    fitted = scaler.fit(values)
+    there = scaler.apply(values, fitted)
+    cut = 501 // scaler.knots + 1 if isinstance(scaler, QuantileNormal) else 0  # of the ranks at both ends
+    inner = np.argsort(values[:, 0])[cut : 501 - cut]
+    assert_close(scaler.invert(there, fitted)[inner], values[inner], 1e-9)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), AFFINE, ids=lambda scaler: type(scaler).__name__)
+def test_it_agrees_with_scikit_learn(ours: Scaler, theirs: Any) -> None:
+    values = np.hstack([column(), column(1e-3, middle=5.0), column(1e6)])
+    assert_close(scaled(ours, values), theirs.fit_transform(values), 1e-9, scale=1.0)
+
+
+def test_quantiles_agree_with_scikit_learn_away_from_the_ends() -> None:
+    values, knots = column(), 101
+    theirs = QuantileTransformer(n_quantiles=knots, output_distribution="normal", subsample=None).fit_transform(values)
+    inside = np.abs(theirs) < 2
+    assert_close(scaled(QuantileNormal(knots=knots), values)[inside], theirs[inside], 1e-6, scale=1.0)
+
+
+@each_that_scales
+@pytest.mark.parametrize("scale", [1e-250, 1e-30, 1e-3, 1e3, 1e30, 1e150])
+def test_the_scale_of_a_column_does_not_matter(scaler: Scaler, scale: float) -> None:
+    assert_close(scaled(scaler, column(scale)), scaled(scaler, column()), 1e-9, scale=1.0)
+
+
+@each_that_scales
+@pytest.mark.parametrize("value", [0.0, 5.0, -1e-30, 1e12])
+def test_a_constant_column_becomes_zero(scaler: Scaler, value: float) -> None:
+    assert not scaled(scaler, np.full((9, 1), value)).any()
+
+
+@pytest.mark.parametrize("scaler", [scaler for scaler, _ in AFFINE], ids=label)
+def test_the_rounding_of_a_large_number_is_no_variation(scaler: Scaler) -> None:
+    values = np.full((99, 1), 1e9)
+    values[::2] = np.nextafter(1e9, 2e9)
+    assert np.abs(scaled(scaler, values)).max() < 1e-6
+
+
+@each_that_scales
+def test_a_small_variation_around_a_large_number_is_one(scaler: Scaler) -> None:
+    assert_close(scaled(scaler, column(1e-3, middle=1e6)), scaled(scaler, column()), 1e-4, scale=1.0)
+
+
+def test_what_each_scaler_makes_of_a_column() -> None:
+    values = column(40.0, middle=300.0)
+    standard, minmax, robust = (scaled(scaler, values)[:, 0] for scaler, _ in AFFINE)
+    bell = scaled(QuantileNormal(), values)[:, 0]
+    assert_close([standard.mean(), standard.std()], [0, 1], 1e-9, scale=1.0)
+    assert_close([minmax.min(), minmax.max()], [0, 1], 1e-12, scale=1.0)
+    low, middle, high = np.quantile(robust, [0.25, 0.5, 0.75])
+    assert_close([middle, high - low], [0, 1], 1e-9, scale=1.0)
+    assert_close(np.quantile(bell, [0.16, 0.5, 0.84]), [-0.994, 0, 0.994], 0.02, scale=1.0)
+    assert np.array_equal(scaled(NoScaling(), values), values)
