@@ -38,7 +38,7 @@ def test_small_products_get_one_thread_and_large_ones_every_core() -> None:
 
 @pytest.mark.usefixtures("many_cores")
 def test_more_work_never_means_fewer_threads() -> None:
-    chosen = [choose_threads(square(width), 256) for width in (1, 8, 32, 64, 128, 256, 512, 1024)]
+    chosen = [choose_threads(square(width), 256) for width in (1, 8, 32, 64, 128, 192, 256, 512, 1024)]
     assert chosen == sorted(chosen)
     assert len(set(chosen)) > 3
 
