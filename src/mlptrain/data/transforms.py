@@ -78,8 +78,10 @@ class Standard(AffineScaler):
 
     def fit(self, values: Values) -> Values:
         mean = values.mean(axis=0)
-        largest = np.maximum(np.abs(values - mean).max(axis=0), np.finfo(float).tiny)
-        std = largest * np.sqrt(np.mean(((values - mean) / largest) ** 2, axis=0))  # no overflow, no underflow
+        centred = values - mean
+        largest = np.maximum(np.maximum(centred.max(axis=0), -centred.min(axis=0)), np.finfo(float).tiny)
+        np.divide(centred, largest, out=centred)  # so that no square overflows or underflows
+        std = largest * np.sqrt(np.square(centred, out=centred).mean(axis=0))
         return np.stack([mean, varying(std, mean)])
 
 

@@ -169,7 +169,7 @@ def _resolve(plain: str) -> Scalar:
 
 
 LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-NOT_YAML = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
 TOML = re.compile(r"^(\[\[?[\w.-]+\]\]?|[\w.-]+ *= *\S.*) *$", re.MULTILINE)
 
 SYNTAX = (  # a part of PyYAML's words, which differ a little between its two parsers, and ours
