@@ -65,7 +65,8 @@ class Features:
         if room is not None:
             self.values.take(rows, axis=0, out=room, mode="clip")
             np.multiply(room, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
-            np.subtract(out, self.offset / self.scale, out=out)
+            if self.offset:
+                np.subtract(out, self.offset / self.scale, out=out)
         else:
             self.values.take(rows, axis=0, out=out, mode="clip")
 
