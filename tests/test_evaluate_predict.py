@@ -382,6 +382,24 @@ def test_stdin_in_a_pipe(here: Path) -> None:
     assert "Traceback" not in shown.stderr
 
 
+CLOSED = {
+    "evaluate classes >&-": (0, ""),
+    "predict classes classes.csv --quiet >&-": (0, ""),
+    "predict classes - <&-": (3, "mlptrain: stdin: the file is empty: 0 data rows\n"),
+    "evaluate nothing <&- >&-": (4, "mlptrain: nothing: "),
+    "evaluate nothing 2>&-": (4, ""),
+    "--version <&- >&- 2>&-": (0, ""),
+}
+
+
+@pytest.mark.parametrize("line", CLOSED)
+def test_streams_may_be_closed(here: Path, line: str) -> None:
+    code, start = CLOSED[line]
+    command = ["bash", "-c", f"{PROGRAM} {line}"]
+    done = subprocess.run(command, cwd=here, env=environment(), check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr[: len(start) or None]) == (code, "", start)
+
+
 def test_an_empty_stdin_is_refused(cli: Cli, here: Path) -> None:
     cli("predict", "classes", "-").refused(3, "stdin: the file is empty: 0 data rows")
     cli("predict", "classes", "-", stdin=b"x1,x2,colour\n").refused(3, "stdin: a header and 0 data rows")

@@ -338,6 +338,18 @@ def test_a_reader_of_progress_may_leave(long_run: Path) -> None:
     same_bytes(folder / "piped", long_run, ALL)
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda stop: stop.name)
+def test_a_signal_while_results_are_measured(uninterrupted: Path, stop: signal.Signals) -> None:
+    folder, name = uninterrupted.parent, f"measured-{stop.name}"
+    command = ("fit", "spec.yaml", "--quiet", "--set", "name=tiny", "--out", name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlptrain.runs.run.measure", lambda *_: os.kill(os.getpid(), stop))
+        outcome = run_cli(*command, folder=folder)
+    outcome.refused(128 + stop, "while the results were measured", f"mlptrain fit --resume {name}")
+    run_cli("fit", "--resume", name, "--quiet", folder=folder).succeeded()
+    same_bytes(folder / name, uninterrupted, ALL)
+
+
 @pytest.mark.parametrize("verb", ["fit spec.yaml --out unread", "evaluate whole"])
 def test_a_reader_of_results_may_leave(long_run: Path, verb: str) -> None:
     command = f"{PROGRAM} {verb} | true; exit ${{PIPESTATUS[0]}}"
@@ -382,6 +394,15 @@ def test_a_write_that_fails_is_said_and_loses_nothing(uninterrupted: Path, call:
         assert not list((folder / name).glob(".*.tmp*"))
         run_cli("fit", "--resume", name, "--quiet", folder=folder).succeeded()
         same_bytes(folder / name, uninterrupted, ALL)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_spec_that_cannot_be_written_leaves_no_run(uninterrupted: Path, call: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        failing(call, 1, patch)
+        outcome = run_cli("fit", "spec.yaml", "--quiet", "--out", "none", folder=uninterrupted.parent)
+    outcome.refused(5, "none/spec.yaml: cannot be written: No space left on device")
+    assert not (uninterrupted.parent / "none").exists()
 
 
 def test_no_room_for_metrics(long_run: Path) -> None:

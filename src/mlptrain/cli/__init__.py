@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 import traceback
 
@@ -14,6 +15,7 @@ from mlptrain.errors import MlptrainError
 def main() -> None:
     """Run the command line; every error becomes one message on stderr and its exit code."""
     spare_collections()
+    replace_closed_streams()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -45,6 +47,13 @@ def spare_collections() -> None:
     gc.set_threshold(10_000)
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
+
+
+def replace_closed_streams() -> None:
+    """Read nothing and write to nowhere where the caller closed a stream, as in `mlptrain ... >&-`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115  # a stream, open until the end
 
 
 def fail(message: str, exit_code: int, debug: bool) -> None:

@@ -122,15 +122,16 @@ def trained(current: Run, console: Console, save_every: float, as_json: bool) ->
 
 def measured(current: Run, console: Console) -> Results:
     """The results of a trained network; an interrupt on the way costs nothing but time."""
-    try:
-        with console.status("measuring the results"):
-            return finish(current)
-    except KeyboardInterrupt as error:
-        path = current.folder.path
-        message = (
-            f"interrupted while the results were measured; training is saved. Go on with: mlptrain fit --resume {path}"
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(
+            "interrupted while the results were measured; training is saved. Go on with: "
+            f"mlptrain fit --resume {current.folder.path}",
+            number,
         )
-        raise Interrupted(message, signal.SIGINT) from error
+
+    with handling(stop), console.status("measuring the results"):
+        return finish(current)
 
 
 @contextmanager
@@ -143,13 +144,19 @@ def signals() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in watched}
-    try:
+    with handling(note):
         yield lambda: received[0] if received else None
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give SIGINT, SIGTERM and SIGHUP to `handler` for a while."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def describe(current: Run, console: Console) -> None:

@@ -14,7 +14,8 @@ def write_durably(path: Path, content: bytes) -> None:
     """Replace the file at `path` by `content`.
 
     A temporary file in the same folder is written, flushed to the disk and checked for its size; only then does it take
-    the name, and the folder is flushed too. A failure leaves what was there and removes the temporary file.
+    the name, and the folder is flushed too. A failure, or an interrupt, leaves what was there and removes the temporary
+    file.
     """
     if not path.name or path.is_dir():
         raise EnvironmentFault(f"{path}: cannot be written: it is a folder")
@@ -29,9 +30,10 @@ def write_durably(path: Path, content: bytes) -> None:
         os.replace(temporary, path)  # noqa: PTH105  # the call whose atomicity this function is about
         sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise EnvironmentFault(f"{path}: cannot be written: {error.strerror} ({len(content)} bytes)") from error
+    finally:
+        with contextlib.suppress(OSError):  # it is there no more if it took the name
+            temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mlptrain.data.dataset import Dataset, Part, load_dataset
-from mlptrain.errors import CheckpointError, DataError, Diverged, Interrupted, UsageError
+from mlptrain.errors import CheckpointError, DataError, Diverged, EnvironmentFault, Interrupted, UsageError
 from mlptrain.nn.network import Network
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
@@ -118,7 +118,12 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
     with blas_threads(threads):
         state = start(experiment, network, dataset)
     folder = RunFolder.create(experiment.name or name, out)
-    write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
+    try:
+        write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
+    except EnvironmentFault:
+        with contextlib.suppress(OSError):
+            folder.path.rmdir()
+        raise
     return Run(folder, experiment, dataset, network, state, Environment.now(threads), dataset.notes)
 
 
