@@ -99,7 +99,10 @@ def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.Mo
 
 
 @unhurried
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), min_size=1, max_size=9))
-def test_the_median_is_numpys(values: list[float]) -> None:
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), min_size=1, max_size=9), st.integers(1, 12))
+def test_the_median_is_the_same_for_few_numbers_and_for_many(values: list[float], many: int) -> None:
     column = np.array([*values, 1.0])
-    np.testing.assert_allclose(medians(column.reshape(-1, 1)), [np.nanmedian(column)], rtol=1e-12, atol=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlptrain.data.transforms._MANY", many)
+        found = medians(column.reshape(-1, 1))
+    np.testing.assert_allclose(found, [np.nanmedian(column)], rtol=1e-12, atol=0)

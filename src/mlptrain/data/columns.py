@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.tables import Table, is_number
 from mlptrain.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([T ]\d{1,2}:\d{2}.*)?")
 _COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)")
@@ -130,10 +133,16 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
     cells = series.drop_nulls().unique()  # the long column is looked at as rarely as can be: each cell once
     words = cells.str.strip_chars()
     categories = words.filter(~words.is_in(list(missing))).unique().sort()
-    places = words.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
-    codes = series.cast(pl.Enum(cells)).to_physical()
-    lookup = np.append(places.to_numpy(), -1)
-    return TextColumn(name, tuple(categories), lookup[codes.cast(pl.Int64).fill_null(-1).to_numpy()])
+    lookup = np.append(places(words, categories), -1)
+    return TextColumn(name, tuple(categories), lookup[places(series, cells)])
+
+
+def places(series: pl.Series, words: pl.Series) -> NDArray[np.int64]:
+    """Where each cell of a `series` of text stands in the list of different `words`; -1 where it does not."""
+    import polars as pl
+
+    found = series.cast(pl.Enum(words), strict=False).to_physical()
+    return np.asarray(found.cast(pl.Int64).fill_null(-1).to_numpy(), dtype=np.int64)
 
 
 def as_pixels(table: Table, name: str) -> PixelColumn:

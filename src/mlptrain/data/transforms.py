@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from mlptrain.nn.activations import normal_distribution
 Values = NDArray[np.float64]
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
+_MANY = 10_000
 
 
 class Scaler(Component):
@@ -181,10 +182,17 @@ class NoScaling(AffineScaler):
 
 
 def medians(values: Values) -> Values:
-    """The median of the numbers in each column of `values`; NaN are none. Polars finds it sooner than NumPy."""
+    """The median of the numbers in each column of `values`; NaN are none."""
+    return np.array([median(column[~np.isnan(column)]) for column in values.T])
+
+
+def median(numbers: Values) -> float:
+    """The median of `numbers` (n,); polars finds it sooner than NumPy where they are many."""
+    if len(numbers) < _MANY:
+        return float(np.median(numbers))
     import polars as pl
 
-    return np.array([pl.Series(column).drop_nans().median() for column in values.T])
+    return float(cast(float, pl.Series(numbers).median()))
 
 
 def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
