@@ -24,7 +24,7 @@ WORKLOADS = (
     Workload("mnist", 20_000, 784, (256, 128), 10, 128),
     Workload("wide", 8192, 784, (1024, 1024), 10, 256, rate=1e-4),  # else it soon knows the rows by heart
 )
-ROUNDS = 7
+ROUNDS = 15
 COMPARED_PASSES = 3
 SAME_START, SAME_END = 1e-4, 0.05
 """How far the losses may lie apart, as a share: at the first weights, and after passes in other orders."""
