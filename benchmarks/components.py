@@ -19,8 +19,9 @@ from mlptrain.optim.optimizers import Optimizer
 
 ROWS, UNITS = 1563, 128
 """Of an activation's layer; as many elements, 200,064, are the parameters of an optimizer."""
-LOSS_ROWS, OUTPUTS = 256, 10
-MOST_ROUNDS = 1000
+OUTPUTS, SCORES = 10, 2560
+"""Of a loss: columns, unless it has columns of its own, and about how many scores in all."""
+MOST_ROUNDS = 100
 
 
 class Case(NamedTuple):
@@ -104,9 +105,10 @@ def passes(activation: Activation) -> tuple[Case, Case]:
 
 def loss_case(loss: Loss) -> Case:
     """Value and gradient of a batch."""
-    scores = normal(LOSS_ROWS, loss.outputs(OUTPUTS))
-    target = random_target(loss, LOSS_ROWS, OUTPUTS, np.random.default_rng(0))
+    outputs = loss.outputs(OUTPUTS)
+    rows = SCORES // outputs
+    scores, target = normal(rows, outputs), random_target(loss, rows, OUTPUTS, np.random.default_rng(0))
     if loss.target_kind != "class":
         target = target.astype(np.float32)
-    grad, workspace = np.empty_like(scores), loss.workspace(LOSS_ROWS, scores.shape[1], scores.dtype)
+    grad, workspace = np.empty_like(scores), loss.workspace(rows, outputs, scores.dtype)
     return Case(lambda: None, lambda: loss.value_and_gradient(scores, target, grad, workspace), scores.size)
