@@ -29,13 +29,25 @@ def measure(seconds: float) -> dict[str, Any]:
     return {"machine": describe(LIBRARIES), "start": starts, "digits": trained, "mnist": reached}
 
 
+MISTAKEN = """
+from mlptrain.cli import main
+try:
+    main()
+except SystemExit as end:
+    raise SystemExit(end.code != 2)
+"""
+"""`mlptrain`, for a spec with a mistake, which is answered by exit code 2."""
+
+
 def starting() -> dict[str, Command]:
-    """Commands that do nothing but start, and imports alone."""
+    """Commands that do little but start, and imports alone."""
     modules = {"numpy": "numpy", "polars": "polars", "scikit-learn": "sklearn.neural_network"}
     modules |= {"torch": "torch", "jax": "jax", "keras": "keras"}
     return {
         "mlptrain --version": ("-m", "mlptrain", "--version"),
         "mlptrain --help": ("-m", "mlptrain", "--help"),
+        "mlptrain fit, a mistake in the spec": ("-c", MISTAKEN, "fit", SCRIPTS / "digits.yaml", "--set", "epochs=1"),
+        "mlptrain fit configs/notebook.yaml": fit(FOLDER.parent / "configs" / "notebook.yaml"),
         "import mlptrain.runs.run": ("-c", "import mlptrain.runs.run"),
         **{f"import {module}": ("-c", f"import {module}") for name, module in modules.items() if installed(name)},
     }

@@ -180,7 +180,7 @@ def process_section(results: Figures, core: str, charts_folder: Path) -> Iterato
     yield MNIST
     yield from table(["", *(f"seed {seed}, s (epochs)" for seed in results["mnist"]), "peak MiB"], mnist_rows(results))
     yield from mnist_verdict(list(results["mnist"].values()))
-    yield "Seconds until a command has done nothing, and of imports alone:\n"
+    yield "Seconds of commands that do little but start, and of imports alone:\n"
     yield from table(["", "seconds", "target", "peak MiB"], [start_row(*one) for one in results["start"].items()])
 
 
