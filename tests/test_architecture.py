@@ -244,6 +244,18 @@ def test_a_mistake_in_a_spec_loads_nothing_to_read_or_write_with(tmp_path: Path)
     assert heavy(loaded("fit", str(tmp_path / "s.yaml"), code=2)) == {"numpy", "pydantic", "yaml"}
 
 
+def test_the_end_of_a_process_looks_for_no_garbage() -> None:
+    script = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count()))\n"
+        "from mlptrain.cli import main\n"
+        "sys.argv = ['mlptrain', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout.split("frozen")[1]) > 1000
+
+
 def test_a_run_loads_what_it_uses(tmp_path: Path) -> None:
     used = {"numpy", "pydantic", "yaml", "polars", "safetensors", "filelock", "threadpoolctl"}
     config = ROOT / "configs" / "notebook.yaml"

@@ -11,7 +11,7 @@ import pytest
 
 from cli import Cli, Write, amounts_rows, write_csv
 from mlptrain.component import Component, example_instances
-from mlptrain.data.transforms import Scaler
+from mlptrain.data.scalers import Scaler
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.losses import CrossEntropy, Focal, Loss, Poisson, Quantile
 from mlptrain.optim.optimizers import Optimizer

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from helpers import assert_close
 from mlptrain.data.dataset import Features, Part
+from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
-from mlptrain.data.transforms import NoScaling, Scaler, Standard
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
 from mlptrain.train.metrics import (

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from mlptrain.data import tables
 from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpret
 from mlptrain.data.dataset import load_dataset
+from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
 from mlptrain.data.tables import Hints, parse_table
-from mlptrain.data.transforms import Standard, medians
+from mlptrain.data.transforms import medians
 from mlptrain.errors import DataError
 from strategies import unhurried
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScale
 
 from helpers import assert_close, label
 from mlptrain.component import example_instances
-from mlptrain.data.transforms import MinMax, NoScaling, QuantileNormal, Robust, Scaler, Standard
+from mlptrain.data.scalers import MinMax, NoScaling, QuantileNormal, Robust, Scaler, Standard
 
 SCALERS = example_instances(Scaler)
 AFFINE: list[tuple[Scaler, Any]] = [

@@ -20,10 +20,11 @@ import pytest
 from helpers import assert_close, label, read_only
 from mlptrain.component import example_instances
 from mlptrain.data.dataset import Dataset, Features, Part, Transforms
+from mlptrain.data.scalers import NoScaling
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
 from mlptrain.data.targets import AnyTarget, FittedBinary, FittedClasses, FittedValues
-from mlptrain.data.transforms import FittedNumeric, NoScaling
+from mlptrain.data.transforms import FittedNumeric
 from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation, HardSigmoid, Identity, Tanh
 from mlptrain.nn.arrays import Array, Target

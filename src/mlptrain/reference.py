@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mlptrain.component import Component, variants
-from mlptrain.data.transforms import Scaler
+from mlptrain.data.scalers import Scaler
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.initializers import Initializer
 from mlptrain.nn.losses import Loss

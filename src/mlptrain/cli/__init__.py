@@ -45,7 +45,6 @@ def spare_collections() -> None:
     At Python's own pace, looking takes a fifth of a short run, half of that at the exit.
     """
     gc.set_threshold(10_000)
-    atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
 
 

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from mlptrain.component import Frozen
 from mlptrain.data.columns import Column, NumericColumn, PixelColumn, as_numeric, as_text, interpret, row_list
+from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split, split_rows
 from mlptrain.data.tables import Hints, Table, read_table
@@ -27,8 +28,6 @@ from mlptrain.data.transforms import (
     FittedCategorical,
     FittedNumeric,
     FittedPixels,
-    NoScaling,
-    Scaler,
     Words,
 )
 from mlptrain.errors import DataError

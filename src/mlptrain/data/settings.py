@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, refuse
+from mlptrain.data.scalers import Scaler
 from mlptrain.data.split import Split
-from mlptrain.data.transforms import Categorical, Numeric, Scaler, Words
+from mlptrain.data.transforms import Categorical, Numeric, Words
 
 
 def listed_names(value: Any) -> Any:

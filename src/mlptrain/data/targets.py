@@ -18,8 +18,9 @@ from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
 from mlptrain.data.columns import Column, NumericColumn, TextColumn, as_numeric, as_text, row_list
+from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.tables import Table
-from mlptrain.data.transforms import NoScaling, Numbers, Scaler, Words, as_rows
+from mlptrain.data.transforms import Numbers, Words, as_rows
 from mlptrain.errors import DataError
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import ClassLoss, CrossEntropy, Loss, MeanSquaredError, ValueLoss

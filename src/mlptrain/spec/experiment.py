@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, model_
 from pydantic_core import PydanticCustomError
 
 from mlptrain.component import Conflict, Frozen, OneOf, refuse
+from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
-from mlptrain.data.transforms import NoScaling, Scaler, Standard
 from mlptrain.errors import Problem
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer

@@ -1,0 +1,166 @@
+"""How is a numeric column brought to a range that suits training, and how do its values come back?"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlptrain.component import Component
+from mlptrain.nn.activations import normal_distribution
+
+Values = NDArray[np.float64]
+
+
+class Scaler(Component):
+    """Maps a numeric column to a range that suits training. Fitted numbers are rows of an array (k, width)."""
+
+    @abstractmethod
+    def fit(self, values: Values) -> Values:
+        """What `apply` needs, from training values (rows, width) without missing ones."""
+
+    @abstractmethod
+    def apply(self, values: Values, fitted: Values) -> Values:
+        """Scaled values (rows, width)."""
+
+    @abstractmethod
+    def invert(self, scaled: Values, fitted: Values) -> Values:
+        """The values whose `apply` gave `scaled`."""
+
+
+class AffineScaler(Scaler):
+    """A shift and a division: fitted are the rows offset and scale."""
+
+    def apply(self, values: Values, fitted: Values) -> Values:
+        return np.asarray((values - fitted[0]) / fitted[1])
+
+    def invert(self, scaled: Values, fitted: Values) -> Values:
+        return np.asarray(scaled * fitted[1] + fitted[0])
+
+
+UNVARYING = (
+    r"s \leftarrow 1 \quad \mathrm{where} \quad s \le 10 \varepsilon \lvert m\rvert, \qquad \varepsilon = 2^{-52}"
+)
+"""The formula for a column that does not vary."""
+
+
+class Standard(AffineScaler):
+    """(x - mean) / standard deviation, the biased one; a column that does not vary is only shifted."""
+
+    kind: Literal["standard"] = "standard"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{x - m}{s}, \qquad m = \frac{1}{N} \sum_r x_r",
+        r"s = \sqrt{\frac{1}{N} \sum_r (x_r - m)^2}",
+        UNVARYING,
+    )
+
+    def fit(self, values: Values) -> Values:
+        mean = values.mean(axis=0)
+        centred = values - mean
+        largest = np.maximum(np.maximum(centred.max(axis=0), -centred.min(axis=0)), np.finfo(float).tiny)
+        np.divide(centred, largest, out=centred)  # so that no square overflows or underflows
+        std = largest * np.sqrt(np.square(centred, out=centred).mean(axis=0))
+        return np.stack([mean, varying(std, mean)])
+
+
+class MinMax(AffineScaler):
+    """(x - min) / (max - min): training values lie in [0, 1]; a column that does not vary is only shifted."""
+
+    kind: Literal["minmax"] = "minmax"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{x - m}{s}, \qquad m = \min_r x_r, \qquad s = \max_r x_r - m",
+        UNVARYING,
+    )
+
+    def fit(self, values: Values) -> Values:
+        low, high = values.min(axis=0), values.max(axis=0)
+        return np.stack([low, varying(high - low, low)])
+
+
+class Robust(AffineScaler):
+    """(x - median) / (distance between the quartiles); far values do not spoil the scale."""
+
+    kind: Literal["robust"] = "robust"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{x - m}{s}, \qquad m = Q(1/2), \qquad s = Q(3/4) - Q(1/4)",
+        UNVARYING,
+    )
+
+    def fit(self, values: Values) -> Values:
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        return np.stack([middle, varying(high - low, middle)])
+
+
+class QuantileNormal(Scaler):
+    """Through the quantiles of training to a normal distribution: every column becomes bell-shaped.
+
+    The fitted numbers are `knots` quantiles at evenly spaced ranks; a value is placed between them by linear
+    interpolation (the mean of the ranks, where values repeat) and the rank goes through the inverse normal
+    distribution, cut at 1/(2 knots) from both ends.
+    """
+
+    kind: Literal["quantile"] = "quantile"
+    formula: ClassVar = (
+        r"x \leftarrow \Phi^{-1}(\min(\max(\tau, \epsilon), 1 - \epsilon)), \qquad x = Q(\tau)",
+        r"\epsilon = \frac{1}{2 \cdot \mathrm{knots}}",
+    )
+    knots: int = Field(101, ge=3, le=10_001, description="Number of quantiles that are remembered.")
+    examples: ClassVar = ({}, {"knots": 11})
+
+    def fit(self, values: Values) -> Values:
+        return np.asarray(np.quantile(values, np.linspace(0, 1, self.knots), axis=0))
+
+    def apply(self, values: Values, fitted: Values) -> Values:
+        out = np.empty_like(values)
+        ranks, edge = np.linspace(0, 1, self.knots), 0.5 / self.knots
+        for j in range(values.shape[1]):
+            up = np.interp(values[:, j], fitted[:, j], ranks)
+            down = 1 - np.interp(-values[:, j], -fitted[::-1, j], ranks)
+            out[:, j] = normal_quantile(np.clip((up + down) / 2, edge, 1 - edge))
+        return out
+
+    def invert(self, scaled: Values, fitted: Values) -> Values:
+        out = np.empty_like(scaled)
+        ranks = np.linspace(0, 1, self.knots)
+        for j in range(scaled.shape[1]):
+            column = fitted[:, min(j, fitted.shape[1] - 1)]
+            out[:, j] = np.interp(normal_rank(scaled[:, j]), ranks, column)
+        return out
+
+
+def normal_rank(z: Values) -> Values:
+    """The share of a normal distribution below `z`."""
+    out, scratch = np.empty_like(z), np.empty_like(z)
+    normal_distribution(z, out, scratch)
+    return out
+
+
+def normal_quantile(rank: Values) -> Values:
+    """The inverse of `normal_rank` by Newton's method on the smaller tail, to rounding."""
+    tail = np.minimum(rank, 1 - rank)
+    z = -np.sqrt(np.maximum(-2 * np.log(2 * tail), 0))  # right at the middle and, in order, in the tail
+    for _ in range(50):
+        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        step = (normal_rank(z) - tail) / density
+        z = z - np.clip(step, -1, 1)
+        if np.abs(step).max(initial=0) < 1e-14:
+            break
+    return np.asarray(np.where(rank < 0.5, z, -z))
+
+
+class NoScaling(AffineScaler):
+    """The values as they are."""
+
+    kind: Literal["none"] = "none"
+    formula: ClassVar = (r"x \leftarrow x",)
+
+    def fit(self, values: Values) -> Values:
+        return np.stack([np.zeros(values.shape[1]), np.ones(values.shape[1])])
+
+
+def varying(scale: Values, offset: Values) -> Values:
+    """`scale`, or 1 where it is nothing but the rounding of `offset`."""
+    return np.where(scale > 10 * np.finfo(float).eps * np.abs(offset), scale, 1.0)
