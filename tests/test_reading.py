@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpr
 from mlptrain.data.dataset import load_dataset
 from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
-from mlptrain.data.tables import Hints, parse_table
+from mlptrain.data.tables import Hints, Table, parse_table
 from mlptrain.data.transforms import medians
 from mlptrain.errors import DataError
 from strategies import unhurried
@@ -66,7 +68,7 @@ def test_both_ways_to_read_numbers_agree(lists: list[list[str]], missing: tuple[
 
 def test_clean_numbers_are_parsed_at_once_and_text_is_kept() -> None:
     table = parse_table(b"a,b,c\n1,2,x\n,NA,y\n", "t.csv", None, Hints(("b",), DEFAULT))
-    assert [isinstance(column, np.ndarray) for column in table.columns.values()] == [True, False, False]
+    assert [column.dtype.is_float() for column in table.columns.values()] == [True, False, False]
     assert table.columns["b"].to_list() == ["2", None]
 
 
@@ -88,6 +90,15 @@ def test_a_missing_word_may_be_a_number(tmp_path: Any) -> None:
         assert np.isnan(as_numeric(table, "a", ("", "-999")).values[1, 0])
 
 
+def test_a_series_in_pieces_holds_the_same_numbers() -> None:
+    series = pl.concat([pl.Series("a", [1.0, None]), pl.Series("a", [math.nan, 2.5, 4.0])], rechunk=False)
+    assert series.n_chunks() == 2
+    column = as_numeric(Table("t.csv", "", 5, {"a": series}), "a", DEFAULT)
+    np.testing.assert_array_equal(column.values, [[1.0], [math.nan], [math.nan], [2.5], [4.0]])
+    np.testing.assert_array_equal(column.span(slice(1, 4)), column.values[1:4])
+    assert column.missing == 2
+
+
 def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.csv"
     lines = [f"{i / 7},{'' if i % 5 == 0 else i % 11},{'rgb'[i % 3]},{i + 0.5}" for i in range(100)]
@@ -105,5 +116,5 @@ def test_the_median_is_the_same_for_few_numbers_and_for_many(values: list[float]
     column = np.array([*values, 1.0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlptrain.data.transforms._MANY", many)
-        found = medians(column.reshape(-1, 1))
+        found = medians(column.reshape(-1, 1), np.isnan(column).reshape(-1, 1))
     np.testing.assert_allclose(found, [np.nanmedian(column)], rtol=1e-12, atol=0)

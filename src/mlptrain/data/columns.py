@@ -29,13 +29,26 @@ class NumericColumn:
     """Numbers, NaN where missing; a block from an array file has more than one to a row."""
 
     name: str
-    values: NDArray[np.float64]
-    """(rows, width)"""
+    source: NDArray[Any] | pl.Series
+    """As it was read: an array (rows,) or (rows, width), or a series of many pieces, which are joined when the numbers
+    are asked for; to keep all columns of a table joined would take fresh memory for each, and time to get it."""
+    missing: int
+    """How many values are missing."""
 
     @property
-    def missing(self) -> int:
-        """How many values are missing."""
-        return int(np.isnan(self.values).sum())
+    def values(self) -> NDArray[np.float64]:
+        """(rows, width)"""
+        return matrix(self.source)
+
+    def span(self, rows: slice) -> NDArray[np.float64]:
+        """The values (n, width) of a span of rows."""
+        return matrix(self.source[rows])
+
+
+def matrix(source: Any) -> NDArray[np.float64]:
+    """The numbers (rows, width) of an array or a series, NaN where missing."""
+    values = np.asarray(source if isinstance(source, np.ndarray) else source.to_numpy(), dtype=np.float64)
+    return values.reshape(len(values), -1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
         return as_numeric(table, name, missing)
     numbers, wrong = parse_numbers(raw, missing)
     if not wrong.any():
-        return finite(NumericColumn(name, numbers.reshape(-1, 1)), table.path)
+        return finite(name, numbers, table.path)
     column = as_text(table, name, missing)
     if wrong.sum() < len(wrong) - column.missing:
         raise DataError(mixed_message(table, name, raw, wrong))
@@ -105,18 +118,20 @@ def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn
         values, wrong = parse_numbers(raw, missing)
         if wrong.any():
             raise DataError(f"{table.path}: column '{name}' must be numeric, but {cells(raw, wrong)}")
-    else:
-        values = np.asarray(raw.to_numpy() if not isinstance(raw, np.ndarray) else raw, dtype=np.float64)
-    return finite(NumericColumn(name, values.reshape(len(values), -1)), table.path)
+        raw = values
+    return finite(name, raw, table.path)
 
 
-def finite(column: NumericColumn, origin: str) -> NumericColumn:
-    """`column`, unless it holds infinite values."""
-    infinite = np.isinf(column.values)
+def finite(name: str, source: Any, origin: str) -> NumericColumn:
+    """A numeric column, unless it holds infinite values."""
+    values = matrix(source)
+    if np.isfinite(values).all():
+        return NumericColumn(name, source, 0)
+    infinite = np.isinf(values)
     if infinite.any():
         rows = np.flatnonzero(infinite.any(axis=1))
-        raise DataError(f"{origin}: column '{column.name}' holds infinite values in {row_list(rows)}")
-    return column
+        raise DataError(f"{origin}: column '{name}' holds infinite values in {row_list(rows)}")
+    return NumericColumn(name, source, int(np.count_nonzero(np.isnan(values))))
 
 
 def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:

@@ -20,6 +20,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,31 +97,28 @@ def read_bytes(path: Path) -> bytes:
 
 def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hints | None = None) -> Table:
     """The table in `raw`; `origin` names it in messages and tells the format by its suffix."""
-    digest = hashlib.sha256(raw).hexdigest()
     if not raw:
         raise DataError(f"{origin}: the file is empty: 0 data rows")
-    content = gunzip(raw, origin)
-    if content[:4] == b"PAR1":
-        columns = parse_parquet(content, origin)
-    elif content[:4] == b"PK\x03\x04":
-        columns = parse_npz(content, origin)
-    elif content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
-        columns = parse_idx(content, origin)
-    else:
-        columns = parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","), hints)
-    del raw, content
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(hashlib.sha256, raw)  # neither this nor the parser holds Python's lock
+        columns = parse_columns(gunzip(raw, origin), origin, delimiter, hints)
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
         raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
         raise DataError(f"{origin}: 0 data rows")
-    return Table(origin, digest, next(iter(rows.values())), {name: compact(columns.pop(name)) for name in rows})
+    return Table(origin, digest.result().hexdigest(), next(iter(rows.values())), columns)
 
 
-def compact(column: Any) -> Any:
-    """Floating-point numbers of polars as an array, NaN where there is none; anything else as it is."""
-    is_series = not isinstance(column, np.ndarray)
-    return column.to_numpy() if is_series and column.dtype.is_float() else column
+def parse_columns(content: bytes, origin: str, delimiter: str | None, hints: Hints | None) -> dict[str, Any]:
+    """The columns of a file by name; its first bytes tell the format."""
+    if content[:4] == b"PAR1":
+        return parse_parquet(content, origin)
+    if content[:4] == b"PK\x03\x04":
+        return parse_npz(content, origin)
+    if content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
+        return parse_idx(content, origin)
+    return parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","), hints)
 
 
 def gunzip(raw: bytes, origin: str) -> bytes:

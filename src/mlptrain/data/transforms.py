@@ -33,9 +33,10 @@ Words = Annotated[tuple[str, ...], Field(strict=False)]
 _MANY = 10_000  # numbers, of which polars finds the median sooner than NumPy
 
 
-def medians(values: Values) -> Values:
-    """The median of the numbers in each column of `values`; NaN are none."""
-    return np.array([median(column[~np.isnan(column)]) for column in values.T])
+def medians(values: Values, absent: NDArray[np.bool_]) -> Values:
+    """The median of the numbers in each column of `values`, without the `absent` ones."""
+    columns = zip(values.T, absent.T, strict=True)
+    return np.array([median(column[~none] if none.any() else column) for column, none in columns])
 
 
 def median(numbers: Values) -> float:
@@ -115,15 +116,15 @@ class FittedNumeric(Frozen):
     @classmethod
     def fit(cls, column: NumericColumn, rows: NDArray[np.intp], settings: Numeric, origin: str) -> FittedNumeric:
         """Learn fill values and scale from the training `rows` of `column`."""
-        values = column.values[rows]
-        absent = np.isnan(values)
+        values = column.values.take(rows, axis=0, mode="clip")
+        absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
         if absent.all(axis=0).any():
             raise DataError(
                 f"{origin}: column '{column.name}' has no value in any training row; leave it out with data.exclude"
             )
         fill = None
         if settings.missing != "error":
-            fill = medians(values) if settings.missing == "median" else np.nanmean(values, axis=0)
+            fill = medians(values, absent) if settings.missing == "median" else np.nanmean(values, axis=0)
             values[absent] = np.broadcast_to(fill, values.shape)[absent]
         elif absent.any():
             raise DataError(missing_message(origin, column.name, rows[absent.any(axis=1)], "numeric"))
@@ -137,10 +138,9 @@ class FittedNumeric(Frozen):
     def read(self, table: Table, missing: Sequence[str]) -> NumericColumn:
         """This column of another table."""
         column = as_numeric(table, self.name, missing)
-        if column.values.shape[1] != self.width:
-            raise DataError(
-                f"{table.path}: '{self.name}' has {column.values.shape[1]} columns, the model needs {self.width}"
-            )
+        width = column.span(slice(1)).shape[1]
+        if width != self.width:
+            raise DataError(f"{table.path}: '{self.name}' has {width} columns, the model needs {self.width}")
         return column
 
     def encoder(self, column: NumericColumn, origin: str) -> Encoder:
@@ -152,7 +152,7 @@ class FittedNumeric(Frozen):
         fitted, fill = np.asarray(self.fitted), np.asarray(self.fill)
 
         def write(rows: slice, out: NDArray[Any]) -> None:
-            values = column.values[rows]
+            values = column.span(rows)
             if missing:
                 values = np.where(np.isnan(values), fill, values)
             out[...] = self.scaler.apply(values, fitted)
