@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlptrain.data.tables import Table, is_number
 from mlptrain.errors import DataError
+from mlptrain.nn.arrays import Indices
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,6 +74,10 @@ class TextColumn:
     def missing(self) -> int:
         """How many cells are missing."""
         return int((self.codes < 0).sum())
+
+    def seen(self, rows: Indices) -> list[str]:
+        """The categories of `rows`, none of which is missing, in the order of the list."""
+        return [self.categories[code] for code in np.flatnonzero(np.bincount(self.codes[rows]))]
 
 
 Column = NumericColumn | PixelColumn | TextColumn

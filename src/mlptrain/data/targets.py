@@ -317,7 +317,7 @@ def class_column(
 
 def fit_classes(column: TextColumn, rows: Indices, numeric: bool, origin: str) -> FittedClasses:
     """The classes that occur in `rows`, whole numbers in their order and words in the alphabet's."""
-    labels = [column.categories[code] for code in np.unique(column.codes[rows])]
+    labels = column.seen(rows)
     if numeric:
         labels.sort(key=float)
     if len(labels) < 2:
@@ -332,7 +332,7 @@ def fit_binary(columns: Sequence[Column], rows: Indices, origin: str) -> FittedB
         if not isinstance(column, TextColumn):
             labels.append(None)
             continue
-        words = [column.categories[code] for code in np.unique(column.codes[rows])]
+        words = column.seen(rows)
         if len(words) != 2:
             raise DataError(
                 f"{origin}: binary_cross_entropy needs two classes in target '{column.name}', which has {len(words)}: "
