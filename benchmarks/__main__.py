@@ -16,7 +16,7 @@ PARTS = {
     "process": 10.0,
     "curves": 0.5,
     "components": 10.0,
-    "memory": 30.0,
+    "memory": 90.0,
 }
 """The parts, each a module with `measure(seconds)`, and how many seconds it gives to each thing it measures."""
 
