@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,36 @@ def test_a_missing_word_may_be_a_number(tmp_path: Any) -> None:
     for cell in ("-999", " -999 "):
         table = parse_table(f"a,b\n1,2\n{cell},3\n".encode(), "t.csv", None, Hints((), ("", "-999")))
         assert np.isnan(as_numeric(table, "a", ("", "-999")).values[1, 0])
+
+
+@pytest.mark.parametrize("size", [0, 1, 6, 7, 8, 100])
+def test_a_file_is_read_in_pieces(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_PIECE", 7)
+    (tmp_path / "t.csv").write_bytes(bytes(range(size)))
+    assert tables.read_bytes(tmp_path / "t.csv") == bytes(range(size))
+
+
+def longer(path: Path) -> None:
+    path.write_bytes(b"1" * 103)
+
+
+def shorter(path: Path) -> None:
+    path.write_bytes(b"1" * 97)
+
+
+def replaced(path: Path) -> None:
+    (path.parent / "new").write_bytes(b"2" * 100)
+    (path.parent / "new").replace(path)
+
+
+@pytest.mark.parametrize("change", [longer, shorter, replaced])
+def test_a_file_that_changes_while_it_is_read_is_refused(change: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"1" * 100)
+    found = path.stat()
+    change(path)
+    with pytest.raises(DataError, match=r"t\.csv: changed while it was read; try again"):
+        tables.read_pieces(path, found)
 
 
 def test_a_series_in_pieces_holds_the_same_numbers() -> None:
