@@ -35,7 +35,9 @@ class AffineScaler(Scaler):
     """A shift and a division: fitted are the rows offset and scale."""
 
     def apply(self, values: Values, fitted: Values) -> Values:
-        return np.asarray((values - fitted[0]) / fitted[1])
+        scaled: Values = values - fitted[0]
+        np.divide(scaled, fitted[1], out=scaled)
+        return scaled
 
     def invert(self, scaled: Values, fitted: Values) -> Values:
         return np.asarray(scaled * fitted[1] + fitted[0])

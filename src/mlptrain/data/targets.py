@@ -157,7 +157,7 @@ class FittedBinary(FittedTarget):
             self._numbers(column, rows, origin) if words is None else self._words(column, words, rows, origin)
             for column, words in zip(columns, self.labels, strict=True)
         ]
-        return np.nan_to_num(np.stack(encoded, axis=1))
+        return np.nan_to_num(np.stack(encoded, axis=1), copy=False)
 
     def strata(self, encoded: Target, rows: Indices, origin: str) -> Indices | None:
         """The side of 1/2 on which the one target column lies."""
@@ -211,7 +211,7 @@ class FittedValues(FittedTarget):
 
     def encode(self, columns: Sequence[Column], rows: Indices, origin: str) -> Target:
         values = np.stack([single_column(column, origin) for column in columns], axis=1)
-        return np.nan_to_num(self.scaler.apply(values, np.asarray(self.fitted)))
+        return np.nan_to_num(self.scaler.apply(values, np.asarray(self.fitted)), copy=False)
 
     def trained(self, training: Target, loss: Loss, scaler: Scaler, origin: str) -> Self:
         """The same columns, scaled by `scaler`; so far they are not."""
