@@ -570,7 +570,7 @@ def test_a_row_without_a_target_can_be_dropped(cli: Cli, spec: Write, tmp_path: 
     cli("fit", spec(CLASSES), "--out", "whole").succeeded()
     write_csv(tmp_path / "classes.csv", "x1,x2,colour,answer", [*rows[:9], ("9", "9", "red", "NA"), *rows[9:]])
     outcome = cli("fit", spec(CLASSES), "--out", "dropped", "--set", "data.missing_target=drop").succeeded()
-    assert "1 rows without a target left out" in outcome.err
+    assert "1 row without a target left out" in outcome.err
     same_network(tmp_path / "whole", tmp_path / "dropped")
     same_bytes(tmp_path / "whole", tmp_path / "dropped", ("metrics.csv",))
 

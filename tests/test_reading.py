@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -20,11 +20,14 @@ from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpr
 from mlptrain.data.dataset import load_dataset
 from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
+from mlptrain.data.split import Split
 from mlptrain.data.tables import Hints, Table, parse_table
 from mlptrain.data.transforms import medians
 from mlptrain.errors import DataError
+from mlptrain.nn.losses import CrossEntropy
 from strategies import unhurried
 
+NOTHING = Split(validation=0, test=0)
 DEFAULT = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 SOUND = ["1", "2.5", "-3e5", "+0.1", ".5", "7.", "007", "1e-400", "12345678901234567890123", "0.10000000000000000555"]
 BLANK = ["", " ", " 1", "1 ", "\t1", '"1"', '" 1"', '"1 "', '""', '" "']
@@ -107,19 +110,31 @@ def shorter(path: Path) -> None:
     path.write_bytes(b"1" * 97)
 
 
+def other(path: Path) -> None:
+    path.write_bytes(b"2" * 100)
+
+
 def replaced(path: Path) -> None:
     (path.parent / "new").write_bytes(b"2" * 100)
     (path.parent / "new").replace(path)
 
 
-@pytest.mark.parametrize("change", [longer, shorter, replaced])
-def test_a_file_that_changes_while_it_is_read_is_refused(change: Callable[[Path], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [longer, shorter, other, replaced])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    change: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"1" * 100)
-    found = path.stat()
-    change(path)
+    read_pieces = tables.read_pieces
+
+    def read_while_it_changes(file: BinaryIO, size: int) -> bytes:
+        change(path)
+        return read_pieces(file, size)
+
+    monkeypatch.setattr(tables, "_PIECE", 7)
+    monkeypatch.setattr(tables, "read_pieces", read_while_it_changes)
     with pytest.raises(DataError, match=r"t\.csv: changed while it was read; try again"):
-        tables.read_pieces(path, found)
+        tables.read_bytes(path)
 
 
 def test_a_series_in_pieces_holds_the_same_numbers() -> None:
@@ -129,6 +144,23 @@ def test_a_series_in_pieces_holds_the_same_numbers() -> None:
     np.testing.assert_array_equal(column.values, [[1.0], [math.nan], [math.nan], [2.5], [4.0]])
     np.testing.assert_array_equal(column.span(slice(1, 4)), column.values[1:4])
     assert column.missing == 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+def test_a_number_may_stand_for_no_value(suffix: str, tmp_path: Path) -> None:
+    """In every format; the rows whose target is one are dropped, and it is no class."""
+    path = tmp_path / f"t.{suffix}"
+    columns = {"x": [0.5, -1.0, 1.5, 2.5, 3.5], "y": [0, 1, -1, 0, 1]}
+    if suffix == "csv":
+        pl.DataFrame(columns).write_csv(path)
+    elif suffix == "parquet":
+        pl.DataFrame(columns).write_parquet(path)
+    else:
+        np.savez(path, x=np.array(columns["x"]), y=np.array(columns["y"]))
+    data = Data(path=str(path), target=("y",), missing_values=("", "-1"), missing_target="drop", split=NOTHING)
+    dataset = load_dataset(data, CrossEntropy(), None, np.float64, 0)
+    assert dataset.training.target().tolist() == [0, 1, 0, 1]
+    assert dataset.notes == ("1 row without a target left out", "1 missing in 'x' filled from training")
 
 
 def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,14 +31,19 @@ class NumericColumn:
 
     name: str
     source: NDArray[Any] | pl.Series
-    """As it was read: an array (rows,) or (rows, width), or a series of many pieces, which are joined when the numbers
-    are asked for; to keep all columns of a table joined would take fresh memory for each, and time to get it."""
+    """An array (rows,) or (rows, width), or the series that polars made, which may be in many pieces: to keep those of
+    a whole table joined would take as much memory again."""
     missing: int
     """How many values are missing."""
 
     @property
+    def width(self) -> int:
+        """How many values a row has."""
+        return int(self.span(slice(1)).shape[1])
+
+    @property
     def values(self) -> NDArray[np.float64]:
-        """(rows, width)"""
+        """(rows, width); pieces are joined each time."""
         return matrix(self.source)
 
     def span(self, rows: slice) -> NDArray[np.float64]:
@@ -76,8 +81,10 @@ class TextColumn:
         return int((self.codes < 0).sum())
 
     def seen(self, rows: Indices) -> list[str]:
-        """The categories of `rows`, none of which is missing, in the order of the list."""
-        return [self.categories[code] for code in np.flatnonzero(np.bincount(self.codes[rows]))]
+        """The categories of `rows`, in the order of the list."""
+        codes = self.codes[rows]
+        counts = np.bincount(codes[codes >= 0])  # not np.unique, which loads numpy.ma
+        return [self.categories[code] for code in np.flatnonzero(counts)]
 
 
 Column = NumericColumn | PixelColumn | TextColumn
@@ -123,7 +130,11 @@ def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn
         values, wrong = parse_numbers(raw, missing)
         if wrong.any():
             raise DataError(f"{table.path}: column '{name}' must be numeric, but {cells(raw, wrong)}")
-        raw = values
+        return finite(name, values, table.path)
+    numbers = [float(word) for word in missing if is_number(word) and word.lower() != "nan"]
+    if numbers:
+        values = matrix(raw)
+        raw = np.where(np.isin(values, numbers), np.nan, values)
     return finite(name, raw, table.path)
 
 

@@ -244,7 +244,8 @@ def prepare(
     inputs, notes = transforms.encode(table, dtype, features)
     targets = as_target(target.encode(columns, rows, origin), dtype)
     parts = {name: Part(inputs, targets, some, weights) if len(some) else None for name, some in chosen.items()}
-    left_out = [f"{table.rows - len(rows)} rows without a target left out"] if len(rows) < table.rows else []
+    lost = table.rows - len(rows)
+    left_out = [f"{lost} row{'s' * (lost > 1)} without a target left out"] if lost else []
     return parts, transforms, loss, left_out + notes
 
 

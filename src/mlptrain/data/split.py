@@ -38,8 +38,9 @@ def split_rows(
 ) -> tuple[Rows, Rows, Rows]:
     """Training, validation and test rows, each in the order of the file; the same share of every class in each."""
     order = rng.permutation(rows)
-    here = () if classes is None else np.flatnonzero(np.bincount(classes[rows]))
-    groups = [order] if classes is None else [order[classes[order] == c] for c in here]
+    groups = [order]
+    if classes is not None:
+        groups = [order[classes[order] == c] for c in np.flatnonzero(np.bincount(classes[rows]))]
     parts: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
     seen = 0
     for group in groups:

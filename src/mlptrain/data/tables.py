@@ -24,7 +24,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_CHUNK = 1 << 16  # bytes, whose marks are small enough for memory that is given back to be taken again
+_CHUNK = 1 << 16  # bytes looked at at a time: from 2^17 on, each array like them would get fresh memory
 _PIECE = 1 << 24  # bytes that a thread reads at a time
 _LOOK = 1000  # rows that tell which columns are tried as numbers
 
@@ -86,10 +86,15 @@ def read_table(path: str | Path, delimiter: str | None = None, hints: Hints | No
 def read_bytes(path: Path) -> bytes:
     """The whole content of a regular file, or an error that says why not."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a regular file")
-        return read_pieces(path, found)
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            in_pieces = found.st_size > _PIECE and hasattr(os, "preadv")
+            raw = read_pieces(file, found.st_size) if in_pieces else file.read()
+            if version(os.fstat(file.fileno())) != version(found):
+                raise DataError(f"{path}: changed while it was read; try again when it is complete")
+        return raw
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such data file") from error
     except OSError as error:
@@ -98,29 +103,23 @@ def read_bytes(path: Path) -> bytes:
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def read_pieces(path: Path, found: os.stat_result) -> bytes:
-    """The bytes of a file, piece by piece in threads, since most of the time goes into fresh memory for them.
-
-    A file that is not as it was `found` any more when all is read is refused.
-    """
-    size = found.st_size
+def read_pieces(file: BinaryIO, size: int) -> bytes:
+    """The first `size` bytes of `file`, read in threads: most of the time goes into fresh memory for them."""
     room = io.BytesIO(bytes(size))
 
-    def fill(start: int) -> int:
-        with path.open("rb") as file, view[start : start + _PIECE] as piece:
-            file.seek(start)
-            return file.readinto(piece)
+    def fill(start: int) -> None:
+        stop = min(start + _PIECE, size)
+        while start < stop and (got := os.preadv(file.fileno(), [view[start:stop]], start)):
+            start += got
 
     with room.getbuffer() as view, ThreadPoolExecutor() as pool:
-        done = sum(pool.map(fill, range(0, size, _PIECE)))
-    if done != size or version(path.stat()) != version(found):
-        raise DataError(f"{path}: changed while it was read; try again when it is complete")
+        list(pool.map(fill, range(0, size, _PIECE)))
     return room.getvalue()  # the room itself, not a copy
 
 
 def version(found: os.stat_result) -> tuple[int, int, int]:
-    """What differs when a file was replaced, or written to."""
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    """What differs when a file was written to, or replaced."""
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hints | None = None) -> Table:
@@ -128,7 +127,7 @@ def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hi
     if not raw:
         raise DataError(f"{origin}: the file is empty: 0 data rows")
     with ThreadPoolExecutor(1) as beside:
-        digest = beside.submit(hashlib.sha256, raw)  # neither this nor the parser holds Python's lock
+        digest = beside.submit(hashlib.sha256, raw)  # hashing leaves Python's lock to others
         columns = parse_columns(gunzip(raw, origin), origin, delimiter, hints)
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
@@ -338,12 +337,12 @@ def shape(raw: bytes, delimiter: str, columns: int) -> tuple[int, bool]:
 
     A record with too many cells is refused by polars; where none has, and the sum is right, none has too few.
     """
-    data, quoted = np.frombuffer(raw, np.uint8), b'"' in raw
+    data = np.frombuffer(raw, np.uint8)
     inside, separators, ends = 0, 0, 0
     for start in range(0, len(data), _CHUNK):
         chunk = data[start : start + _CHUNK]
         separator, end = chunk == ord(delimiter), chunk == ord("\n")
-        if quoted:
+        if inside or raw.find(b'"', start, start + _CHUNK) >= 0:
             parity = (np.cumsum(chunk == ord('"'), dtype=np.uint8) + np.uint8(inside)) & 1
             separator &= parity == 0
             end &= parity == 0

@@ -232,11 +232,10 @@ AnyTarget = Annotated[FittedClasses | FittedBinary | FittedValues, Field(discrim
 def single_column(column: Column, origin: str) -> NDArray[np.float64]:
     """The values (rows,) of a target that must be one column of numbers."""
     assert not isinstance(column, TextColumn)
-    if column.values.shape[1] != 1:
-        raise DataError(
-            f"{origin}: target '{column.name}' has {column.values.shape[1]} columns; a target column has one"
-        )
-    return column.values[:, 0].astype(np.float64, copy=False)
+    values = column.values
+    if values.shape[1] != 1:
+        raise DataError(f"{origin}: target '{column.name}' has {values.shape[1]} columns; a target column has one")
+    return values[:, 0].astype(np.float64, copy=False)
 
 
 def present_rows(columns: Sequence[Column], drop: bool, origin: str) -> Indices:

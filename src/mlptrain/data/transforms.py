@@ -40,7 +40,7 @@ def medians(values: Values, absent: NDArray[np.bool_]) -> Values:
 
 
 def median(numbers: Values) -> float:
-    """The median of `numbers` (n,)."""
+    """The median of `numbers` (n,); np.median would load numpy.ma, which costs more than a small table."""
     if len(numbers) < _MANY:
         low, high = (len(numbers) - 1) // 2, len(numbers) // 2
         return float(np.partition(numbers, (low, high))[low : high + 1].mean())
@@ -117,7 +117,7 @@ class FittedNumeric(Frozen):
     @classmethod
     def fit(cls, column: NumericColumn, rows: NDArray[np.intp], settings: Numeric, origin: str) -> FittedNumeric:
         """Learn fill values and scale from the training `rows` of `column`."""
-        values = column.values.take(rows, axis=0, mode="clip")
+        values = column.values.take(rows, axis=0)
         absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
         if absent.all(axis=0).any():
             raise DataError(
@@ -139,9 +139,8 @@ class FittedNumeric(Frozen):
     def read(self, table: Table, missing: Sequence[str]) -> NumericColumn:
         """This column of another table."""
         column = as_numeric(table, self.name, missing)
-        width = column.span(slice(1)).shape[1]
-        if width != self.width:
-            raise DataError(f"{table.path}: '{self.name}' has {width} columns, the model needs {self.width}")
+        if column.width != self.width:
+            raise DataError(f"{table.path}: '{self.name}' has {column.width} columns, the model needs {self.width}")
         return column
 
     def encoder(self, column: NumericColumn, origin: str) -> Encoder:
