@@ -29,7 +29,20 @@ from strategies import unhurried
 
 NOTHING = Split(validation=0, test=0)
 DEFAULT = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
-SOUND = ["1", "2.5", "-3e5", "+0.1", ".5", "7.", "007", "1e-400", "12345678901234567890123", "0.10000000000000000555"]
+SOUND = [
+    "1",
+    "-999.0",
+    "00",
+    "2.5",
+    "-3e5",
+    "+0.1",
+    ".5",
+    "7.",
+    "007",
+    "1e-400",
+    "12345678901234567890123",
+    "0.10000000000000000555",
+]
 BLANK = ["", " ", " 1", "1 ", "\t1", '"1"', '" 1"', '"1 "', '""', '" "']
 ODD = ["nan", "NAN", "-nan", "NaN", "inf", "-Infinity", "1e999", "-1e999", "1_0", "0x1", '"1,5"', "--1"]
 WORDS = ["NA", " NA", '"NA"', "null", "?", "-999", "x", "true", "2024-01-05", "ä", '"a""b"']
@@ -59,7 +72,10 @@ def contents(column: Any) -> tuple[Any, ...]:
 
 
 @unhurried
-@given(st.lists(columns, min_size=1, max_size=3), st.sampled_from([DEFAULT, ("", "-999"), ("?",), ("", "?"), ()]))
+@given(
+    st.lists(columns, min_size=1, max_size=3),
+    st.sampled_from([DEFAULT, ("", "-999"), ("?",), ("", "?"), ("", "0", "inf"), ()]),
+)
 @example([["1", "1", "1 "], ["1", "1", "x"]], DEFAULT)
 @example([["1", "1", '""']], ("?",))
 @example([["1", "1", "-999"]], ("", "-999"))
@@ -144,6 +160,12 @@ def test_a_series_in_pieces_holds_the_same_numbers() -> None:
     np.testing.assert_array_equal(column.values, [[1.0], [math.nan], [math.nan], [2.5], [4.0]])
     np.testing.assert_array_equal(column.span(slice(1, 4)), column.values[1:4])
     assert column.missing == 2
+
+
+def test_whole_numbers_of_any_size_are_numbers(tmp_path: Path) -> None:
+    pl.DataFrame({"a": pl.Series([2**70, None, -3], dtype=pl.Int128)}).write_parquet(tmp_path / "t.parquet")
+    column = as_numeric(tables.read_table(tmp_path / "t.parquet"), "a", DEFAULT)
+    np.testing.assert_array_equal(column.values, [[2.0**70], [math.nan], [-3.0]])
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])

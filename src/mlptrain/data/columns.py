@@ -53,8 +53,11 @@ class NumericColumn:
 
 def matrix(source: Any) -> NDArray[np.float64]:
     """The numbers (rows, width) of an array or a series, NaN where missing."""
-    values = np.asarray(source if isinstance(source, np.ndarray) else source.to_numpy(), dtype=np.float64)
-    return values.reshape(len(values), -1)
+    if not isinstance(source, np.ndarray):
+        import polars as pl
+
+        source = source.cast(pl.Float64).to_numpy()
+    return np.asarray(source, dtype=np.float64).reshape(len(source), -1)
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,16 @@ def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn
         if wrong.any():
             raise DataError(f"{table.path}: column '{name}' must be numeric, but {cells(raw, wrong)}")
         return finite(name, values, table.path)
+    return finite(name, without_missing(raw, missing), table.path)
+
+
+def without_missing(source: Any, missing: Sequence[str]) -> Any:
+    """A numeric `source`, NaN where it equals a number among the words in `missing`."""
     numbers = [float(word) for word in missing if is_number(word) and word.lower() != "nan"]
-    if numbers:
-        values = matrix(raw)
-        raw = np.where(np.isin(values, numbers), np.nan, values)
-    return finite(name, raw, table.path)
+    if not numbers:
+        return source
+    values = matrix(source)
+    return np.where(np.isin(values, numbers), np.nan, values)
 
 
 def finite(name: str, source: Any, origin: str) -> NumericColumn:
@@ -210,12 +218,12 @@ def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64]
 
     series = (pl.Series(raw) if isinstance(raw, np.ndarray) else raw).cast(pl.String)
     numbers = series.cast(pl.Float64, strict=False)
-    if numbers.null_count() > series.null_count() or any(is_number(w) and w.lower() != "nan" for w in missing):
+    if numbers.null_count() > series.null_count():
         series = series.str.strip_chars()
         series = series.set(series.is_in(list(missing)).fill_null(False), None)
         numbers = series.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & series.is_not_null()
-    return numbers.to_numpy(), wrong.to_numpy()
+    return without_missing(numbers.to_numpy(), missing), wrong.to_numpy()
 
 
 def mixed_message(table: Table, name: str, raw: Any, wrong: NDArray[np.bool_]) -> str:

@@ -46,7 +46,8 @@ class Data(Frozen):
     )
     missing_values: Words = Field(
         ("", "NA", "N/A", "NaN", "nan", "null", "NULL"),
-        description="Cells that stand for no value; among numbers `nan` does, in any case and with any sign.",
+        description="Cells that stand for no value; among numbers `nan` does, in any case and with any sign, and a "
+        "number that is given here does however it is written.",
     )
     missing_target: Literal["error", "drop"] = Field("error", description="What to do with a row that has no target.")
     split: Split = Field(Split(), description="Shares held out of the table in `path`.")
