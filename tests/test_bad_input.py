@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -811,3 +812,21 @@ def test_weights_that_do_not_fit(cli: Cli, workshop: Path, write: Callable[[Path
     write(workshop / "start.safetensors")
     start = "network={hidden: [5, 32], initializer: {kind: from_file, path: start.safetensors}}"
     refuses(cli, workshop, 4, message, verb=("fit", "spec.yaml", "--set", start))
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        ("MemoryError('96 GiB')", 5, "mlptrain: not enough memory: 96 GiB; lower training.batch_size"),
+        ('RuntimeError("can\'t start new thread")', 5, "mlptrain: no thread can be started; raise the limits"),
+        ("RuntimeError('odd')", 1, "mlptrain: a bug in mlptrain: RuntimeError: odd; run again with --debug"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_bug(raised: str, code: int, said: str) -> None:
+    script = f"from mlptrain import cli\ndef app(): raise {raised}\ncli.app = app\ncli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), check=False, timeout=60
+    )
+    assert done.returncode == code
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

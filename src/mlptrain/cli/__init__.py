@@ -32,6 +32,8 @@ def main() -> None:
     except MemoryError as error:
         fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
     except Exception as error:
+        if str(error) == "can't start new thread":  # a RuntimeError of Python's
+            fail("no thread can be started; raise the limits on processes and memory (ulimit -u, ulimit -v)", 5, debug)
         fail(
             f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints",
             1,
