@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -144,6 +145,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     read_pieces = tables.read_pieces
 
     def read_while_it_changes(file: BinaryIO, size: int) -> bytes:
+        time.sleep(0.02)  # the clock of a file system may tick as seldom as that
         change(path)
         return read_pieces(file, size)
 

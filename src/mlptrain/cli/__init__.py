@@ -44,7 +44,7 @@ def main() -> None:
 def spare_collections() -> None:
     """Look for garbage less often: imports leave many objects and no garbage, and the end of the process takes it all.
 
-    At Python's own pace, looking takes a quarter of a short run, half of that at the exit.
+    At Python's own pace, looking takes a fifth of a short run, half of that at the exit.
     """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_CHUNK = 1 << 16  # bytes looked at at a time: from 2^17 on, each array like them would get fresh memory
+_CHUNK = 1 << 16  # bytes scanned at a time; arrays for larger pieces would get fresh memory again and again
 _PIECE = 1 << 24  # bytes that a thread reads at a time
 _LOOK = 1000  # rows that tell which columns are tried as numbers
 
