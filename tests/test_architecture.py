@@ -24,6 +24,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain",),  # the package itself: its version, nothing else
     ("mlptrain.errors",),
     ("mlptrain.component",),
+    ("mlptrain._loops",),  # in C
+    ("mlptrain.compiled",),
     ("mlptrain.nn.arrays",),
     ("mlptrain.randomness",),
     ("mlptrain.nn",),

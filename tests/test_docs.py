@@ -44,7 +44,7 @@ def test_the_map_gives_the_question_of_the_module(module: str) -> None:
 
 def test_the_two_commands_are_there_as_ci_reads_them() -> None:
     assert re.search(r"^pip install \. && mlptrain fit configs/penguins\.yaml$", README, re.MULTILINE)
-    assert re.search(r'^pip install "\.\[dev\]" && pytest$', README, re.MULTILINE)
+    assert re.search(r'^pip install -e "\.\[dev\]" && pytest$', README, re.MULTILINE)
 
 
 def test_every_verb_is_in_the_table() -> None:

@@ -193,7 +193,7 @@ MUTANTS = [
     ),
     *mutants(
         *(LeakyReLU, "backward", ("activation", "leaky_relu")),
-        ("derivative of relu", "np.add(scratch, self.slope, out=scratch)", "pass", WEIGHT),
+        ("derivative of relu", "cut(scratch, self.slope, 1, out=scratch)", "pass", WEIGHT),
     ),
     *mutants(
         *(LeakyReLU, "forward", ("activation", "leaky_relu(slope=0.3)")),

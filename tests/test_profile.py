@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli import Cli, Write, same_bytes
+from mlptrain import compiled
 from mlptrain.component import variants
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.optimizers import Optimizer
@@ -71,3 +72,12 @@ def test_the_table_comes_after_a_run_that_ends_badly_too(cli: Cli, spec: Write, 
     outcome = cli("fit", spec(SPEC + "optimizer: {kind: sgd, learning_rate: 1.0e+30}\n"), "--profile")
     assert outcome.code == 6
     assert "optimizer" in table(outcome.err)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_it_says_whether_compiled_loops_are_there(
+    cli: Cli, spec: Write, classes: Path, present: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "PRESENT", present)
+    told = cli("fit", spec(SPEC), "--profile").succeeded().err
+    assert ("with compiled loops" in told, "without compiled loops" in told) == (present, not present)

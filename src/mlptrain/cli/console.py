@@ -218,10 +218,10 @@ def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metric
     return table
 
 
-def profile_table(seconds: Mapping[str, float], calls: Mapping[str, int], total: float) -> Table:
+def profile_table(seconds: Mapping[str, float], calls: Mapping[str, int], total: float, compiled: bool) -> Table:
     """Sections of a run with their time, in the order of the run; the last row is what no section accounts for."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("where the time went")
+    table.add_column(f"where the time went ({'with' if compiled else 'without'} compiled loops)")
     for heading in ("seconds", "share", "calls", "µs a call"):
         table.add_column(heading, justify="right")
     for name, spent in seconds.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mlptrain import compiled
 from mlptrain.cli.console import (
     Watcher,
     print_json,
@@ -70,7 +71,7 @@ def profiling(console: Console) -> Iterator[None]:
         with profile:
             yield
     finally:
-        console.print(profile_table(profile.seconds, profile.calls, profile.total))
+        console.print(profile_table(profile.seconds, profile.calls, profile.total, compiled.PRESENT))
 
 
 def default_name(config: Path) -> str:

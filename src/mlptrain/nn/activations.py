@@ -7,12 +7,13 @@ All arrays of one call have one shape, usually (rows, units).
 from __future__ import annotations
 
 from abc import abstractmethod
-from math import pi, sqrt
+from math import inf, pi, sqrt
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from mlptrain import compiled
 from mlptrain.component import Component
 from mlptrain.nn.arrays import Array, cut, negative_part, positive_part
 from mlptrain.nn.special import erf
@@ -167,8 +168,9 @@ class ReLU(Activation):
         positive_part(z, out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        np.greater(z, 0, out=scratch)
-        np.multiply(grad, scratch, out=grad)
+        if not compiled.scale_between(z, grad, 0, inf, 1, 0):
+            np.greater(z, 0, out=scratch)
+            np.multiply(grad, scratch, out=grad)
 
 
 class LeakyReLU(Activation):
@@ -198,9 +200,15 @@ class LeakyReLU(Activation):
         (np.maximum if self.slope <= 1 else np.minimum)(z, out, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
+        if compiled.scale_between(z, grad, 0, inf, 1, self.slope):
+            return
         np.greater(z, 0, out=scratch)
-        np.multiply(scratch, 1 - self.slope, out=scratch)
-        np.add(scratch, self.slope, out=scratch)
+        if self.slope <= 1:
+            cut(scratch, self.slope, 1, out=scratch)
+        else:
+            np.subtract(1, scratch, out=scratch)
+            np.multiply(scratch, self.slope, out=scratch)
+            cut(scratch, 1, self.slope, out=scratch)
         np.multiply(grad, scratch, out=grad)
 
 
@@ -255,10 +263,11 @@ class HardSigmoid(Activation):
         cut(out, 0, 1, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        np.abs(z, out=scratch)
-        np.less(scratch, 3, out=scratch)
-        np.divide(scratch, 6, out=scratch)
-        np.multiply(grad, scratch, out=grad)
+        if not compiled.scale_between(z, grad, -3, 3, 1 / 6, 0):
+            np.abs(z, out=scratch)
+            np.less(scratch, 3, out=scratch)
+            np.divide(scratch, 6, out=scratch)
+            np.multiply(grad, scratch, out=grad)
 
 
 class HardTanh(Activation):
@@ -279,9 +288,10 @@ class HardTanh(Activation):
         cut(z, -1, 1, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        np.abs(z, out=scratch)
-        np.less(scratch, 1, out=scratch)
-        np.multiply(grad, scratch, out=grad)
+        if not compiled.scale_between(z, grad, -1, 1, 1, 0):
+            np.abs(z, out=scratch)
+            np.less(scratch, 1, out=scratch)
+            np.multiply(grad, scratch, out=grad)
 
 
 class HardSiLU(Activation):

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain import compiled
+
 Array: TypeAlias = NDArray[np.floating[Any]]
 """Floating-point numbers, float32 or float64; one dtype throughout a network."""
 Indices: TypeAlias = NDArray[np.intp]
@@ -26,8 +28,9 @@ def positive_part(values: Array, out: Array) -> None:
     With an array of zeros: NumPy works on the maximum of two arrays many numbers at a time, on that with a number one
     by one.
     """
-    out.fill(0)
-    np.maximum(values, out, out=out)
+    if not compiled.positive_part(values, out):
+        out.fill(0)
+        np.maximum(values, out, out=out)
 
 
 def negative_part(values: Array, out: Array) -> None:

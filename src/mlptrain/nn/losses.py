@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlptrain import compiled
 from mlptrain.component import Component, refuse
 from mlptrain.nn.activations import sigmoid
 from mlptrain.nn.arrays import Array, Indices, Target, cut, positive_part
@@ -44,6 +45,10 @@ class LossWorkspace:
     """(n,)"""
     row_weight: NDArray[np.float64]
     """(n,)"""
+    row_loss: NDArray[np.float64]
+    """(n,)"""
+    by_column: bool
+    """whether what is like the scores lies column after column"""
     row_starts: Indices
     """(n,), where each row begins in memory"""
     class_stride: int
@@ -69,6 +74,8 @@ class LossWorkspace:
             other_row=np.empty((rows, 1), dtype),
             picked=np.empty(rows, dtype),
             row_weight=np.empty(rows),
+            row_loss=np.empty(rows),
+            by_column=by_column,
             row_starts=starts,
             class_stride=rows if by_column else 1,
             flat_index=np.empty_like(starts),
@@ -488,14 +495,34 @@ class CrossEntropy(ClassLoss):
     def value_and_gradient(
         self, scores: Array, target: Target, grad: Array, ws: LossWorkspace, weights: Weights = None
     ) -> float:
-        log_p, p, q = ws.like_scores, ws.room, ws.target
-        self.softmax(scores, log_p, p, ws)
-        mass = self._write_target(q, target, weights, ws)
-        np.multiply(log_p, q, out=log_p)
-        np.divide(mass, ws.row, out=ws.row)
-        np.multiply(p, ws.row, out=p)
-        np.subtract(p, q, out=grad)  # p sum(q) - q
-        return -float(np.add.reduce(log_p, axis=None, dtype=np.float64))
+        weighted = self.by_class is not None or weights is not None
+        if weighted or not self._compiled(scores, target, grad, ws):
+            log_p, p, q = ws.like_scores, ws.room, ws.target
+            self.softmax(scores, log_p, p, ws)
+            mass = self._write_target(q, target, weights, ws)
+            np.multiply(log_p, q, out=log_p)
+            np.add.reduce(log_p, axis=1, dtype=np.float64, out=ws.row_loss)
+            np.divide(mass, ws.row, out=ws.row)
+            np.multiply(p, ws.row, out=p)
+            np.subtract(p, q, out=grad)  # p sum(q) - q
+        return -float(np.add.reduce(ws.row_loss))
+
+    def _compiled(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> bool:
+        """Write the gradient and the negative loss of each row, where compiled loops can and no row has a weight."""
+        shifted, e = ws.like_scores, ws.room
+        if not (ws.by_column and compiled.less_largest(scores, shifted)):  # NumPy sums along rows in another order
+            return False
+        np.exp(shifted, out=e)
+        compiled.sum_rows(e, ws.row)
+        np.log(ws.row, out=ws.other_row)
+        share = 1 / len(scores)
+        low, high = self._levels(scores.shape[1], share)
+        return compiled.cross_entropy(shifted, e, ws.row, ws.other_row, target, grad, ws.row_loss, low, high, share)
+
+    def _levels(self, classes: int, share: float) -> tuple[float, float]:
+        """The smoothed target of the other classes and of the true class, times `share`."""
+        low = self.label_smoothing / classes
+        return low * share, (1 - self.label_smoothing + low) * share
 
     def class_mass(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((1 - self.label_smoothing) * counts + self.label_smoothing * counts.mean())
@@ -507,9 +534,9 @@ class CrossEntropy(ClassLoss):
         """
         weighted = self.by_class is not None or weights is not None
         share = 1 / self.row_weights(target, weights, ws) if weighted else 1 / len(q)
-        low = self.label_smoothing / q.shape[1]
-        q.fill(low * share)
-        ws.flat(q).put(ws.find_true(target), (1 - self.label_smoothing + low) * share)
+        low, high = self._levels(q.shape[1], share)
+        q.fill(low)
+        ws.flat(q).put(ws.find_true(target), high)
         if not weighted:
             return share
         if self.by_class is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mlptrain import compiled
 from mlptrain.nn.activations import Identity
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.dropout import draw_mask
@@ -153,7 +154,8 @@ def forward_layer(
 ) -> Array:
     """What the next layer sees (n, units), for the input `x` (n, inputs) of this one."""
     x.dot(tensors.weight, out=ws.z)
-    np.add(ws.z, tensors.bias, out=ws.z)
+    if not compiled.add_row(ws.z, tensors.bias):
+        np.add(ws.z, tensors.bias, out=ws.z)
     if layer.normalization is not None and ws.norm is not None:
         assert tensors.gamma is not None
         assert tensors.beta is not None

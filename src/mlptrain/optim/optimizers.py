@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from mlptrain import compiled
 from mlptrain.component import Component, refuse
 from mlptrain.nn.arrays import Array, cut
 
@@ -240,16 +241,18 @@ class Moments(Adaptive):
         np.multiply(v, self.beta2, out=v)
         np.add(v, g, out=v)
 
-    def root(self, v: Array, t: int, out: Array) -> float:
-        """Write (sqrt(v^ + eps_root) + eps) / r into `out` and return r, for the bias-corrected v^ of step t."""
-        second = (1 - self.beta2) / (1 - self.beta2**t)
+    def correction(self, t: int) -> float:
+        """r with v^ = r^2 V, for the bias-corrected v^ of step t."""
+        return float(((1 - self.beta2) / (1 - self.beta2**t)) ** 0.5)
+
+    def root(self, v: Array, r: float, out: Array) -> None:
+        """Write (sqrt(v^ + eps_root) + eps) / r into `out`."""
         if self.eps_root:
-            np.add(v, self.eps_root / second, out=out)
+            np.add(v, self.eps_root / r**2, out=out)
             np.sqrt(out, out=out)
         else:
             np.sqrt(v, out=out)
-        np.add(out, self.eps / second**0.5, out=out)
-        return float(second**0.5)
+        np.add(out, self.eps / r, out=out)
 
 
 AVERAGES = r"m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) g^2"
@@ -274,11 +277,15 @@ class Adam(Moments):
 
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
         m, v = slots
+        r = self.correction(t)
+        rate = lr / r * (1 - self.beta1) / (1 - self.beta1**t)
+        if compiled.adam(w, g, m, v, self.beta1, self.beta2, self.eps_root / r**2, self.eps / r, rate):
+            return
         self.accumulate_first(m, g)
         self.accumulate_second(v, g)
-        root = self.root(v, t, out=g)
+        self.root(v, r, out=g)
         np.divide(m, g, out=g)
-        np.multiply(g, lr / root * (1 - self.beta1) / (1 - self.beta1**t), out=g)
+        np.multiply(g, rate, out=g)
         np.subtract(w, g, out=w)
 
 
@@ -326,9 +333,10 @@ class AMSGrad(Moments):
         self.accumulate_first(m, g)
         self.accumulate_second(v, g)
         np.maximum(largest, v, out=largest)
-        root = self.root(largest, t, out=g)
+        r = self.correction(t)
+        self.root(largest, r, out=g)
         np.divide(m, g, out=g)
-        np.multiply(g, lr / root * (1 - self.beta1) / (1 - self.beta1**t), out=g)
+        np.multiply(g, lr / r * (1 - self.beta1) / (1 - self.beta1**t), out=g)
         np.subtract(w, g, out=w)
 
 
@@ -357,13 +365,14 @@ class NAdam(Moments):
         np.copyto(scratch, g)
         self.accumulate_first(m, g)
         self.accumulate_second(v, g)
-        root = self.root(v, t, out=g)
+        r = self.correction(t)
+        self.root(v, r, out=g)
         np.multiply(scratch, (1 - momentum_at(self.beta1, self.psi, t)) / (1 - now), out=scratch)
         np.divide(scratch, g, out=scratch)
         np.divide(m, g, out=g)
         np.multiply(g, (1 - self.beta1) * momentum_at(self.beta1, self.psi, t + 1) / (1 - ahead), out=g)
         np.add(g, scratch, out=g)
-        np.multiply(g, lr / root, out=g)
+        np.multiply(g, lr / r, out=g)
         np.subtract(w, g, out=w)
 
 
