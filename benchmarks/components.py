@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.peers import NUMPY_LOOPS
 from benchmarks.worker import in_own_process
 from mlptrain.component import example_instances
 from mlptrain.gradcheck import random_target
@@ -33,13 +34,14 @@ class Case(NamedTuple):
 
 
 def measure(seconds: float) -> dict[str, Any]:
-    """Nanoseconds an element of each family; about `seconds` for each."""
+    """Nanoseconds an element of each family, with the compiled loops and without; about `seconds` for each."""
     families: dict[str, Any] = in_own_process(measure_here, seconds)
-    return {"machine": describe([]), "families": families}
+    with_numpy: dict[str, Any] = in_own_process(measure_here, seconds, variables=NUMPY_LOOPS)
+    return {"machine": describe([]), "families": families, "with_numpy": with_numpy}
 
 
 def measure_here(seconds: float) -> dict[str, dict[str, list[float]]]:
-    """The same, in this process."""
+    """The figures of the families, measured in this process."""
     return {family: in_turn(cases, seconds) for family, cases in families().items()}
 
 

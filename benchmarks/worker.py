@@ -6,6 +6,7 @@ process: what passes between processes is not measured.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +30,7 @@ class Worker:
 
     def __init__(self, peer: str) -> None:
         self._peer = peer
-        self._pool = ProcessPoolExecutor(1, get_context("spawn"))
+        self._pool = own_process(PEERS[peer].variables)
 
     def __enter__(self) -> Self:
         return self
@@ -89,10 +90,20 @@ def passes_in(seconds: float, worker: Worker) -> int:
     return max(1, round(passes * seconds / taken))
 
 
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` returns in a process that has done nothing else."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+def in_own_process(function: Callable[..., Any], *arguments: Any, variables: Mapping[str, str] | None = None) -> Any:
+    """What `function` returns in a process that has done nothing else, with more environment `variables`."""
+    with own_process(variables or {}) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def own_process(variables: Mapping[str, str]) -> ProcessPoolExecutor:
+    """A process whose environment has these `variables` before it imports what it runs."""
+    return ProcessPoolExecutor(1, get_context("spawn"), add_to_environment, (variables,))
+
+
+def add_to_environment(variables: Mapping[str, str]) -> None:
+    """In the worker, before it imports anything that looks: set environment variables."""
+    os.environ.update(variables)
 
 
 def prepare(peer: str, workload: Workload) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import pytest
 
 from benchmarks import components, workloads
 from benchmarks.machine import installed
-from benchmarks.peers import OURS, PEERS, PRODUCTS
+from benchmarks.peers import NUMPY_ALONE, OURS, PEERS, PRODUCTS
 from benchmarks.tables import judged, ratio, spread
 from benchmarks.worker import Worker, in_turn
 from benchmarks.workload import Workload
+from mlptrain import compiled
 
 SMALL = Workload("small", 300, 6, (8, 5), 3, 32)  # the last batch has 12 rows
 BINARY = Workload("binary", 200, 4, (6,), 2, 200)
@@ -67,6 +68,14 @@ def test_our_own_figures(ours: dict[str, dict[str, Any]]) -> None:
         assert ours[workload.name]["parameters"] == workload.parameters
         assert ours[workload.name]["dtype"] == "float32"
         assert ours[workload.name]["loss"] < ours[workload.name]["first_loss"]
+
+
+def test_numpy_alone_trains_to_the_same_loss(ours: dict[str, dict[str, Any]]) -> None:
+    assert ours[SMALL.name]["loops"] == ("compiled" if compiled.PRESENT else "NumPy")
+    with Worker(NUMPY_ALONE) as worker:
+        figures = workloads.warm_up(worker, SMALL)
+    assert figures["loops"] == "NumPy"
+    assert figures["loss"] == ours[SMALL.name]["loss"]
 
 
 def test_the_five_workloads() -> None:

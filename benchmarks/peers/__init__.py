@@ -30,6 +30,8 @@ class Peer:
     module: str
     package: str
     options: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of the environment of the process that it works in."""
 
     def trainer(self, workload: Workload) -> Trainer:
         """A trainer of `workload`; imports the library."""
@@ -40,10 +42,14 @@ class Peer:
 
 PRODUCTS = "matrix products alone"
 OURS = "mlptrain"
+NUMPY_ALONE = "mlptrain, NumPy alone"
+NUMPY_LOOPS = {"MLPTRAIN_LOOPS": "numpy"}
+"""What lets mlptrain work without its compiled loops."""
 PEERS = {
     peer.name: peer
     for peer in (
         Peer(OURS, "mlptrain", "mlptrain"),
+        Peer(NUMPY_ALONE, "mlptrain", "mlptrain", variables=NUMPY_LOOPS),
         Peer("mlptrain, bare steps", "mlptrain", "mlptrain", {"bare": True}),
         Peer(PRODUCTS, "products", "numpy"),
         Peer("scikit-learn", "sklearn", "scikit-learn"),

@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from benchmarks.machine import blas
 from benchmarks.workload import Workload
+from mlptrain import compiled
 from mlptrain.data.dataset import load_dataset
 from mlptrain.runs.run import chosen_threads
 from mlptrain.spec.experiment import Experiment
@@ -55,12 +56,13 @@ class Trainer:
         return self._network.loss.value(scores, self._part.target())
 
     def facts(self) -> dict[str, Any]:
-        """Size, precision, and the threads of the matrix products."""
+        """Size, precision, the threads of the matrix products, and what runs the loops between them."""
         return {
             "parameters": self._state.parameters.size,
             "dtype": str(self._state.parameters.dtype),
             **blas(),
             "threads": self._threads,
+            "loops": "compiled" if compiled.PRESENT else "NumPy",
         }
 
     def _trainer_passes(self) -> Iterator[None]:
