@@ -297,6 +297,19 @@ def test_too_few_arguments_or_a_word_for_a_number_are_mistakes(name: str) -> Non
             loop(*fitting(name)[:-1], "a word")
 
 
+@pytest.mark.parametrize("name", LOOPS)
+def test_no_array_is_held_afterwards(name: str) -> None:
+    loop: Callable[..., bool] = getattr(compiled, name)
+    arguments, unfitting = fitting(name), fitting(name)
+    last = len(FIT[name][0]) - 1
+    unfitting[last] = unfitting[last].astype(np.complex64)
+    for given, done in ((arguments, True), (unfitting, False)):
+        before = [sys.getrefcount(one) for one in given]
+        for _ in range(100):
+            assert loop(*given) is done
+        assert [sys.getrefcount(one) for one in given] == before
+
+
 # -- as users meet them
 
 EXPERIMENTS = {
