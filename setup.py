@@ -10,7 +10,7 @@ setup(
         Extension(
             "mlptrain._loops",
             ["src/mlptrain/_loops.c"],
-            extra_compile_args=["-O3", "-ffp-contract=off", "-fno-math-errno"],
+            extra_compile_args=["-O3", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno"],
             optional=True,
         )
     ]

@@ -303,11 +303,11 @@ def test_no_array_is_held_afterwards(name: str) -> None:
     arguments, unfitting = fitting(name), fitting(name)
     last = len(FIT[name][0]) - 1
     unfitting[last] = unfitting[last].astype(np.complex64)
-    for given, done in ((arguments, True), (unfitting, False)):
-        before = [sys.getrefcount(one) for one in given]
+    for all_of_them, done in ((arguments, True), (unfitting, False)):
+        before = [sys.getrefcount(one) for one in all_of_them]
         for _ in range(100):
-            assert loop(*given) is done
-        assert [sys.getrefcount(one) for one in given] == before
+            assert loop(*all_of_them) is done
+        assert [sys.getrefcount(one) for one in all_of_them] == before
 
 
 # -- as users meet them

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from mlptrain.nn.layout import Layout
 
-GRAIN = 4_000_000
+GRAIN = 2_000_000
 """Multiplications of the largest product that are worth a thread.
 
-Two threads on 4 million took 0.8 to 1.5 of the time of one, by what else the machine did; on 8 million 0.7.
+A step with 2 million took 0.9 to 1.2 of the time of one thread with two, with 4 million 0.8 to 0.9, with 8 million 0.7.
+Where something else held one of two cores, the second thread made it up to three times as long, at every size.
 """
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
