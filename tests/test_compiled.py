@@ -174,6 +174,13 @@ def test_cross_entropy_of_extreme_scores(loss: CrossEntropy, scores: Array) -> N
     demand_the_same(cross_entropy(loss, scores, np.array([0, 1, 2, 0, 1, 2, 0])), *SOFTMAX_LOOPS)
 
 
+@pytest.mark.parametrize("wrong", [-1, 3, 3000])
+def test_classes_that_are_not_there_are_left_to_numpy(wrong: int) -> None:
+    arguments = fitting("cross_entropy")
+    arguments[4][2] = wrong
+    assert compiled.cross_entropy(*arguments) is False
+
+
 def test_cross_entropy_of_rows_with_weights_is_left_to_numpy() -> None:
     (scores,) = normal(0, (9, 3))
     target, weights = np.arange(9) % 3, np.arange(9, dtype=np.float32)
@@ -237,6 +244,7 @@ def unfit(shape: tuple[int, ...]) -> dict[str, Array]:
         "integers": np.zeros(shape, np.int32),
         "in pieces": np.zeros((*shape, 2), np.float32)[..., 0],
         "of another size": wide,
+        "of another shape": np.zeros(shape[::-1] if len(shape) == 2 else (*shape, 1), np.float32),
         "read only": fixed,
         "empty": wide[:0],
     }
@@ -282,6 +290,8 @@ def test_what_fits_is_done_and_what_does_not_is_left_to_numpy(name: str) -> None
         for why, array in unfit((6,) if isinstance(shape, str) else shape).items():
             if (why == "read only" and i in READ.get(name, set())) or (why, shape) == ("float64", "float64"):
                 continue
+            if why == "of another shape" and shape == (6,):
+                continue  # a number a row may stand in a column
             arguments = fitting(name)
             before = [np.array(one) for one in arguments]
             arguments[i] = array

@@ -10,8 +10,13 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "float32 is computed with more digits here: the bits would not be NumPy's"
+#endif
 
 /* One binary for all x86 processors: the loader takes the form that suits the one at hand. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
@@ -165,10 +170,27 @@ static int take(Arguments *given, const char *letters, int dimensions, int numbe
     return !PyErr_Occurred() && given->arrays[0].ndim == dimensions && size(&given->arrays[0]) > 0;
 }
 
-/* Whether the array of number `i` holds as many numbers as the first one has elements, rows or columns. */
-static int elements(const Arguments *given, int i) { return size(&given->arrays[i]) == size(&given->arrays[0]); }
+/* Whether the array of number `i` has the shape of the first one; a number for each of its rows, or of its columns. */
+static int alike(const Arguments *given, int i)
+{
+    const Py_buffer *first = &given->arrays[0], *array = &given->arrays[i];
+    return array->ndim == first->ndim && !memcmp(array->shape, first->shape, first->ndim * sizeof(Py_ssize_t));
+}
 static int rows(const Arguments *given, int i) { return size(&given->arrays[i]) == given->arrays[0].shape[0]; }
-static int columns(const Arguments *given, int i) { return size(&given->arrays[i]) == given->arrays[0].shape[1]; }
+static int columns(const Arguments *given, int i)
+{
+    return given->arrays[i].ndim == 1 && given->arrays[i].shape[0] == given->arrays[0].shape[1];
+}
+
+/* Whether every index of the array of number `i` is that of a column. */
+static int classes(const Arguments *given, int i)
+{
+    const Py_ssize_t *index = given->arrays[i].buf;
+    for (Py_ssize_t j = 0; j < size(&given->arrays[i]); j++)
+        if (index[j] < 0 || index[j] >= given->arrays[0].shape[1])
+            return 0;
+    return 1;
+}
 
 /* The Python function `name` for the loop `name`: what it takes, which sizes fit, and the call. */
 #define FUNCTION(name, letters, dimensions, count_of_numbers, fitting, ...)                                            \
@@ -186,14 +208,15 @@ static int columns(const Arguments *given, int i) { return size(&given->arrays[i
     }
 
 FUNCTION(add_row, "wr", 2, 0, columns(g, 1), a->shape[0], a->shape[1], a[0].buf, a[1].buf)
-FUNCTION(positive_part, "rw", 2, 0, elements(g, 1), size(a), a[0].buf, a[1].buf)
-FUNCTION(scale_between, "rw", 2, 4, elements(g, 1), size(a), a[0].buf, x[0], x[1], x[2], x[3], a[1].buf)
-FUNCTION(less_largest, "rs", 2, 0, elements(g, 1), a->shape[0], a->shape[1], a[0].buf, a[1].buf)
+FUNCTION(positive_part, "rw", 2, 0, alike(g, 1), size(a), a[0].buf, a[1].buf)
+FUNCTION(scale_between, "rw", 2, 4, alike(g, 1), size(a), a[0].buf, x[0], x[1], x[2], x[3], a[1].buf)
+FUNCTION(less_largest, "rs", 2, 0, alike(g, 1), a->shape[0], a->shape[1], a[0].buf, a[1].buf)
 FUNCTION(sum_rows, "sw", 2, 0, rows(g, 1), a->shape[0], a->shape[1], a[0].buf, a[1].buf)
 FUNCTION(cross_entropy, "ssrriwd", 2, 3,
-         elements(g, 1) && rows(g, 2) && rows(g, 3) && rows(g, 4) && elements(g, 5) && rows(g, 6), a->shape[0],
-         a->shape[1], a[0].buf, a[1].buf, a[2].buf, a[3].buf, a[4].buf, x[0], x[1], x[2], a[5].buf, a[6].buf)
-FUNCTION(adam, "wrww", 1, 5, elements(g, 1) && elements(g, 2) && elements(g, 3), size(a), a[0].buf, a[1].buf, a[2].buf,
+         alike(g, 1) && rows(g, 2) && rows(g, 3) && rows(g, 4) && classes(g, 4) && alike(g, 5) && rows(g, 6),
+         a->shape[0], a->shape[1], a[0].buf, a[1].buf, a[2].buf, a[3].buf, a[4].buf, x[0], x[1], x[2], a[5].buf,
+         a[6].buf)
+FUNCTION(adam, "wrww", 1, 5, alike(g, 1) && alike(g, 2) && alike(g, 3), size(a), a[0].buf, a[1].buf, a[2].buf,
          a[3].buf, x[0], x[1], x[2], x[3], x[4])
 
 #define ENTRY(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, NULL}

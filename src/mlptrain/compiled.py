@@ -7,6 +7,7 @@ either.
 
 Each function here answers whether it did the work. It does not where there was no C compiler at installation, where
 the environment variable MLPTRAIN_LOOPS is `numpy`, or where an array is not float32 in one piece; then NumPy does it.
+It fills what is only room to work in row after row, in whichever order that lies.
 Shapes: z, grad, out (n, k); row (k,); sums, log_sums, target, loss (n,); w, g, m, v all alike.
 """
 

@@ -512,12 +512,16 @@ class CrossEntropy(ClassLoss):
         return -float(np.add.reduce(ws.row_loss))
 
     def _compiled(self, scores: Array, target: Target, grad: Array, ws: LossWorkspace) -> bool:
-        """Write the gradient and the negative loss of each row, where compiled loops can and no row has a weight."""
+        """Write the gradient and the negative loss of each row, where compiled loops can and no row has a weight.
+
+        `like_scores` and `room` serve as memory alone: the loops fill them row after row, in whichever order they lie.
+        """
         shifted, e = ws.like_scores, ws.room
         if not (ws.by_column and compiled.less_largest(scores, shifted)):  # NumPy sums long rows in another order
             return False
         np.exp(shifted, out=e)
-        compiled.sum_rows(e, ws.row)
+        if not compiled.sum_rows(e, ws.row):
+            return False
         np.log(ws.row, out=ws.other_row)
         share = 1 / len(scores)
         low, high = self._levels(scores.shape[1], share)
