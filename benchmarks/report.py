@@ -100,11 +100,12 @@ def workloads_section(results: Figures, core: str, charts_folder: Path) -> Itera
 
 
 def thread_lines(peers: Figures) -> Iterator[str]:
-    """Which kernels the products run on, and how many threads each library takes by itself."""
+    """What products and loops run on, and how many threads each library takes by itself."""
     known = {peer: figures for peer, figures in peers.items() if "threads" in figures}
     kernels = {figures["blas"] for figures in known.values() if "blas" in figures}
     counts = ", ".join(f"{peer} {figures['threads']}" for peer, figures in known.items() if not peer.startswith(OURS))
     yield f"NumPy's matrix products: {', '.join(sorted(kernels))}. Threads: {counts}; mlptrain's are in the table.\n"
+    yield f"The loops between mlptrain's products: {peers[OURS].get('loops', NONE)}.\n"
 
 
 def shape_rows(workloads: Sequence[Figures]) -> Iterator[list[str]]:
