@@ -4,8 +4,9 @@
  * the same order: the result is the same to the last bit. That forbids the compiler to contract a multiplication and
  * an addition, to reorder sums, and to replace divisions and roots by estimates (see the flags in setup.py).
  *
- * A function returns whether it did the work. It does not if an array is not float32 or does not lie in one piece;
- * NumPy's form, beside the formula in the Python source, is for everything and is what these loops are tested against.
+ * A function returns whether it did the work. It does not if an array is not float32 in one piece, or if shapes or
+ * classes do not fit; NumPy's form, beside the formula in the Python source, is for everything and is what these loops
+ * are tested against.
  */
 
 #define PY_SSIZE_T_CLEAN

@@ -51,8 +51,6 @@ class LossWorkspace:
     """(n,)"""
     row_loss: NDArray[np.float64]
     """(n,)"""
-    by_column: bool
-    """whether what is like the scores lies column after column"""
     row_starts: Indices
     """(n,), where each row begins in memory"""
     class_stride: int
@@ -79,11 +77,15 @@ class LossWorkspace:
             picked=np.empty(rows, dtype),
             row_weight=np.empty(rows),
             row_loss=np.empty(rows),
-            by_column=by_column,
             row_starts=starts,
             class_stride=rows if by_column else 1,
             flat_index=np.empty_like(starts),
         )
+
+    @property
+    def by_column(self) -> bool:
+        """Whether what is like the scores lies column after column."""
+        return self.class_stride > 1
 
     def find_true(self, target: Target) -> Indices:
         """Where in memory the number of each row's class `target` (n,) lies, as indices into `flat`."""

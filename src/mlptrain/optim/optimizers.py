@@ -245,6 +245,10 @@ class Moments(Adaptive):
         """r with v^ = r^2 V, for the bias-corrected v^ of step t."""
         return float(((1 - self.beta2) / (1 - self.beta2**t)) ** 0.5)
 
+    def rate(self, lr: float, r: float, t: int) -> float:
+        """What M / root is multiplied by, for the bias-corrected m^ of step t."""
+        return lr / r * (1 - self.beta1) / (1 - self.beta1**t)
+
     def root(self, v: Array, r: float, out: Array) -> None:
         """Write (sqrt(v^ + eps_root) + eps) / r into `out`."""
         if self.eps_root:
@@ -278,7 +282,7 @@ class Adam(Moments):
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
         m, v = slots
         r = self.correction(t)
-        rate = lr / r * (1 - self.beta1) / (1 - self.beta1**t)
+        rate = self.rate(lr, r, t)
         if compiled.adam(w, g, m, v, self.beta1, self.beta2, self.eps_root / r**2, self.eps / r, rate):
             return
         self.accumulate_first(m, g)
@@ -336,7 +340,7 @@ class AMSGrad(Moments):
         r = self.correction(t)
         self.root(largest, r, out=g)
         np.divide(m, g, out=g)
-        np.multiply(g, lr / r * (1 - self.beta1) / (1 - self.beta1**t), out=g)
+        np.multiply(g, self.rate(lr, r, t), out=g)
         np.subtract(w, g, out=w)
 
 
