@@ -23,11 +23,11 @@ from mlptrain.cli.console import (
     warning_text,
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
+from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
 from mlptrain.train.events import EpochDone
-from mlptrain.train.threads import blas_threads
 
 
 def run(
@@ -101,8 +101,8 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
 def trained(current: Run, console: Console, save_every: float, as_json: bool) -> Results:
     """Train to the end, showing how it goes, and measure what came of it."""
     folder = current.folder.path
-    epochs, training = current.experiment.training.epochs, current.dataset.training
-    size = current.experiment.training.batch_size
+    epochs, training = current.plan.training.epochs, current.dataset.training
+    size = current.plan.training.batch_size
     batches = 1 if size == "full" else -(-len(training) // size)
     progress = current.state.progress
     shown = len(progress.warnings)
@@ -211,7 +211,7 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
 
 def reason(current: Run) -> str:
     """Why training stopped, and which epoch was the best."""
-    progress, stopping = current.state.progress, current.experiment.training.early_stopping
+    progress, stopping = current.state.progress, current.plan.training.early_stopping
     best = (
         ""
         if progress.best_epoch is None

@@ -16,6 +16,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -31,6 +32,7 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.plan import Plan
 from mlptrain.train.epoch import columns
 from mlptrain.train.loop import network_for
 from mlptrain.train.state import Progress, TrainState
@@ -84,6 +86,12 @@ class Header(BaseModel):
     environment: Environment
     progress: Progress | None = None
 
+    @cached_property
+    def plan(self) -> Plan:
+        """The experiment with all that was decided."""
+        settings = {name: getattr(self.experiment, name) for name in Experiment.model_fields}
+        return Plan(**settings, transforms=self.transforms, threads=self.environment.threads)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -95,9 +103,9 @@ class Model:
     buffers: Array
 
     @property
-    def experiment(self) -> Experiment:
-        """The experiment that made it."""
-        return self.header.experiment
+    def plan(self) -> Plan:
+        """What it was trained by."""
+        return self.header.plan
 
     @property
     def transforms(self) -> Transforms:
@@ -111,12 +119,6 @@ class Checkpoint:
 
     header: Header
     state: TrainState
-
-
-def build_network(header: Header) -> Network:
-    """The network that the experiment and the transforms of a file describe."""
-    assert header.experiment.loss is not None
-    return network_for(header.experiment, header.transforms, header.experiment.loss, header.experiment.training.dtype)
 
 
 def encode_model(header: Header, layout: Layout, parameters: Array, buffers: Array) -> bytes:
@@ -139,7 +141,7 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
 def decode_model(raw: bytes, origin: str) -> Model:
     """The model in a model file, or the best one so far in a checkpoint."""
     header, tensors = decode(raw, origin)
-    network = build_network(header)
+    network = network_for(header.plan)
     if header.content == "model":
         expect(tensors, expected_tensors(network, ""), origin)
         prefix = ""
@@ -155,7 +157,7 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
     header, tensors = decode(raw, origin)
     if header.progress is None or header.content != "checkpoint":
         raise CheckpointError(f"{origin}: is a model, not a checkpoint; only a checkpoint can be resumed")
-    network = build_network(header)
+    network = network_for(header.plan)
     expect(tensors, expected_in_checkpoint(header, network), origin)
     parameters, buffers = filled(network, tensors, "", origin)
     best_parameters, best_buffers = filled(network, tensors, "best.", origin)
@@ -199,7 +201,7 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
     """Name, dtype and shape of every tensor of a checkpoint."""
     assert header.progress is not None
     epochs = header.progress.epoch
-    width = len(columns(header.experiment, network)) if epochs else 0
+    width = len(columns(header.plan)) if epochs else 0
     slots = {
         f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,))
         for name in header.experiment.optimizer.slots

@@ -279,25 +279,20 @@ class Experiment(Frozen):
         scalable = not isinstance(self.loss, ValueLoss) or self.loss.scalable
         return Standard() if free and scalable else NoScaling()
 
-    def resolved(self, loss: Loss, name: str, seed: int) -> Experiment:
-        """The same experiment with everything written out that was left to defaults, to the data or to chance."""
+    def completed(self, loss: Loss) -> dict[str, Any]:
+        """The settings by name, with everything written out that was left to defaults or to the data."""
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
         if loss.target_kind == "value":
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})
-        update = {
-            "name": name,
-            "seed": seed,
-            "data": data,
-            "network": network,
-            "loss": loss,
-            "training": training,
-        }
-        complete = Experiment.model_validate(self.model_copy(update=update).model_dump())
-        complete._locate = self._locate
-        return complete
+        written = {name: getattr(self, name) for name in Experiment.model_fields}
+        return written | {"data": data, "network": network, "training": training}
+
+    def locate_like(self, other: Experiment) -> None:
+        """Find settings in the file that `other` was read from."""
+        self._locate = other._locate
 
     def problem(self, location: tuple[int | str, ...], message: str) -> Problem:
         """A mistake in the setting at `location`, with its place in the file if it was read from one."""

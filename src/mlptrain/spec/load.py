@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 
 from mlptrain.component import Component, nearest, variants
 from mlptrain.errors import Problem, SpecError, UsageError
-from mlptrain.nn.losses import Loss
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.yaml import Node
@@ -142,15 +141,6 @@ def placed(
     """A mistake at `location`, at its key if that is what is wrong or all that there is."""
     node, depth = reach(root, location)
     return origin_of(location, origins).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
-
-
-def resolve(experiment: Experiment, loss: Loss, name: str, seed: int) -> Experiment:
-    """`experiment` with everything written out; a `SpecError` if that does not go together with the loss."""
-    try:
-        return experiment.resolved(loss, name, seed)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details)
 
 
 def origin_of(location: Location, origins: dict[Location, Origin]) -> Origin:

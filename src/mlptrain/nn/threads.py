@@ -6,6 +6,7 @@ runs of one spec must give the same bytes, and how many threads share a sum can 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 def choose_threads(layout: Layout, rows: int) -> int:
     """As many threads as a batch of `rows` rows keeps busy, at most one for each core."""
-    largest = rows * max(layer.inputs * layer.units for layer in layout.layers)
+    largest = rows * max(math.prod(tensor.shape) for tensor in layout.parameters)
     return max(1, min(largest // GRAIN, cores()))
 
 
