@@ -185,14 +185,14 @@ def test_there_is_no_global_generator(module: str) -> None:
 
 
 def test_random_numbers_are_drawn_from_one_module() -> None:
-    """Elsewhere `np.random.Generator` is a type, and the one fresh seed of `seed: null` is drawn in runs.run."""
+    """Elsewhere `np.random.Generator` is a type."""
     makers = {
         module
         for module, path in FILES.items()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("np.random.", "numpy.random."))
     }
-    assert makers == {"mlptrain.randomness", "mlptrain.runs.run"}
+    assert makers == {"mlptrain.randomness"}
 
 
 HEAVY = (
