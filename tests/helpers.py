@@ -20,7 +20,7 @@ from mlptrain.optim.optimizers import SGD, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.train.state import TrainState
-from mlptrain.train.step import Step
+from mlptrain.train.step import Step, Update
 
 
 def label(value: object) -> str:
@@ -30,13 +30,35 @@ def label(value: object) -> str:
     return value.label() if isinstance(value, Component) else getattr(value, "__name__", str(value))
 
 
+class CountedStep:
+    """A training step that counts itself, as the loop would."""
+
+    def __init__(self, state: TrainState, step: Step) -> None:
+        self._state, self._step = state, step
+
+    def __call__(self, x: Array, target: Target, learning_rate: float, weights: Array | None = None) -> float:
+        loss = self._step(x, target, learning_rate, weights)
+        self._state.progress.count_step(loss, len(x), self._step.squared_norms)
+        return loss
+
+    @property
+    def gradient(self) -> Array:
+        """Of the last batch, as the optimizer left it."""
+        return self._step.gradient
+
+    @property
+    def squared_norm(self) -> float:
+        """Of the last gradient."""
+        return self._step.squared_norm
+
+
 @dataclass
 class Trainer:
     """A network with its state, ready to be trained: `trainer.step(x, target, learning_rate)`."""
 
     network: Network
     state: TrainState
-    step: Step
+    step: CountedStep
 
     def tensors(self) -> dict[str, Array]:
         """Every parameter by name, as views."""
@@ -72,8 +94,8 @@ def trainer(
     optimizer = optimizer or SGD()
     network = Network(layout, loss, dtype)
     state = TrainState.start(layout, optimizer, initializer or GlorotUniform(), dtype, seed)
-    step = Step(network, state, optimizer, penalty or Penalty(), clip, DropoutStream(seed))
-    return Trainer(network, state, step)
+    step = Step(network, state, Update(optimizer, penalty or Penalty(), clip), DropoutStream(seed))
+    return Trainer(network, state, CountedStep(state, step))
 
 
 def random_batch(network: Network, rows: int, seed: int = 0) -> tuple[Array, Target]:

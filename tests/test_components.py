@@ -415,7 +415,7 @@ def minimize(
     slots = [np.zeros_like(w) for _ in optimizer.slots]
     scratch = np.empty_like(w)
     for t in range(steps):
-        optimizer.step(w, gradient(w), slots, scratch, rate * Cosine().at(t, steps), t + 1)
+        optimizer.step(w, gradient(w), slots, scratch, rate * Cosine().at(t, steps, 1), t + 1)
     return w
 
 
@@ -644,7 +644,7 @@ def test_weights_from_a_file_are_taken_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "start.safetensors"
     safetensors.numpy.save_file(layout.named_parameters(source.parameters), path)
     lit = np.array([True, False, True])
-    state = TrainState.start(layout, SGD(), FromFile(path=str(path)), np.float64, seed=2, lit=lit)
+    state = TrainState.start(layout, SGD(), FromFile(path=str(path)), np.float64, seed=2, active=lit)
     assert np.array_equal(state.parameters, source.parameters)
 
 
@@ -743,26 +743,26 @@ def test_a_long_gradient_is_measured_in_float64() -> None:
     gradient = np.full(4, 1e30, np.float32)  # its squares overflow float32
     with np.errstate(over="ignore"):
         assert_close(squared_norm(gradient), 4e60, 1e-6)
-    clip_norm(gradient, 1.0)
+        clip_norm(gradient, 1.0)
     assert_close(gradient, [0.5] * 4, 2e-6)
 
 
 @each(Schedule, "schedule", without=(OneCycle,))  # it begins low by itself
 def test_schedule_rises_through_its_warm_up_and_stays_between_zero_and_one(schedule: Schedule) -> None:
     warm = schedule.model_copy(update={"warmup": 4})
-    assert [warm.at(epoch, 20) for epoch in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    after = [warm.at(epoch, 20) for epoch in range(4, 40)]
-    assert after[0] == schedule.at(0, 16) == 1.0
+    assert [warm.at(epoch, 20, 1) for epoch in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    after = [warm.at(epoch, 20, 1) for epoch in range(4, 40)]
+    assert after[0] == schedule.at(0, 16, 1) == 1.0
     assert all(0 <= factor <= 1 for factor in after)
 
 
 def test_cosine_falls_from_one_over_one_half_to_its_floor() -> None:
-    assert [Cosine().at(epoch, 10) for epoch in (0, 5, 10, 15)] == pytest.approx([1.0, 0.5, 0.0, 0.0], abs=1e-15)
-    assert [Cosine(floor=0.2).at(epoch, 10) for epoch in (0, 5, 10)] == pytest.approx([1.0, 0.6, 0.2])
+    assert [Cosine().at(epoch, 10, 1) for epoch in (0, 5, 10, 15)] == pytest.approx([1.0, 0.5, 0.0, 0.0], abs=1e-15)
+    assert [Cosine(floor=0.2).at(epoch, 10, 1) for epoch in (0, 5, 10)] == pytest.approx([1.0, 0.6, 0.2])
 
 
 def test_constant_is_constant() -> None:
-    assert {Constant().at(epoch, 5) for epoch in range(10)} == {1.0}
+    assert {Constant().at(epoch, 5, 1) for epoch in range(10)} == {1.0}
 
 
 # -- settings that are refused, each with what must be said

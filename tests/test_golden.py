@@ -176,10 +176,10 @@ PAST_HORIZON = "cosine T5 eta.1 (past T_max rises again)"
 PLATEAU = "plateau f.5 patience2 thr1e-4rel on [1,.9x5,.89995,.5,.6x3,nan x3]"
 SCHEDULES: dict[str, tuple[Schedule, int]] = {
     PAST_HORIZON: (Cosine(floor=0.1), 5),
-    "step size3 g.1": (StepDecay(every=3), 10),
+    "step size3 g.1": (StepDecay(step_size=3), 10),
     "multistep [2,5] g.1": (MultiStep(milestones=(2, 5)), 10),
     "exp g.9": (Exponential(gamma=0.9), 10),
-    "cosine_restarts T0=3 Tmult2": (CosineRestarts(period=3, growth=2), 12),
+    "cosine_restarts T0=3 Tmult2": (CosineRestarts(period=3, t_mult=2), 12),
     "poly p2 T5": (Polynomial(power=2.0), 5),
     "onecycle max1 T10": (OneCycle(), 10),
 }
@@ -388,21 +388,21 @@ def test_layer_norm(name: str, precision: Precision) -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedule(name: str) -> None:
     (schedule, epochs), expected = SCHEDULES[name], numbers(row("schedules", name))
-    factors = [schedule.at(epoch, epochs) for epoch in range(len(expected))]
+    factors = [schedule.at(epoch, epochs, 1) for epoch in range(len(expected))]
     until = epochs + 1 if name == PAST_HORIZON else len(expected)
     assert_close(factors[:until], expected[:until], 1e-12)
 
 
 def test_the_cosine_stays_where_it_ended() -> None:
-    assert {Cosine(floor=0.1).at(epoch, 5) for epoch in range(5, 12)} == {0.1}, "PyTorch's rises again"
+    assert {Cosine(floor=0.1).at(epoch, 5, 1) for epoch in range(5, 12)} == {0.1}, "PyTorch's rises again"
 
 
 def test_plateau() -> None:
     schedule = Plateau(gamma=0.5, patience=2)
     memory, factors = schedule.start(), []
     for value in (1.0, *[0.9] * 5, 0.89995, 0.5, *[0.6] * 3):  # the file goes on with NaN, which is an error here
-        schedule.observe(memory, value, higher_is_better=False)
-        factors.append(schedule.at(0, 1, memory))
+        memory = schedule.observe(memory, value, higher_is_better=False)
+        factors.append(schedule.at(0, 1, 1, memory))
     assert factors == numbers(row("schedules", PLATEAU))[:11].tolist()
 
 

@@ -38,6 +38,7 @@ from mlptrain.errors import Interrupted
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
+from mlptrain.train.events import Consumer, StepDone
 
 ALL = (*BYTES_OF_A_RUN, "spec.yaml", "summary.json")
 
@@ -56,7 +57,7 @@ TINY = {
     "network: {hidden: [5, {width: 5, residual: true, dropout: 0.2}], activation: gelu}\n"
     "loss: {kind: focal, class_weight: balanced}\noptimizer: {kind: adamw, learning_rate: 0.05}\n"
     "schedule: {kind: plateau, patience: 0, gamma: 0.5, threshold: 0.5}\n"
-    "training: {epochs: 5, batch_size: 6, averaging: {decay: 0.9}, clip_value: 0.1, baselines: false}\n",
+    "training: {epochs: 5, batch_size: 6, ema: {decay: 0.9}, clip_value: 0.1, baselines: false}\n",
     "quantiles, centered rmsprop, quantile scaling": "data: {path: amounts.csv, target: price, "
     "numeric: {scale: quantile}, scale_target: robust}\nloss: {kind: quantile, quantiles: [0.1, 0.5, 0.9]}\n"
     "network: {hidden: [4], activation: mish, initializer: orthogonal}\n"
@@ -84,9 +85,24 @@ def interrupting(step: int) -> Callable[[], int | None]:
     return lambda: signal.SIGINT if next(steps) >= step else None
 
 
+class Killed(BaseException):
+    """The process dies."""
+
+
+class KillAfter(Consumer):
+    """Dies after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def step(self, event: StepDone) -> None:
+        self._left -= 1
+        if not self._left:
+            raise Killed
+
+
 def to_the_end(run: Run) -> Path:
-    for _ in proceed(run, never, save_seconds=1e9):
-        pass
+    proceed(run, never, save_seconds=1e9)
     finish(run)
     return run.folder.path
 
@@ -109,7 +125,7 @@ def test_a_stop_after_any_step_changes_nothing(uninterrupted: Path) -> None:
     for k in range(1, steps + 1):
         run = begun(uninterrupted, f"stopped-{k}")
         with pytest.raises(Interrupted, match=f"saved at step {k}. Go on with: mlptrain fit --resume"):
-            list(proceed(run, interrupting(k)))
+            proceed(run, interrupting(k))
         same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
 
@@ -117,7 +133,7 @@ def test_a_stop_after_every_step_changes_nothing(uninterrupted: Path) -> None:
     run, stops = begun(uninterrupted, "stopped-always"), 0
     while run.state.progress.stopped is None:
         try:
-            list(proceed(run, interrupting(1)))
+            proceed(run, interrupting(1))
         except Interrupted:
             run, stops = resume(run.folder), stops + 1
     finish(run)
@@ -127,8 +143,7 @@ def test_a_stop_after_every_step_changes_nothing(uninterrupted: Path) -> None:
 
 def test_saving_at_every_step_changes_nothing(uninterrupted: Path) -> None:
     run = begun(uninterrupted, "saved-always")
-    for _ in proceed(run, never, save_seconds=-1):
-        pass
+    proceed(run, never, save_seconds=-1)
     finish(run)
     same_bytes(run.folder.path, uninterrupted, ALL)
 
@@ -137,11 +152,11 @@ def test_work_since_the_last_save_is_done_again(uninterrupted: Path) -> None:
     """As after kill -9: the checkpoint is of step 3, the figures are of a later epoch."""
     run = begun(uninterrupted, "killed")
     with pytest.raises(Interrupted):
-        list(proceed(run, interrupting(3)))
+        proceed(run, interrupting(3))
     saved = run.folder.checkpoint.read_bytes()
     again = resume(run.folder)
     with pytest.raises(Interrupted):
-        list(proceed(again, interrupting(5)))
+        proceed(again, interrupting(5))
     assert metrics(run.folder.path)["epoch"] == ["0"]
     run.folder.checkpoint.write_bytes(saved)
     with (run.folder.path / "metrics.csv").open("a") as file:
@@ -151,16 +166,15 @@ def test_work_since_the_last_save_is_done_again(uninterrupted: Path) -> None:
 
 def test_a_run_killed_before_its_first_save_starts_again(uninterrupted: Path) -> None:
     run = begun(uninterrupted, "unsaved")
-    for _, _ in zip(range(4), proceed(run, never, save_seconds=1e9), strict=False):
-        pass
+    with pytest.raises(Killed):
+        proceed(run, never, save_seconds=1e9, consumers=[KillAfter(4)])
     assert not run.folder.checkpoint.exists()
     same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
 
 def test_a_run_stopped_between_training_and_results_gets_its_results(uninterrupted: Path) -> None:
     run = begun(uninterrupted, "no results")
-    for _ in proceed(run, never):
-        pass
+    proceed(run, never)
     assert not (run.folder.path / "summary.json").exists()
     same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
@@ -169,7 +183,7 @@ def test_evaluating_never_disturbs_a_run(uninterrupted: Path) -> None:
     folder = uninterrupted.parent
     run = begun(uninterrupted, "evaluated")
     with pytest.raises(Interrupted):
-        list(proceed(run, interrupting(6)))
+        proceed(run, interrupting(6))
     before = contents(run.folder.path)
     table = Path(run.plan.data.path).name
     answers = [run_cli("evaluate", "evaluated", "--json", folder=folder).succeeded().out for _ in range(2)]
@@ -183,7 +197,7 @@ def test_evaluating_never_disturbs_a_run(uninterrupted: Path) -> None:
 def test_leftovers_of_a_kill_are_no_hindrance(uninterrupted: Path) -> None:
     run = begun(uninterrupted, "leftovers")
     with pytest.raises(Interrupted):
-        list(proceed(run, interrupting(2)))
+        proceed(run, interrupting(2))
     (run.folder.path / ".checkpoint.safetensors.tmp-99999").write_bytes(b"half a checkpoint")
     (run.folder.path / "notes.txt").write_text("mine")
     (run.folder.path / "timings.csv").unlink()
@@ -194,7 +208,7 @@ def test_leftovers_of_a_kill_are_no_hindrance(uninterrupted: Path) -> None:
 def test_summary_says_that_the_environment_changed(uninterrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begun(uninterrupted, "moved")
     with pytest.raises(Interrupted):
-        list(proceed(run, interrupting(2)))
+        proceed(run, interrupting(2))
     monkeypatch.setattr("platform.machine", lambda: "abacus")
     again = resume(run.folder)
     assert any("machine was" in note and "is abacus" in note for note in again.notes)
@@ -436,7 +450,7 @@ def stopped(cli: Cli, spec: Write, tmp_path: Path) -> Path:
     tables(tmp_path)
     run = begin(load_experiment(spec(next(iter(TINY.values())))), "tiny", tmp_path / "run")
     with pytest.raises(Interrupted):
-        list(proceed(run, interrupting(6)))
+        proceed(run, interrupting(6))
     return run.folder.path
 
 

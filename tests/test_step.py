@@ -143,10 +143,19 @@ def test_running_statistics_move_after_the_step() -> None:
 def test_layer_norms_are_those_of_the_gradient_before_clipping() -> None:
     network = two_two_one()
     network.step(X, Y, learning_rate=0.1)
-    assert network.state.progress.layer_norms == []
-    network = two_two_one()
-    network.step(X, Y, learning_rate=0.1, layer_norms=True)
-    assert_close(network.state.progress.layer_norms, [math.sqrt(5), 2.0], 1e-15)
+    norm, layer_norms = network.state.progress.mean_norms()
+    assert_close([norm, *layer_norms], [math.sqrt(11), math.sqrt(5), 2.0], 1e-15)
+
+
+def test_norms_of_an_epoch_are_root_mean_squares_over_its_steps() -> None:
+    network, squares = two_two_one(), []
+    for _ in range(3):
+        network.step(X, Y, learning_rate=0.1)
+        squares.append(network.step.squared_norm)
+    norm, layer_norms = network.state.progress.mean_norms()
+    assert_close(norm, math.sqrt(sum(squares) / 3), 1e-15)
+    assert len(layer_norms) == 2
+    assert sum(value**2 for value in layer_norms) < norm**2
 
 
 def test_penalties_touch_weights_alone() -> None:

@@ -68,15 +68,15 @@ def test_the_limit_holds_inside_and_is_lifted_after() -> None:
 
 def seen_threads(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     """The number of threads at every evaluation, as it is while a run goes on."""
-    from mlptrain.train.epoch import Observer
+    from mlptrain.train.epoch import EpochEnd
 
-    seen, end_epoch = [], Observer.end_epoch
+    seen, measure = [], EpochEnd.measure
 
-    def look(self: Observer, learning_rate: float) -> Any:
+    def look(self: EpochEnd, learning_rate: float) -> Any:
         seen.append(pools())
-        return end_epoch(self, learning_rate)
+        return measure(self, learning_rate)
 
-    monkeypatch.setattr(Observer, "end_epoch", look)
+    monkeypatch.setattr(EpochEnd, "measure", look)
     return seen
 
 
@@ -111,7 +111,7 @@ def test_a_resumed_run_uses_what_was_chosen_then(
             begun = begin(load_experiment(path), "run", tmp_path / name)
             if name == "stopped":
                 with pytest.raises(Interrupted):
-                    list(proceed(begun, lambda: 2))
+                    proceed(begun, lambda: 2)
         assert begun.environment.threads == 2
     seen = seen_threads(monkeypatch)
     cli("fit", "--resume", tmp_path / "stopped").succeeded()

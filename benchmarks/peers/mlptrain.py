@@ -72,7 +72,8 @@ class Trainer:
             total = 0.0
             for index in range(len(batches)):
                 x, target, weights = batches.gather(index)
-                total += len(x) * step(x, target, rate, weights=weights)
+                total += len(x) * step(x, target, rate, weights)
+                self._state.progress.step += 1
             yield
 
 

@@ -44,6 +44,8 @@ class Frozen(BaseModel):
     )
     formula: ClassVar[tuple[str, ...]] = ()
     """What it computes, one displayed formula in LaTeX each, in the notation of docs/mathematics.md."""
+    renamed: ClassVar[dict[str, str]] = {}
+    """Keys by their former name: the name that replaced each."""
 
 
 def refuse(conflicts: Iterable[Conflict]) -> None:

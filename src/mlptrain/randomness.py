@@ -12,21 +12,25 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "baseline"]
+Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck"]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
     "shuffle": 3,
     "dropout": 4,
     "gradcheck": 5,
-    "baseline": 6,
 }
 _DRAWS_PER_STEP = 1 << 64
 
 
+def sequence(seed: int, purpose: Purpose, index: int) -> np.random.SeedSequence:
+    """Where a stream of its own begins."""
+    return np.random.SeedSequence(seed, spawn_key=(_NUMBERS[purpose], index))
+
+
 def stream(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
     """A new generator for `purpose`; `index` tells its repetitions apart, such as the epochs of a shuffle."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_NUMBERS[purpose], index))))
+    return np.random.Generator(np.random.PCG64(sequence(seed, purpose, index)))
 
 
 def draw_seed() -> int:
@@ -35,20 +39,21 @@ def draw_seed() -> int:
 
 
 class DropoutStream:
-    """The generator of dropout masks, placed anew for each step by arithmetic.
+    """The generator of dropout masks, moved to a place of its own for each step by arithmetic.
 
     The numbers of a step depend on the seed and the step alone. Nothing has to be stored for a resumed run to draw the
-    same masks, and no generator is made in the training step.
+    same masks, and no generator is made in the training step. The places are 2^64 numbers apart. With PCG64, sequences
+    at such a distance are correlated; the output function of PCG64DXSM ends that.
     """
 
     def __init__(self, seed: int) -> None:
-        self._generator = stream(seed, "dropout")
+        self._generator = np.random.Generator(np.random.PCG64DXSM(sequence(seed, "dropout", 0)))
         self._bits: Any = self._generator.bit_generator
-        self._origin = self._bits.state
+        self._start = self._bits.state
 
     def at(self, step: int) -> np.random.Generator:
         """The generator at the first number of `step`."""
-        self._bits.state = self._origin
+        self._bits.state = self._start
         self._bits.advance(step * _DRAWS_PER_STEP)
         return self._generator
 

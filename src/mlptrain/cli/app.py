@@ -71,7 +71,7 @@ def fit(
     """Train a network and save it as a run."""
     from mlptrain.cli import fit as verb
 
-    verb.run(config, overrides or [], out, resume, save_every, json, quiet, profile)
+    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile))
 
 
 @app.command()

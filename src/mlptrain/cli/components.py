@@ -81,7 +81,7 @@ def activation_plot(activation: Activation) -> list[RenderableType]:
 def schedule_plot(schedule: Schedule) -> list[RenderableType]:
     """The factor over a run."""
     epochs = np.arange(EPOCHS)
-    factors = np.array([schedule.at(int(epoch), EPOCHS, schedule.start()) for epoch in epochs])
+    factors = np.array([schedule.at(int(epoch), EPOCHS, 1) for epoch in epochs])
     return [plot([epochs], [factors], [f"factor of the learning rate in a run of {EPOCHS} epochs"])]
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,10 +21,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mlptrain.errors import EnvironmentFault, UsageError
-from mlptrain.train.events import EpochDone, Record
+from mlptrain.errors import Diverged, EnvironmentFault, UsageError
+from mlptrain.train.events import Consumer, EpochDone, Record
 from mlptrain.train.metrics import Metrics
-from mlptrain.train.state import Progress, Warned
+from mlptrain.train.state import Diagnosed, Progress
 
 MAIN_METRICS = ("validation_accuracy", "validation_r2")
 LONGEST_SILENCE = 30.0  # seconds
@@ -103,53 +104,70 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
 
 
-def warning_text(warned: Warned) -> Text:
+def diagnosis_text(diagnosed: Diagnosed) -> Text:
     """A diagnosis and its remedy."""
-    name = warned.name.replace("_", " ")
+    name = diagnosed.name.replace("_", " ")
     return Text.assemble(
-        (f"warning: {name}: ", "yellow"), f"{warned.message} (epoch {warned.epoch}). ", (f"Try: {warned.remedy}", "dim")
+        (f"warning: {name}: ", "yellow"),
+        f"{diagnosed.message} (epoch {diagnosed.epoch}). ",
+        (f"Try: {diagnosed.remedy}", "dim"),
     )
 
 
-class Watcher:
-    """Shows training as it goes: call it with every epoch that is done."""
+@dataclass(frozen=True)
+class Course:
+    """What has to be known of a run to show how far it is."""
 
-    def __init__(self, console: Console, name: str, epochs: int, progress: Progress, batches: int) -> None:
-        self._console, self._name, self._epochs, self._progress, self._batches = (
-            console,
-            name,
-            epochs,
-            progress,
-            batches,
-        )
-        self._began, self._began_at = time.monotonic(), progress.epoch
+    name: str
+    epochs: int
+    batches: int
+    """Of an epoch."""
+    progress: Progress
+
+
+class Display(Consumer):
+    """Shows training as it goes: live on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, console: Console, course: Course) -> None:
+        self._console, self._course = console, course
+        self._began, self._began_at = time.monotonic(), course.progress.epoch
         self._record: Record | None = None
         self._best: tuple[float, int] | None = None
+        self._shown = len(course.progress.warnings)
         live = console.is_terminal and not console.is_dumb_terminal and not console.quiet
         self._live = Live(self, console=console, refresh_per_second=8, transient=True) if live else None
         self._next, self._last_line = 0, self._began
-
-    def __enter__(self) -> Watcher:
         if self._live:
             self._live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._live:
-            self._live.stop()
 
     def epoch(self, event: EpochDone) -> None:
-        """Take in a finished epoch."""
+        """Show a finished epoch."""
         self._record = event.record
         loss, epoch = event.record.get("validation_loss"), int(event.record["epoch"] or 0)
         if event.improved and loss is not None:
             self._best = (loss, epoch)
-        for warned in event.warnings:
-            self._console.print(warning_text(warned))
+        self._show_diagnoses()
         if self._live is None and (epoch >= self._next or time.monotonic() - self._last_line > LONGEST_SILENCE):
             self._console.print(self._plain_line(event))
             self._next = next_line(epoch)
             self._last_line = time.monotonic()
+
+    def failed(self, error: Diverged) -> None:
+        """Show what was diagnosed last."""
+        self.close()
+        self._show_diagnoses()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._live.stop()
+
+    def _show_diagnoses(self) -> None:
+        """Print the diagnoses that are new."""
+        diagnoses = self._course.progress.warnings
+        for diagnosed in diagnoses[self._shown :]:
+            self._console.print(diagnosis_text(diagnosed))
+        self._shown = len(diagnoses)
 
     def _plain_line(self, event: EpochDone) -> str:
         record = event.record
@@ -163,13 +181,13 @@ class Watcher:
         return f"epoch {int(record['epoch'] or 0)}  " + "  ".join(cells)
 
     def __rich__(self) -> RenderableType:
-        progress = self._progress
-        done = progress.epoch + progress.batch / max(1, self._batches)
+        course, progress = self._course, self._course.progress
+        done = progress.epoch + progress.batch / max(1, course.batches)
         head = Table.grid(padding=(0, 1))
         head.add_row(
-            Text(self._name, "bold"),
-            Text(f"epoch {min(progress.epoch + 1, self._epochs)}/{self._epochs}"),
-            ProgressBar(self._epochs, done, width=24),
+            Text(course.name, "bold"),
+            Text(f"epoch {min(progress.epoch + 1, course.epochs)}/{course.epochs}"),
+            ProgressBar(course.epochs, done, width=24),
             Text(self._time_left(done), "dim"),
         )
         return Group(head, *self._figures()) if self._record else Group(head)
@@ -190,7 +208,7 @@ class Watcher:
         ran = done - self._began_at
         if ran <= 0 or seconds < 0.5:
             return ""
-        left = int(seconds / ran * (self._epochs - done))
+        left = int(seconds / ran * (self._course.epochs - done))
         return f"at most {left // 60}:{left % 60:02d} left"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,62 +15,80 @@ from rich.console import Console
 
 from mlptrain import compiled
 from mlptrain.cli.console import (
-    Watcher,
+    Course,
+    Display,
+    diagnosis_text,
     print_json,
     print_results,
     profile_table,
     results_table,
     stderr_console,
-    warning_text,
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
-from mlptrain.train.events import EpochDone
+from mlptrain.train.step import Probe
 
 
-def run(
-    config: Path | None,
-    overrides: Sequence[str],
-    out: Path | None,
-    again: Path | None,
-    save_every: float,
-    as_json: bool,
-    quiet: bool,
-    profiled: bool,
-) -> None:
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    config: Path | None
+    overrides: Sequence[str]
+    out: Path | None
+    resume: Path | None
+    """The folder of a run to go on with."""
+    save_every: float
+    """Seconds."""
+    json: bool
+    quiet: bool
+    profile: bool
+
+
+def run(request: Request) -> None:
     """Carry out the verb."""
-    console = stderr_console(quiet)
-    with profiling(console) if profiled else nullcontext():
-        if again is not None:
-            if config is not None or overrides or out is not None:
-                raise UsageError(
-                    "--resume goes on with a run as it was begun: give it no config, no --set and no --out"
-                )
-            folder = RunFolder.open(again)
-            with folder.locked():
-                train_and_report(resume(folder), console, save_every, as_json)
-            return
-        if config is None:
-            raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to go on with a run)")
-        if (config / "spec.yaml").exists():
-            raise UsageError(f"{config}: is a run's folder; to go on with it: mlptrain fit --resume {config}")
-        begun = begin(load_experiment(config, overrides), default_name(config), out)
-        with begun.folder.locked():
-            train_and_report(begun, console, save_every, as_json)
+    console = stderr_console(request.quiet)
+    with profiling(console) if request.profile else nullcontext() as probe, opened(request, probe) as current:
+        train_and_report(current, console, request)
 
 
 @contextmanager
-def profiling(console: Console) -> Iterator[None]:
+def opened(request: Request, probe: Probe | None) -> Iterator[Run]:
+    """The run that is asked for, new or resumed, with every other process kept out."""
+    if request.resume is not None:
+        if request.config is not None or request.overrides or request.out is not None:
+            raise UsageError("--resume goes on with a run as it was begun: give it no config, no --set and no --out")
+        folder = RunFolder.open(request.resume)
+        with folder.locked():
+            yield resume(folder, probe)
+        return
+    begun = begun_by(request, probe)
+    with begun.folder.locked():
+        yield begun
+
+
+def begun_by(request: Request, probe: Probe | None) -> Run:
+    """A new run."""
+    config = request.config
+    if config is None:
+        raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to go on with a run)")
+    if (config / "spec.yaml").exists():
+        raise UsageError(f"{config}: is a run's folder; to go on with it: mlptrain fit --resume {config}")
+    return begin(load_experiment(config, request.overrides), default_name(config), request.out, probe)
+
+
+@contextmanager
+def profiling(console: Console) -> Iterator[Probe]:
     """Time what happens inside, and print where the time went."""
     from mlptrain.runs.profile import Profile
 
     profile = Profile()
     try:
         with profile:
-            yield
+            yield profile
     finally:
         console.print(profile_table(profile.seconds, profile.calls, profile.total, compiled.PRESENT))
 
@@ -82,41 +101,34 @@ def default_name(config: Path) -> str:
     return name.strip(".-_")[:100] or "run"
 
 
-def train_and_report(current: Run, console: Console, save_every: float, as_json: bool) -> None:
+def train_and_report(current: Run, console: Console, request: Request) -> None:
     """Train to the end and print what came of it."""
     folder = current.folder.path
     if current.is_complete:
         console.print(
             f"{folder}: this run is complete; nothing to do. See its results with: mlptrain evaluate {folder}"
         )
-        if as_json:
+        if request.json:
             print_json(written_document(current))
         return
     describe(current, console)
     with blas_threads(current.environment.threads):
-        finished = trained(current, console, save_every, as_json)
-    report(current, finished, console, as_json)
+        finished = trained(current, console, request)
+    report(current, finished, console, request.json)
 
 
-def trained(current: Run, console: Console, save_every: float, as_json: bool) -> Results:
+def trained(current: Run, console: Console, request: Request) -> Results:
     """Train to the end, showing how it goes, and measure what came of it."""
-    folder = current.folder.path
-    epochs, training = current.plan.training.epochs, current.dataset.training
-    size = current.plan.training.batch_size
-    batches = 1 if size == "full" else -(-len(training) // size)
-    progress = current.state.progress
-    shown = len(progress.warnings)
-    with signals() as signalled, Watcher(console, folder.name, epochs, progress, batches) as watcher:
+    training, rows = current.plan.training, len(current.dataset.training)
+    batches = -(-rows // (current.plan.batch_rows or rows))
+    course = Course(current.folder.path.name, training.epochs, batches, current.state.progress)
+    with signals() as signalled, closing(Display(console, course)) as display:
         try:
-            for event in proceed(current, signalled, save_every):
-                if isinstance(event, EpochDone):
-                    watcher.epoch(event)
-                    shown = len(progress.warnings)
+            proceed(current, signalled, request.save_every, [display])
         except Diverged:
-            for warned in progress.warnings[shown:]:
-                console.print(warning_text(warned))
-            if as_json:
-                print_json(document(current, Results({}, {}, "", tuple(progress.warnings)), "diverged"))
+            if request.json:
+                results = Results({}, {}, "", tuple(current.state.progress.warnings))
+                print_json(document(current, results, "diverged"))
             raise
     return measured(current, console)
 
@@ -181,8 +193,8 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     if as_json:
         print_json(document(current, finished, progress.stopped))
         return
-    for warned in finished.warnings[len(progress.warnings) :]:
-        console.print(warning_text(warned))
+    for diagnosed in finished.diagnoses[len(progress.warnings) :]:
+        console.print(diagnosis_text(diagnosed))
     console.print(reason(current))
     print_results(
         results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
@@ -205,20 +217,20 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
         "best_epoch": current.state.progress.best_epoch,
         "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
         "baselines": finished.baselines,
-        "warnings": [warned.model_dump() for warned in finished.warnings],
+        "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
     }
 
 
 def reason(current: Run) -> str:
     """Why training stopped, and which epoch was the best."""
     progress, stopping = current.state.progress, current.plan.training.early_stopping
-    best = (
-        ""
-        if progress.best_epoch is None
-        else f"; the weights of epoch {progress.best_epoch} were the best and are kept"
-    )
+    if progress.best_epoch is not None:
+        kept = f"; the weights of epoch {progress.best_epoch} were the best and are kept"
+    elif stopping is not None:
+        kept = f"; {stopping.monitor} has no value in any epoch, so the weights of the last one are kept"
+    else:
+        kept = ""
     if progress.stopped == "early_stopping" and stopping is not None:
-        return (
-            f"stopped after {progress.epoch} epochs: {stopping.monitor} did not improve for {stopping.patience}{best}"
-        )
-    return f"stopped after all {progress.epoch} epochs{best}"
+        why = f"{stopping.monitor} did not improve for {stopping.patience}"
+        return f"stopped after {progress.epoch} epochs: {why}{kept}"
+    return f"stopped after all {progress.epoch} epochs{kept}"

@@ -91,6 +91,10 @@ class Layout:
             for i in range(len(self.layers))
         )
 
+    def layer_weights(self, vector: Array) -> tuple[Array, ...]:
+        """The weights of each layer as flat views of a parameter-sized vector."""
+        return tuple(vector[tensor.start : tensor.stop] for tensor in self.parameters[: len(self.layers)])
+
     def running(self, buffers: Array) -> tuple[tuple[Array, Array] | None, ...]:
         """Running mean and variance of each layer, or None where it keeps none."""
         named = self.named_buffers(buffers)

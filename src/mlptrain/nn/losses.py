@@ -126,6 +126,10 @@ class Loss(Component):
         """Number of scores for a target of so many columns (or classes)."""
         return columns
 
+    def optimum(self, target: Target, weights: Weights = None, outputs: int | None = None) -> float:
+        """The lowest value that any scores could reach on `target`: what is above it is the excess of a model."""
+        return 0.0
+
     def corner_side(self, scores: Array, target: Target) -> Array | None:
         """On which side of a corner of the loss each entry lies; None for a smooth loss."""
         return None
@@ -352,6 +356,11 @@ class Poisson(ValueLoss):
 
     def best_constant(self, target: Target, outputs: int) -> Array:
         return np.asarray(np.log(np.maximum(np.mean(target, axis=0, dtype=np.float64), 1e-12)))
+
+    def optimum(self, target: Target, weights: Weights = None, outputs: int | None = None) -> float:
+        y = np.asarray(target, np.float64)
+        terms = (y - y * np.log(np.where(y > 0, y, 1))).mean(axis=1)
+        return float(np.average(terms, weights=weights))
 
     def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
         return np.asarray((target < 0).any(axis=1))

@@ -9,7 +9,7 @@ Products are written as `x.dot(W, out=z)`: for small matrices the call alone of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from mlptrain.nn.normalization import NormWorkspace
 
 Running = Sequence[tuple[Array, Array] | None]
 """Running mean and variance of each layer, None where a layer keeps none."""
+OnLayer = Callable[[int], object]
 
 
 @dataclass
@@ -77,15 +78,19 @@ class Network:
         running: Running,
         training: bool,
         rng: np.random.Generator | None = None,
+        on_layer: OnLayer | None = None,
     ) -> Array:
         """The scores (n, outputs) of the rows `x` (n, inputs): a buffer that the next call overwrites.
 
         In training, batch statistics normalize and `rng` draws the dropout masks; without `rng` the masks of the last
-        call are used again. Otherwise the `running` statistics normalize and nothing is dropped.
+        call are used again. Otherwise the `running` statistics normalize and nothing is dropped. `on_layer` is called
+        with the number of each layer when it is done.
         """
         ws = self.workspace(len(x))
-        for layer, tensors, stats, here in zip(self.layout.layers, views, running, ws.layers, strict=True):
-            x = forward_layer(layer, tensors, stats, here, x, training, rng)
+        for i, layer in enumerate(self.layout.layers):
+            x = forward_layer(layer, views[i], running[i], ws.layers[i], x, training, rng)
+            if on_layer is not None:
+                on_layer(i)
         return x
 
     def backward(
@@ -96,18 +101,24 @@ class Network:
         gradients: Sequence[LayerViews],
         weights: Weights = None,
         input_grad: Array | None = None,
+        on_layer: OnLayer | None = None,
     ) -> float:
         """The loss of the batch of the last `forward` in training; writes the gradient of every parameter.
 
         `x` is that batch, `target` what the loss compares with, `weights` (n,) how much each row counts. `input_grad`
-        (n, inputs), where given, takes dL/dx.
+        (n, inputs), where given, takes dL/dx. `on_layer` is called with the number of layers once the derivative by the
+        scores is there, then with the number of each layer when it is done, last layer first.
         """
         ws = self.workspace(len(x))
         last = len(ws.layers) - 1
         loss = self.loss.value_and_gradient(ws.layers[last].output, target, ws.layers[last].grad, ws.loss, weights)
+        if on_layer is not None:
+            on_layer(last + 1)
         for i in range(last, -1, -1):
             below, below_grad = (ws.layers[i - 1].output, ws.layers[i - 1].grad) if i > 0 else (x, input_grad)
             backward_layer(self.layout.layers[i], views[i], gradients[i], ws.layers[i], below, below_grad, ws.ones)
+            if on_layer is not None:
+                on_layer(i)
         return loss
 
     def update_running(self, running: Running, rows: int) -> None:

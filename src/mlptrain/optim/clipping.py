@@ -1,4 +1,4 @@
-"""How is a gradient that is too long shortened?"""
+"""Gradient clipping, and the norm that it goes by."""
 
 from __future__ import annotations
 
@@ -8,21 +8,35 @@ import numpy as np
 
 from mlptrain.nn.arrays import Array
 
+BLOCK = 131_072
+"""Elements that are summed in one go: over more, the sum of float32 numbers gets inaccurate."""
+SAFE = 1e-30
+"""A squared norm below this may have lost entries whose squares are zero in float32."""
+
 
 def squared_norm(vector: Array) -> float:
-    """The squared Euclidean norm of a flat `vector`; computed again in float64 where its own dtype overflows."""
-    fast = float(vector.dot(vector))
-    if math.isfinite(fast):
-        return fast
-    wide = vector.astype(np.float64)
-    return float(np.dot(wide, wide))
+    """The squared Euclidean norm of a flat `vector`; in float64 where it overflows or vanishes in its own dtype.
 
-
-def clip_norm(grad: Array, limit: float) -> None:
-    """Scale `grad` to the Euclidean norm `limit` if it is longer: g * min(1, limit / norm), the norm in float64.
-
-    Pascanu, Mikolov & Bengio 2013. PyTorch divides by norm + 1e-6 instead. A norm of zero changes nothing.
+    The one norm of a gradient: for the check that it is finite, for the metrics and for clipping.
     """
-    norm = math.sqrt(float(np.einsum("i,i->", grad, grad, dtype=np.float64)))
+    if vector.size > BLOCK:
+        return sum(squared_norm(vector[start : start + BLOCK]) for start in range(0, vector.size, BLOCK))
+    fast = float(vector.dot(vector))
+    if SAFE < fast < math.inf:
+        return fast
+    return float(np.einsum("i,i->", vector, vector, dtype=np.float64))
+
+
+def clip_norm(grad: Array, limit: float, norm: float | None = None) -> None:
+    """Scale `grad` down to the Euclidean norm `limit` if its own is larger: g * min(1, limit / norm).
+
+    Pascanu, Mikolov & Bengio 2013. PyTorch divides by norm + 1e-6 instead. `norm` is that of `grad`, where it is known.
+    """
+    norm = math.sqrt(squared_norm(grad)) if norm is None else norm
     if norm > limit:
         np.multiply(grad, limit / norm, out=grad)
+
+
+def clip_value(grad: Array, limit: float) -> None:
+    """Clip each entry of `grad` to [-limit, limit]."""
+    grad.clip(-limit, limit, out=grad)

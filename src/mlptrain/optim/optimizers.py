@@ -1,15 +1,15 @@
 """How does a gradient become a step?
 
 Notation: w parameters, g gradient (after penalties and clipping), lr learning rate, t number of this step from 1. An
-optimizer is frozen; what it remembers are the flat arrays named by its `slots`, each the size of the parameters and of
-their dtype, zero at the start. Every rule is elementwise, so it runs over the vectors block by block, in a size that
-stays in the processor's cache.
+optimizer is frozen; its state are the flat arrays named by its `slots`, each the size of the parameters and of their
+dtype, zero at the start. An elementwise rule runs over the flat vectors block by block, in a size that stays in the
+processor's cache; a `TensorOptimizer` gets one tensor after the other, each in its shape.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,13 +18,18 @@ from pydantic import Field, model_validator
 
 from mlptrain import compiled
 from mlptrain.component import Component, refuse
-from mlptrain.nn.arrays import Array, cut
+from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
 """Elements handled at a time: larger falls out of cache, smaller drowns in the cost of calls."""
 
 
 SMALLEST_EPS = 1e-30
+
+Piece = tuple[Array, Array, tuple[Array, ...], Array]
+"""Views of the same part of parameters, gradient and slots, and a scratch array of their shape."""
+Split = Callable[[Array], Mapping[str, Array]]
+"""A flat vector as tensors by name."""
 
 
 class Optimizer(Component):
@@ -34,25 +39,67 @@ class Optimizer(Component):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Names of the arrays that the rule remembers."""
+        """Names of the arrays that are its state."""
         return ()
+
+    def slot_scales(self) -> dict[str, float]:
+        """What each slot is to be multiplied by for the quantity of the textbook; 1 for a slot that is not named.
+
+        A product with such a factor rounds, so a run that is resumed to the same bytes needs the slots as they are: a
+        file keeps them and the factors beside them.
+        """
+        return {}
 
     def decay(self, weights: Array, learning_rate: float) -> None:
         """Decoupled weight decay, before the step; `weights` are the weights alone. Most rules have none."""
 
+    def pieces(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, split: Split) -> list[Piece]:
+        """The views on which `update` is called one after the other; `scratch` has at least min(BLOCK, size) elements.
+
+        `split` gives the tensors of a flat vector by name. An elementwise rule takes blocks, whatever lies in them.
+        """
+        parts = [slice(start, min(start + BLOCK, w.size)) for start in range(0, w.size, BLOCK)]
+        return [(w[p], g[p], tuple(slot[p] for slot in slots), scratch[: p.stop - p.start]) for p in parts]
+
     def step(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, learning_rate: float, t: int) -> None:
-        """Move `w` in place; `g` is used up, `scratch` (at least min(BLOCK, size) elements) is overwritten."""
-        if w.size <= BLOCK:
-            self.update(w, g, slots, scratch[: w.size], learning_rate, t)
-            return
-        for start in range(0, w.size, BLOCK):
-            part = slice(start, start + BLOCK)
-            block = w[part]
-            self.update(block, g[part], [slot[part] for slot in slots], scratch[: block.size], learning_rate, t)
+        """Move one tensor `w` in place; `g` is used up, `scratch` (at least min(BLOCK, size) elements) overwritten."""
+        for piece in self.pieces(w, g, slots, scratch, lambda vector: {"w": vector}):
+            self.update(*piece, learning_rate, t)
 
     @abstractmethod
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
-        """The rule itself, on one block."""
+        """The rule itself, on one piece: `w`, `g`, `scratch` and each of `slots` have the same shape."""
+
+
+class TensorOptimizer(Optimizer):
+    """A rule that looks at whole tensors, such as their norm: `update` gets each in its shape.
+
+    A weight has the shape (inputs, units), every other tensor (units,).
+    """
+
+    def pieces(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, split: Split) -> list[Piece]:
+        tensors, gradients = split(w), split(g)
+        others = [split(slot) for slot in slots]
+        room = np.empty(max(tensor.size for tensor in tensors.values()), w.dtype)
+        return [
+            (tensor, gradients[name], tuple(o[name] for o in others), room[: tensor.size].reshape(tensor.shape))
+            for name, tensor in tensors.items()
+        ]
+
+
+def check_decay(learning_rate: float, weight_decay: float) -> None:
+    """Refuse a decay that would turn weights around: w <- (1 - lr weight_decay) w."""
+    product = learning_rate * weight_decay
+    if product > 1:
+        refuse(
+            [
+                (
+                    "weight_decay",
+                    f"times learning_rate is {product:g}, and a weight is multiplied by 1 minus that; "
+                    f"it must be at most {1 / learning_rate:g}",
+                )
+            ]
+        )
 
 
 class SGD(Optimizer):
@@ -162,7 +209,8 @@ class RMSProp(Adaptive):
 
     `centered` subtracts the square of the average gradient from v, clamped at 0; with `momentum` the quotient goes
     through a velocity first, u <- momentum u + g / (...), w <- w - lr u. Tieleman & Hinton 2012; centered Graves 2013.
-    The default rho and eps are PyTorch's; Keras has rho 0.9 and eps under the root.
+    The default rho and eps are PyTorch's; Keras has rho 0.9 and eps under the root. Where a gradient hardly changes,
+    v - m^2 is near 0 and `centered` divides by eps alone, here as in PyTorch: an eps such as 1e-3 bounds the step.
     """
 
     kind: Literal["rmsprop"] = "rmsprop"
@@ -191,7 +239,7 @@ class RMSProp(Adaptive):
             move_average(mean, g, self.rho, scratch)
             np.multiply(mean, mean, out=scratch)
             np.subtract(v, scratch, out=scratch)
-            cut(scratch, 0, np.inf, out=scratch)
+            scratch.clip(0, np.inf, out=scratch)
             np.add(scratch, self.eps_root, out=scratch)
         else:
             np.add(v, self.eps_root, out=scratch)
@@ -219,7 +267,7 @@ def move_average(average: Array, g: Array, decay: float, scratch: Array, squared
 class Moments(Adaptive):
     """A rule with moving averages m of g and v of g^2, kept as M = m / (1 - beta1) and V = v / (1 - beta2).
 
-    So that M <- beta1 M + g takes two operations; what is left out is a factor of the whole step.
+    So that M <- beta1 M + g takes two operations; the factors go into the step, and `slot_scales` names them.
     """
 
     learning_rate: float = Field(0.001, gt=0, description="Size of a step, before the schedule.")
@@ -229,6 +277,9 @@ class Moments(Adaptive):
     @property
     def slots(self) -> tuple[str, ...]:
         return ("first_moment", "second_moment")
+
+    def slot_scales(self) -> dict[str, float]:
+        return {name: 1 - (self.beta1 if name == "first_moment" else self.beta2) for name in self.slots}
 
     def accumulate_first(self, m: Array, g: Array) -> None:
         """M <- beta1 M + g."""
@@ -309,6 +360,11 @@ class AdamW(Adam):
     )
     weight_decay: float = Field(0.01, ge=0, description="Share of lr by which weights shrink in each step.")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"weight_decay": 0.1})
+
+    @model_validator(mode="after")
+    def _weights_keep_their_sign(self) -> Self:
+        check_decay(self.learning_rate, self.weight_decay)
+        return self
 
     def decay(self, weights: Array, learning_rate: float) -> None:
         np.multiply(weights, 1 - learning_rate * self.weight_decay, out=weights)
@@ -421,6 +477,11 @@ class Lion(Optimizer):
     @property
     def slots(self) -> tuple[str, ...]:
         return ("first_moment",)
+
+    @model_validator(mode="after")
+    def _weights_keep_their_sign(self) -> Self:
+        check_decay(self.learning_rate, self.weight_decay)
+        return self
 
     def decay(self, weights: Array, learning_rate: float) -> None:
         np.multiply(weights, 1 - learning_rate * self.weight_decay, out=weights)

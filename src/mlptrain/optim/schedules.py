@@ -1,8 +1,8 @@
 """How does the learning rate change as training goes on?
 
-A schedule is a closed-form factor of the epoch, counted from 0: the rate of an epoch is the optimizer's learning rate
-times the factor. Nothing is remembered from one epoch to the next, so a resumed run cannot drift. The one exception is
-the plateau, whose four numbers are part of the state of the run.
+A schedule maps the number of a step, from 0, to a factor of the optimizer's learning rate. Its settings are in epochs:
+step t of a run with N steps an epoch is at the real epoch e = t / N. Every rule is a closed form, so a resumed run
+cannot drift. The one exception is the plateau, whose few numbers are part of the state of the run.
 """
 
 from __future__ import annotations
@@ -16,37 +16,44 @@ from pydantic import Field, model_validator
 from mlptrain.component import Component, refuse
 
 Memory = dict[str, float]
-"""What a schedule remembers: nothing, but for the plateau."""
+"""The state of a schedule: empty, except for the plateau."""
 Epochs = Annotated[int, Field(ge=1)]
 
 
 class Schedule(Component):
-    """A factor for the learning rate; with `warmup` W, epochs e < W get (e + 1) / W first, so that none is zero."""
+    """A factor for the learning rate; with `warmup` W and N steps an epoch, step t < W N gets (t + 1) / (W N) first."""
 
     formula: ClassVar[tuple[str, ...]] = (
-        r"\eta_e = \eta \frac{e + 1}{V} \quad \mathrm{for} \quad e \lt V, \qquad V = \mathrm{warmup}",
-        r"\eta_e = \eta s(e) \quad \mathrm{after\ that}, \qquad e \leftarrow e - V, \qquad E \leftarrow E - V",
+        r"\eta_t = \eta \frac{t + 1}{VN} \quad \mathrm{for} \quad t \lt VN, \qquad V = \mathrm{warmup}",
+        r"\eta_t = \eta s(e), \qquad e = t/N \quad \mathrm{after\ that}",
+        r"t \leftarrow t - VN, \qquad E \leftarrow E - V",
     )
     warmup: int = Field(0, ge=0, description="Epochs over which the rate rises linearly to its full value.")
 
-    def at(self, epoch: int, epochs: int, memory: Memory | None = None) -> float:
-        """The factor in `epoch` (from 0) of a run of `epochs`."""
-        if epoch < self.warmup:
-            return (epoch + 1) / self.warmup
-        return self.factor(
-            epoch - self.warmup, max(1, epochs - self.warmup), self.start() if memory is None else memory
-        )
+    def at(self, step: int, steps: int, steps_per_epoch: int, memory: Memory | None = None) -> float:
+        """The factor in `step`, from 0, of a run of `steps`."""
+        rising = self.warmup * steps_per_epoch
+        if step < rising:
+            return (step + 1) / rising
+        state = self.start() if memory is None else memory
+        return self.factor(step - rising, max(1, steps - rising), steps_per_epoch, state)
 
     @abstractmethod
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        """The factor after the warm-up, whose end is epoch 0 here, in a run that has `epochs` left then."""
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        """The factor after the warm-up, whose end is step 0 here, in a run that has `steps` left then."""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every step gets the factor 1."""
+        return False
 
     def start(self) -> Memory:
-        """What is remembered before the first epoch."""
+        """The state before the first epoch."""
         return {}
 
-    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> None:
-        """Take in the monitored value of the epoch that has just ended; most schedules do not look."""
+    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> Memory:
+        """The state after an epoch whose monitored value is `value`."""
+        return memory
 
 
 class Constant(Schedule):
@@ -55,21 +62,26 @@ class Constant(Schedule):
     kind: Literal["constant"] = "constant"
     formula: ClassVar = (r"s(e) = 1",)
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+    @property
+    def is_constant(self) -> bool:
+        return self.warmup == 0
+
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
         return 1.0
 
 
 class StepDecay(Schedule):
-    """Times `gamma` every `every` epochs: gamma^floor(e / every)."""
+    """Times `gamma` every `step_size` epochs: gamma^floor(e / step_size)."""
 
     kind: Literal["step"] = "step"
-    formula: ClassVar = (r"s(e) = \gamma^{\lfloor e/T\rfloor}, \qquad T = \mathrm{every}",)
-    every: Epochs = Field(30, description="Epochs between two steps.")
-    gamma: float = Field(0.1, gt=0, le=1, description="Factor of each step.")
-    examples: ClassVar = ({}, {"every": 3})
+    formula: ClassVar = (r"s(e) = \gamma^{\lfloor e/T\rfloor}, \qquad T = \mathrm{step\ size}",)
+    renamed: ClassVar[dict[str, str]] = {"every": "step_size"}
+    step_size: Epochs = Field(30, description="Epochs between two changes of the rate.")
+    gamma: float = Field(0.1, gt=0, le=1, description="Factor of each change.")
+    examples: ClassVar = ({}, {"step_size": 3})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        return self.gamma ** (epoch // self.every)
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        return self.gamma ** (step // (self.step_size * steps_per_epoch))
 
 
 class MultiStep(Schedule):
@@ -78,31 +90,31 @@ class MultiStep(Schedule):
     kind: Literal["multistep"] = "multistep"
     formula: ClassVar = (r"s(e) = \gamma^i, \qquad i = \sum_k [e \ge M_k], \qquad M = \mathrm{milestones}",)
     milestones: Annotated[tuple[Epochs, ...], Field(strict=False, min_length=1)] = Field(
-        (60, 120, 160), description="Epochs, rising."
+        (60, 120, 160), description="Epochs, in increasing order."
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="Factor of each step.")
+    gamma: float = Field(0.1, gt=0, le=1, description="Factor at each milestone.")
     examples: ClassVar = ({}, {"milestones": (2, 5)})
 
     @model_validator(mode="after")
-    def _rising(self) -> Self:
+    def _increasing(self) -> Self:
         if any(a >= b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
-            refuse([("milestones", "must rise from one to the next")])
+            refuse([("milestones", "must be strictly increasing")])
         return self
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        return self.gamma ** sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
 
 
 class Exponential(Schedule):
-    """Times `gamma` every epoch: gamma^e."""
+    """Times `gamma` over every epoch: gamma^e."""
 
     kind: Literal["exponential"] = "exponential"
     formula: ClassVar = (r"s(e) = \gamma^e",)
-    gamma: float = Field(0.95, gt=0, le=1, description="Factor of each epoch.")
+    gamma: float = Field(0.95, gt=0, le=1, description="Factor of an epoch.")
     examples: ClassVar = ({}, {"gamma": 0.9})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        return self.gamma**epoch
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        return float(self.gamma ** (step / steps_per_epoch))
 
 
 class InverseTime(Schedule):
@@ -112,8 +124,8 @@ class InverseTime(Schedule):
     formula: ClassVar = (r"s(e) = \frac{1}{1 + ce}, \qquad c = \mathrm{decay}",)
     decay: float = Field(0.1, gt=0, description="How fast it falls.")
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        return 1 / (1 + self.decay * epoch)
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        return 1 / (1 + self.decay * step / steps_per_epoch)
 
 
 class Polynomial(Schedule):
@@ -127,8 +139,8 @@ class Polynomial(Schedule):
     horizon: Epochs | None = Field(None, description="Epochs until the end; those of the run, where null.")
     examples: ClassVar = ({}, {"power": 2.0, "horizon": 5})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        return float((1 - min(epoch / (self.horizon or epochs), 1.0)) ** self.power)
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        return float((1 - share_of(self.horizon, step, steps, steps_per_epoch)) ** self.power)
 
 
 class Cosine(Schedule):
@@ -146,12 +158,12 @@ class Cosine(Schedule):
     horizon: Epochs | None = Field(None, description="Epochs until the floor; those of the run, where null.")
     examples: ClassVar = ({}, {"floor": 0.1, "horizon": 5})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        return falling_cosine(min(epoch / (self.horizon or epochs), 1.0), self.floor)
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        return falling_cosine(share_of(self.horizon, step, steps, steps_per_epoch), self.floor)
 
 
 class CosineRestarts(Schedule):
-    """The cosine again and again, each period `growth` times as long as the one before.
+    """The cosine again and again, each period `t_mult` times as long as the one before.
 
     Loshchilov & Hutter 2017 (SGDR): in a period of length T that began at epoch b, the cosine of (e - b) / T.
     """
@@ -160,53 +172,56 @@ class CosineRestarts(Schedule):
     formula: ClassVar = (
         r"s(e) = \phi + (1 - \phi) C((e - B_i)/T_i) \quad \mathrm{for} \quad B_i \le e \lt B_{i + 1}",
         r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad \phi = \mathrm{floor}",
-        r"T_0 = \mathrm{period}, \quad T_{i + 1} = \mathrm{growth} \ T_i, \quad B_0 = 0, \quad B_{i + 1} = B_i + T_i",
+        r"T_0 = \mathrm{period}, \quad T_{i + 1} = k T_i, \quad k = \mathrm{t\ mult}",
+        r"B_0 = 0, \quad B_{i + 1} = B_i + T_i",
     )
+    renamed: ClassVar[dict[str, str]] = {"growth": "t_mult"}
     period: Epochs = Field(10, description="Epochs of the first period.")
-    growth: Epochs = Field(1, description="Each period is this many times as long as the last.")
+    t_mult: Epochs = Field(1, description="Each period is this many times as long as the last.")
     floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends before each restart.")
-    examples: ClassVar = ({}, {"period": 3, "growth": 2})
+    examples: ClassVar = ({}, {"period": 3, "t_mult": 2})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
-        begin, length = 0, self.period
-        if self.growth == 1:
-            begin = epoch // length * length
-        while epoch >= begin + length:
-            begin, length = begin + length, length * self.growth
-        return falling_cosine((epoch - begin) / length, self.floor)
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+        begin, length = 0, self.period * steps_per_epoch
+        if self.t_mult == 1:
+            begin = step // length * length
+        while step >= begin + length:
+            begin, length = begin + length, length * self.t_mult
+        return falling_cosine((step - begin) / length, self.floor)
 
 
 class OneCycle(Schedule):
-    """By cosines up from 1 / start_divisor to 1 in the share `rise` of the run, then down to that / end_divisor.
+    """By cosines up from 1 / start_divisor to 1 in the share `pct_start` of the run, then down to that / end_divisor.
 
-    Smith & Topin 2019, in PyTorch's form: the optimizer's learning rate is the peak, the last epoch gets the lowest.
+    Smith & Topin 2019, in PyTorch's form: the optimizer's learning rate is the peak, the last step gets the lowest.
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
     formula: ClassVar = (
-        r"s(e) = 1 - (1 - s_0) C(e/R) \quad \mathrm{for} \quad e \le R, \qquad s(0) = s_0",
-        r"s(e) = s_1 + (1 - s_1) C((e - R)/(E - 1 - R)) \quad \mathrm{for} \quad e \gt R",
-        r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad R = \max(\rho E - 1, 0), \qquad \rho = \mathrm{rise}",
+        r"\eta_t = \eta (1 - (1 - s_0) C(t/R)) \quad \mathrm{for} \quad t \le R",
+        r"\eta_t = \eta (s_1 + (1 - s_1) C((t - R)/(EN - 1 - R))) \quad \mathrm{for} \quad t \gt R",
+        r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad R = \max(\rho EN - 1, 0), \qquad \rho = \mathrm{pct\ start}",
         r"s_0 = \frac{1}{\mathrm{start\ divisor}}, \qquad s_1 = \frac{s_0}{\mathrm{end\ divisor}}",
     )
-    rise: float = Field(0.3, gt=0, lt=1, description="Share of the run in which the rate rises.")
+    renamed: ClassVar[dict[str, str]] = {"rise": "pct_start"}
+    pct_start: float = Field(0.3, gt=0, lt=1, description="Share of the run in which the rate rises.")
     start_divisor: float = Field(25.0, ge=1, description="The first rate is the peak divided by this.")
     end_divisor: float = Field(1e4, ge=1, description="The last rate is the first divided by this.")
-    examples: ClassVar = ({}, {"rise": 0.5, "start_divisor": 10.0})
+    examples: ClassVar = ({}, {"pct_start": 0.5, "start_divisor": 10.0})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
         first, last = 1 / self.start_divisor, 1 / (self.start_divisor * self.end_divisor)
-        peak, end = max(self.rise * epochs - 1, 1e-9), max(epochs - 1, 1)
-        if epoch <= peak:
-            return 1 - (1 - first) * falling_cosine(epoch / peak, 0.0)
-        return falling_cosine(min((epoch - peak) / max(end - peak, 1e-9), 1.0), last)
+        peak, end = max(self.pct_start * steps - 1, 1e-9), max(steps - 1, 1)
+        if step <= peak:
+            return 1 - (1 - first) * falling_cosine(step / peak, 0.0)
+        return falling_cosine(min((step - peak) / max(end - peak, 1e-9), 1.0), last)
 
 
 class Plateau(Schedule):
     """Times `gamma` when the monitored value has not improved for more than `patience` epochs in a row.
 
     What early stopping monitors (the validation loss by default) must get better by the relative `threshold` to count;
-    after a step, `cooldown` epochs are not counted as bad, and the factor never falls below `floor`. PyTorch's rule.
+    after a reduction, `cooldown` epochs are not counted, and the factor never falls below `floor`. PyTorch's rule.
     """
 
     kind: Literal["plateau"] = "plateau"
@@ -216,31 +231,38 @@ class Plateau(Schedule):
         r"s \leftarrow \max(\gamma s, \phi), \quad b \leftarrow 0 \quad \mathrm{where} \quad b \gt \mathrm{patience}",
         r"b \leftarrow 0 \quad \mathrm{in\ the\ cooldown\ epochs\ after\ that}, \qquad \phi = \mathrm{floor}",
     )
-    gamma: float = Field(0.1, gt=0, lt=1, description="Factor of each step.")
-    patience: int = Field(10, ge=0, description="Bad epochs that are borne.")
+    gamma: float = Field(0.1, gt=0, lt=1, description="Factor of each reduction.")
+    patience: int = Field(10, ge=0, description="Epochs without improvement before the rate is reduced.")
     threshold: float = Field(1e-4, ge=0, description="Relative change that counts as an improvement.")
-    cooldown: int = Field(0, ge=0, description="Epochs after a step in which nothing counts as bad.")
+    cooldown: int = Field(0, ge=0, description="Epochs after a reduction in which none is counted.")
     floor: float = Field(0.0, ge=0, le=1, description="Lowest factor.")
     examples: ClassVar = ({}, {"gamma": 0.5, "patience": 2})
 
-    def factor(self, epoch: int, epochs: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
         return memory["factor"]
 
     def start(self) -> Memory:
         return {"factor": 1.0, "bad": 0.0, "cooling": 0.0}
 
-    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> None:
-        best = memory.get("best", math.inf)
+    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> Memory:
         cost = -value if higher_is_better else value
-        if "best" not in memory or cost < best - self.threshold * abs(best):
-            memory["best"], memory["bad"] = cost, 0.0
+        after = dict(memory)
+        best = memory.get("best")
+        if best is None or cost < best - self.threshold * abs(best):
+            after["best"], after["bad"] = cost, 0.0
         else:
-            memory["bad"] += 1
-        if memory["cooling"] > 0:
-            memory["cooling"], memory["bad"] = memory["cooling"] - 1, 0.0
-        if memory["bad"] > self.patience:
-            factor = max(memory["factor"] * self.gamma, self.floor)
-            memory.update(factor=factor, bad=0.0, cooling=float(self.cooldown))
+            after["bad"] += 1
+        if after["cooling"] > 0:
+            after["cooling"], after["bad"] = after["cooling"] - 1, 0.0
+        if after["bad"] > self.patience:
+            factor = max(after["factor"] * self.gamma, self.floor)
+            after.update(factor=factor, bad=0.0, cooling=float(self.cooldown))
+        return after
+
+
+def share_of(horizon: int | None, step: int, steps: int, steps_per_epoch: int) -> float:
+    """How much of `horizon` epochs, or of the whole run, is over in `step`; 1 after its end."""
+    return min(step / (horizon * steps_per_epoch if horizon else steps), 1.0)
 
 
 def falling_cosine(progress: float, floor: float) -> float:

@@ -6,7 +6,7 @@ bytes once, checks the digest, and then demands that names, dtypes and shapes ar
 inside builds. Nothing in a file is executed, imported or opened.
 
     model.safetensors        layers.*, the best weights
-    checkpoint.safetensors   layers.*  best.layers.*  average.layers.*  optimizer.<slot>  history
+    checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  history
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
     """The bytes of a checkpoint file."""
     tensors = named(state.layout, state.parameters, state.buffers)
     tensors |= named(state.layout, state.best_parameters, state.best_buffers, "best.")
-    if state.average is not None:
-        tensors |= named_parameters(state.layout, state.average, "average.")
+    if state.ema is not None:
+        tensors |= named(state.layout, *state.ema, "ema.")
     tensors |= {f"optimizer.{name}": slot for name, slot in state.slots.items()}
     width = len(state.history[0]) if state.history else 0
     tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), width)
@@ -162,16 +162,15 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
     parameters, buffers = filled(network, tensors, "", origin)
     best_parameters, best_buffers = filled(network, tensors, "best.", origin)
     slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.experiment.optimizer.slots}
-    average = None
-    if header.experiment.training.averaging is not None:
-        average = filled(network, tensors, "average.", origin, with_buffers=False)[0]
+    wanted = header.experiment.training.ema is not None
+    ema = filled(network, tensors, "ema.", origin) if wanted else None
     rows = [[None if np.isnan(v) else float(v) for v in row] for row in tensors["history"]]
     state = TrainState(
         network.layout,
         parameters,
         buffers,
         slots,
-        average,
+        ema,
         best_parameters,
         best_buffers,
         header.progress,
@@ -184,11 +183,6 @@ def named(layout: Layout, parameters: Array, buffers: Array, prefix: str = "") -
     """Flat vectors as tensors by name."""
     views = layout.named_parameters(parameters) | layout.named_buffers(buffers)
     return {prefix + name: view for name, view in views.items()}
-
-
-def named_parameters(layout: Layout, parameters: Array, prefix: str) -> Tensors:
-    """A flat parameter vector as tensors by name."""
-    return {prefix + name: view for name, view in layout.named_parameters(parameters).items()}
 
 
 def expected_tensors(network: Network, prefix: str) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -206,11 +200,10 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
         f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,))
         for name in header.experiment.optimizer.slots
     }
-    parameters = {f"average.{t.name}": (str(network.dtype), t.shape) for t in network.layout.parameters}
     return {
         **expected_tensors(network, ""),
         **expected_tensors(network, "best."),
-        **(parameters if header.experiment.training.averaging else {}),
+        **(expected_tensors(network, "ema.") if header.experiment.training.ema else {}),
         **slots,
         "history": ("float64", (epochs, width)),
     }
@@ -229,14 +222,11 @@ def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]]
     raise CheckpointError(f"{origin}: the tensors do not fit the experiment inside: " + "; ".join(differences[:5]))
 
 
-def filled(
-    network: Network, tensors: Tensors, prefix: str, origin: str, with_buffers: bool = True
-) -> tuple[Array, Array]:
+def filled(network: Network, tensors: Tensors, prefix: str, origin: str) -> tuple[Array, Array]:
     """Flat parameters and buffers from tensors by name; values that no training can give are refused."""
     layout = network.layout
     parameters, buffers = np.empty(layout.parameter_size, network.dtype), np.empty(layout.buffer_size, network.dtype)
-    views = named(layout, parameters, buffers) if with_buffers else named_parameters(layout, parameters, "")
-    for name, view in views.items():
+    for name, view in named(layout, parameters, buffers).items():
         view[...] = tensors[prefix + name]
         wrong = ~np.isfinite(view)
         if name.endswith("running_variance"):

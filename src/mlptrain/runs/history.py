@@ -6,12 +6,14 @@ metrics.csv is a function of the experiment alone: the same bytes on every run. 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from mlptrain.errors import EnvironmentFault
 from mlptrain.runs.durable import write_durably
+from mlptrain.train.events import Consumer, EpochDone
 
 COUNTS = frozenset({"epoch", "step"})
 TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")
@@ -29,26 +31,32 @@ def cell(name: str, value: float | None) -> str:
     return str(int(value)) if name in COUNTS else repr(float(value))
 
 
-class History:
-    """The metrics.csv and timings.csv of a run, open for appending."""
+class History(Consumer):
+    """Writes the metrics.csv and timings.csv of a run, a line after each epoch."""
 
-    def __init__(self, folder: Path, columns: Sequence[str], rows: Sequence[Sequence[float | None]]) -> None:
-        """Begin with `rows`: whatever else the files held is of a time after the checkpoint and is cut off."""
-        self._columns = columns
+    def __init__(
+        self, folder: Path, columns: Sequence[str], rows: Sequence[Sequence[float | None]], training_rows: int
+    ) -> None:
+        """Begin with `rows`: anything else in the files is later than the checkpoint and is removed."""
+        self._columns, self._training_rows = columns, training_rows
         metrics, timings = folder / "metrics.csv", folder / "timings.csv"
         write_durably(metrics, "".join([",".join(columns) + "\n", *(line(columns, row) for row in rows)]).encode())
         write_durably(timings, "".join(kept_timings(timings, len(rows))).encode())
         self._metrics, self._timings = open_to_append(metrics), open_to_append(timings)
+        self._began = time.monotonic()
 
-    def append(self, row: Sequence[float | None], seconds: float, rows: int) -> None:
-        """Write the figures of one epoch that trained on `rows` rows."""
+    def epoch(self, event: EpochDone) -> None:
+        """Write the figures of the epoch, and how long it took."""
+        row = list(event.record.values())
+        seconds = max(time.monotonic() - self._began, 1e-9)
         try:
             self._metrics.write(line(self._columns, row))
             self._metrics.flush()
-            self._timings.write(f"{int(row[0] or 0)},{seconds:.6f},{rows / max(seconds, 1e-9):.0f}\n")
+            self._timings.write(f"{int(row[0] or 0)},{seconds:.6f},{self._training_rows / seconds:.0f}\n")
             self._timings.flush()
         except OSError as error:
             raise EnvironmentFault(f"{self._metrics.name}: cannot be written: {error.strerror}") from error
+        self._began = time.monotonic()
 
     def close(self) -> None:
         """Close both files."""

@@ -1,92 +1,54 @@
 """Where did the time of a run go?
 
-The parts of a run are timed from outside: while a `Profile` is open, the functions named in `SECTIONS` are replaced by
-ones that look at the clock before and after. A run without one is not touched.
+A profile is a probe: at the end of each part of the work the run tells it the name of the part, and it looks at the
+clock. A run without one does nothing of the kind.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
 
-from mlptrain.component import variants
-from mlptrain.data.batches import Batches
-from mlptrain.nn import network
-from mlptrain.nn.losses import Loss
-from mlptrain.optim.optimizers import Optimizer
-from mlptrain.runs import run
-from mlptrain.train.epoch import Observer
-
-SECTIONS: tuple[tuple[Any, str, str], ...] = (
-    (run, "prepare", "reading and preparing the data"),
-    (Batches, "begin", "shuffling"),
-    (Batches, "gather", "gathering batches"),
-    (network, "forward_layer", "forward, layer {}"),
-    (Loss, "value_and_gradient", "loss and its gradient"),
-    (network, "backward_layer", "backward, layer {}"),
-    (Optimizer, "step", "optimizer"),
-    (Observer, "end_epoch", "evaluating after each epoch"),
-    (run.Run, "save_checkpoint", "writing checkpoints"),
-    (run.Run, "save_model", "writing the model"),
-    (run, "part_scores", "predicting for the results"),
-    (run, "measure", "metrics of the results"),
-    (run, "baselines", "baselines"),
-)
-"""Where a function is found, its name there, and what is said of it; {} stands for the number of the layer.
-
-Of a family of components, the function of every variant that has one of its own. What happens inside a section belongs
-to it, so that the forward passes of an evaluation count as evaluation.
-"""
+SECTIONS: dict[str, str] = {
+    "prepare": "reading and preparing the data",
+    "shuffle": "shuffling",
+    "gather": "gathering batches",
+    "forward": "forward, layer {}",
+    "loss": "loss and its gradient",
+    "backward": "backward, layer {}",
+    "optimizer": "optimizer",
+    "epoch": "evaluating after each epoch",
+    "checkpoint": "writing checkpoints",
+    "model": "writing the model",
+    "scores": "predicting for the results",
+    "metrics": "metrics of the results",
+    "baselines": "baselines",
+}
+"""The parts that have a row of their own, {} for the number of the layer; all others are "everything else"."""
 
 
 class Profile:
-    """Seconds and calls of each section, while it is open: `with Profile() as profile: ...`."""
+    """Seconds and calls of each section: `with Profile() as profile: begin(..., probe=profile)`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, int] = {}
         self.total = 0.0
         """Seconds from its beginning to its end."""
-        self._inside = False
-        self._layers: list[object] = []
-        """In the order in which they first came"""
-        self._originals: list[tuple[Any, str, Any]] = []
+        self._last = 0.0
 
     def __enter__(self) -> Profile:
-        for place, name, label in SECTIONS:
-            for owner in (place, *variants(place)) if place in (Loss, Optimizer) else (place,):
-                if name in vars(owner):
-                    self._originals.append((owner, name, vars(owner)[name]))
-                    setattr(owner, name, self._timed(vars(owner)[name], label))
-        self.total -= time.perf_counter()
+        self._began = self._last = time.perf_counter()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.total += time.perf_counter()
-        for owner, name, original in self._originals:
-            setattr(owner, name, original)
-        self._originals.clear()
+        self.total = time.perf_counter() - self._began
 
-    def _timed(self, function: Callable[..., Any], label: str) -> Callable[..., Any]:
-        def timed(*arguments: Any, **named: Any) -> Any:
-            if self._inside:
-                return function(*arguments, **named)
-            self._inside, began = True, time.perf_counter()
-            try:
-                return function(*arguments, **named)
-            finally:
-                self._add(label, arguments[0] if arguments else None, time.perf_counter() - began)
-
-        return timed
-
-    def _add(self, label: str, subject: object, seconds: float) -> None:
-        name = label.format(self._number(subject)) if "{}" in label else label
-        self._inside = False
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        self.calls[name] = self.calls.get(name, 0) + 1
-
-    def _number(self, layer: object) -> int:
-        if not any(layer is known for known in self._layers):
-            self._layers.append(layer)
-        return next(i for i, known in enumerate(self._layers) if layer is known)
+    def __call__(self, part: str, number: int) -> None:
+        """Note that `part` took the time since the last call."""
+        now = time.perf_counter()
+        spent, self._last = now - self._last, now
+        section = SECTIONS.get(part)
+        if section is not None:
+            name = section.format(number)
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self.calls[name] = self.calls.get(name, 0) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,14 +26,15 @@ from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.train.baselines import baselines
-from mlptrain.train.diagnostics import worse_than_baseline
+from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
-from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
+from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.metrics import Metrics, measure
-from mlptrain.train.state import TrainState, Warned
+from mlptrain.train.state import Diagnosed, TrainState
+from mlptrain.train.step import Probe
 
 SAVE_SECONDS = 5.0
 """How much work a kill may cost, at the most."""
@@ -51,6 +52,8 @@ class Run:
     environment: Environment
     notes: tuple[str, ...]
     """What the user should know about how it began: filled values, a different environment."""
+    probe: Probe | None = None
+    """Is told of each part of the work that is done."""
 
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
@@ -64,18 +67,26 @@ class Run:
             progress=self.state.progress if content == "checkpoint" else None,
         )
 
+    def mark(self, part: str) -> None:
+        """Tell the probe that a part of the work is done."""
+        if self.probe is not None:
+            self.probe(part, 0)
+
     def save_checkpoint(self) -> None:
-        """Make the state of now the one that a resumed run starts from; one with overflown weights never is."""
+        """Save the current state for resuming; refuse non-finite weights."""
+        self.mark("other")
         if not np.isfinite(self.state.parameters).all():
             raise Diverged(
                 "training diverged: an update made weights that are not finite; lower optimizer.learning_rate"
             )
         write_durably(self.folder.checkpoint, files.encode_checkpoint(self.header("checkpoint"), self.state))
+        self.mark("checkpoint")
 
     def save_model(self) -> None:
         """Write the best weights with what it takes to use them."""
         best = self.state.best_parameters, self.state.best_buffers
         write_durably(self.folder.model, files.encode_model(self.header("model"), self.network.layout, *best))
+        self.mark("model")
 
     @property
     def is_complete(self) -> bool:
@@ -92,17 +103,17 @@ class Results:
     baselines: dict[str, Metrics | None]
     """By trivial model, on `baseline_part`."""
     baseline_part: str
-    warnings: tuple[Warned, ...]
+    diagnoses: tuple[Diagnosed, ...]
 
 
-def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
+def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | None = None) -> Run:
     """A new run of `experiment` in a new folder; `name` is for an experiment that has none.
 
     Everything that can be wrong is found before the folder is made.
     """
     if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error where one may not look
         raise UsageError(f"{out}: exists already, and a run never writes over another; choose a new --out")
-    plan, dataset = prepare(experiment, name)
+    plan, dataset = prepared(experiment, name, probe)
     check_monitor(plan, columns(plan))
     network = network_for(plan)
     with blas_threads(plan.threads):
@@ -114,10 +125,20 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    return Run(folder, plan, dataset, network, state, Environment.now(plan.threads), dataset.notes)
+    return Run(folder, plan, dataset, network, state, Environment.now(plan.threads), dataset.notes, probe)
 
 
-def resume(folder: RunFolder) -> Run:
+def prepared(experiment: Experiment, name: str, probe: Probe | None) -> tuple[Plan, Dataset]:
+    """The plan and the data, with the time that it takes told to `probe`."""
+    if probe is not None:
+        probe("other", 0)
+    found = prepare(experiment, name)
+    if probe is not None:
+        probe("prepare", 0)
+    return found
+
+
+def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
     """The run in `folder` as it was at its last save; one that was killed before any save starts again."""
     spec = load_experiment(folder.spec)
     saved = None
@@ -128,18 +149,18 @@ def resume(folder: RunFolder) -> Run:
                 f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run"
             )
         files.check_fingerprint(saved.header.fingerprint, "the run began")
-    plan, dataset = prepare(spec, folder.path.name)
+    plan, dataset = prepared(spec, folder.path.name, probe)
     if saved is not None:
         plan = plan.model_copy(update={"threads": saved.header.environment.threads})
     network, environment, notes = network_for(plan), Environment.now(plan.threads), dataset.notes
     if saved is None:
         with blas_threads(plan.threads):
             state = start(plan, network, dataset)
-        return Run(folder, plan, dataset, network, state, environment, notes)
+        return Run(folder, plan, dataset, network, state, environment, notes, probe)
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
-    return Run(folder, plan, dataset, network, saved.state, environment, notes)
+    return Run(folder, plan, dataset, network, saved.state, environment, notes, probe)
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -151,37 +172,50 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
         yield f"{path} was {before}, is {after}"
 
 
-def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float = SAVE_SECONDS) -> Iterator[Event]:
-    """Train to the end, saving now and then.
+class Saver(Consumer):
+    """Saves a run: now and then, at its end, when training diverges, and before it leaves because of a signal."""
 
-    Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal, and `Diverged` after saving
-    the state before the step that was not applied.
-    """
-    history = History(run.folder.path, columns(run.plan), run.state.history)
-    saved = began = time.monotonic()
-    try:
-        for event in train(run.plan, run.network, run.state, run.dataset):
-            if isinstance(event, StepDone):
-                signal_number = signalled()
-                if signal_number is not None:
-                    run.save_checkpoint()
-                    raise Interrupted(interruption(run), signal_number)
-                if time.monotonic() - saved > save_seconds:
-                    run.save_checkpoint()
-                    saved = time.monotonic()
-            if isinstance(event, EpochDone):
-                history.append(run.state.history[-1], time.monotonic() - began, len(run.dataset.training))
-                began = time.monotonic()
-            if isinstance(event, TrainingDone):
-                run.save_checkpoint()
-            yield event
-    except Diverged as error:
+    def __init__(self, run: Run, signalled: Callable[[], int | None], save_seconds: float) -> None:
+        self._run, self._signalled, self._save_seconds = run, signalled, save_seconds
+        self._saved = time.monotonic()
+
+    def step(self, event: StepDone) -> None:
+        """Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal."""
+        signal_number = self._signalled()
+        if signal_number is not None:
+            self._run.save_checkpoint()
+            raise Interrupted(interruption(self._run), signal_number)
+        if time.monotonic() - self._saved > self._save_seconds:
+            self._run.save_checkpoint()
+            self._saved = time.monotonic()
+
+    def done(self, event: TrainingDone) -> None:
+        self._run.save_checkpoint()
+
+    def failed(self, error: Diverged) -> None:
+        """Save the state before the step that was not applied, and say so in the summary."""
+        run = self._run
         with contextlib.suppress(Diverged):
             run.save_checkpoint()
         run.folder.write_summary(summary(run, Results({}, {}, "", tuple(run.state.progress.warnings)), "diverged"))
+
+
+def proceed(
+    run: Run,
+    signalled: Callable[[], int | None],
+    save_seconds: float = SAVE_SECONDS,
+    consumers: Sequence[Consumer] = (),
+) -> None:
+    """Train to the end, and give every event to the checkpoints, to the history and to `consumers`.
+
+    Raises `Interrupted` and `Diverged`; the run is saved before that.
+    """
+    saver = Saver(run, signalled, save_seconds)
+    history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
+    try:
+        feed(train(run.plan, run.network, run.state, run.dataset, run.probe), [saver, history, *consumers])
+    except Diverged as error:
         raise Diverged(f"{error}. {what_is_kept(run)}") from error
-    finally:
-        history.close()
 
 
 def what_is_kept(run: Run) -> str:
@@ -205,20 +239,28 @@ def interruption(run: Run) -> str:
 @np.errstate(all="ignore")
 def finish(run: Run) -> Results:
     """Measure the best weights and the baselines, write the model and the summary."""
+    run.mark("other")
     run.save_model()
-    best = run.state.best_parameters, run.state.best_buffers
-    target, loss = run.dataset.transforms.target, run.network.loss
-    results = {
-        name: measure(target, loss, part_scores(run.network, *best, part), part)
-        for name, part in run.dataset.parts.items()
-    }
+    results = {name: measured(run, part) for name, part in run.dataset.parts.items()}
     name, part = report_part(run.dataset)
-    trivial = baselines(run.network, run.dataset, part, run.plan.seed) if run.plan.training.baselines else {}
-    warnings = run.state.progress.warnings
-    worse = worse_than_baseline(results[name], trivial, run.state.progress.epoch - 1)
-    finished = Results(results, trivial, name, (*warnings, *([worse] if worse else [])))
+    run.mark("other")
+    trivial = baselines(run.plan, run.network, run.dataset, part) if run.plan.training.baselines else {}
+    run.mark("baselines")
+    reached = Reached(run.plan, run.state.progress, results[name], trivial, lowest_loss(run.network, part))
+    diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
+    finished = Results(results, trivial, name, diagnoses)
     run.folder.write_summary(summary(run, finished))
     return finished
+
+
+def measured(run: Run, part: Part) -> Metrics:
+    """The metrics of the best weights on `part`."""
+    run.mark("other")
+    scores = part_scores(run.network, run.state.best_parameters, run.state.best_buffers, part)
+    run.mark("scores")
+    metrics = measure(run.dataset.transforms.target, run.network.loss, scores, part)
+    run.mark("metrics")
+    return metrics
 
 
 def report_part(dataset: Dataset) -> tuple[str, Part]:
@@ -239,7 +281,7 @@ def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str
         "results": finished.results,
         "baselines": finished.baselines,
         "baseline_part": finished.baseline_part,
-        "warnings": [warned.model_dump() for warned in finished.warnings],
+        "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
         "notes": list(run.notes),
         "parameters": run.network.layout.parameter_size,
         "environment": run.environment.model_dump(),

@@ -140,20 +140,21 @@ class NetworkSpec(Frozen):
 
 
 class EarlyStopping(Frozen):
-    """When to give up waiting for something better."""
+    """When training stops because nothing improves any more."""
 
     patience: int = Field(20, ge=1, description="Epochs without an improvement until training stops.")
     monitor: str = Field(
         "validation_loss",
         description="What must improve: train_loss, validation_loss or validation_<metric>.",
     )
-    min_delta: float = Field(0.0, ge=0, description="What counts as an improvement is larger than this.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as an improvement.")
 
 
-class Averaging(Frozen):
-    """An exponential moving average of the parameters: w_avg <- d w_avg + (1 - d) w after each step.
+class Ema(Frozen):
+    """An exponential moving average of the parameters: w_ema <- d w_ema + (1 - d) w after each step.
 
-    Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t): the start is forgotten.
+    After Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t), so that the start is
+    forgotten. The running statistics of batch normalization are averaged too, PyTorch's `use_buffers`.
     """
 
     formula: ClassVar = (r"\bar w \leftarrow d \bar w + (1 - d) w, \qquad d = \min(\mathrm{decay}, (1 + t)/(10 + t))",)
@@ -162,6 +163,8 @@ class Averaging(Frozen):
 
 class Training(Frozen):
     """How long, in which pieces and with which precision."""
+
+    renamed: ClassVar[dict[str, str]] = {"averaging": "ema"}
 
     formula: ClassVar = (
         r"\mathrm{clip\ norm} \quad c \mathrm{:} \quad g \leftarrow g \min(1, c/\lVert g\rVert)",
@@ -174,10 +177,10 @@ class Training(Frozen):
     shuffle: bool = Field(True, description="A new order each epoch; false keeps the order of the file.")
     early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null never stops early.")
     clip_norm: float | None = Field(
-        None, gt=0, description="Longest gradient, over all parameters; longer ones are scaled down."
+        None, gt=0, description="Largest norm of the gradient, over all parameters; a larger one is scaled down."
     )
-    clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are cut.")
-    averaging: Averaging | None = Field(None, description="Evaluate and keep an average of the weights over the steps.")
+    clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are clipped.")
+    ema: Ema | None = Field(None, description="Evaluate and keep a moving average of the weights over the steps.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
     threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
         "auto",

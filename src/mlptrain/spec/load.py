@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mlptrain.component import Component, nearest, variants
+from mlptrain.component import Component, Frozen, nearest, variants
 from mlptrain.errors import Problem, SpecError, UsageError
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
@@ -200,6 +200,8 @@ def unknown_key(root: Node, location: Location) -> str:
     word = str(location[-1])
     model = model_at(root, location[:-1])
     valid = list(model.model_fields)
+    if issubclass(model, Frozen) and word in model.renamed:
+        return f"was renamed to '{model.renamed[word]}'"
     guess = nearest(word, valid)
     if guess:
         return f"unknown key; did you mean '{guess}'?"

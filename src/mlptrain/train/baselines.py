@@ -1,36 +1,36 @@
 """What would a trivial model reach on the same rows?
 
 `constant` says the same for every row, the best single answer on the training rows. `linear` is the network without
-hidden layers, trained by Adam on the same loss for a fixed number of steps with a rate that falls to zero.
+hidden layers, trained on the same loss by the same loop: Adam for a fixed number of steps, with a rate that falls to 0.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset, Part
+from mlptrain.data.split import Split
 from mlptrain.errors import Diverged
-from mlptrain.nn.activations import Identity
 from mlptrain.nn.initializers import Zeros
-from mlptrain.nn.layout import Layer, Layout
 from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import Adam
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Cosine
-from mlptrain.randomness import DropoutStream
+from mlptrain.spec.experiment import NetworkSpec, Training
+from mlptrain.spec.plan import Plan
 from mlptrain.train.evaluation import part_scores
+from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.metrics import Metrics, measure
-from mlptrain.train.state import TrainState
-from mlptrain.train.step import Step
 
 STEPS = 1000
 BATCH = 256
 
 
-def baselines(network: Network, dataset: Dataset, part: Part, seed: int) -> dict[str, Metrics | None]:
+def baselines(plan: Plan, network: Network, dataset: Dataset, part: Part) -> dict[str, Metrics | None]:
     """The metrics on `part` of a constant and a linear model, fitted on the training rows; None if one diverged."""
-    return {"constant": constant(network, dataset, part), "linear": linear(network, dataset, part, seed)}
+    return {"constant": constant(network, dataset, part), "linear": linear(plan, dataset, part)}
 
 
 def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
@@ -40,28 +40,36 @@ def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part)
 
 
-def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics | None:
+def linear(plan: Plan, dataset: Dataset, part: Part) -> Metrics | None:
     """The metrics of the linear model."""
-    last = network.layout.layers[-1]
-    layout = Layout([Layer(network.layout.layers[0].inputs, last.units, Identity())])
-    model = Network(layout, network.loss, network.dtype)
-    optimizer = Adam(learning_rate=0.02)
-    state = TrainState.start(layout, optimizer, Zeros(), network.dtype, seed)
-    step = Step(model, state, optimizer, Penalty(), None, DropoutStream(seed))
-    batches = Batches(dataset.training, BATCH, True, seed, pairs=False)
-    epochs = max(1, round(STEPS / len(batches)))
+    plan, dataset = linear_plan(plan, len(dataset.training)), dataclasses.replace(dataset, validation=None, test=None)
+    network = network_for(plan)
+    state = start(plan, network, dataset)
     try:
-        for epoch in range(epochs):
-            batches.begin(epoch)
-            rate = optimizer.learning_rate * Cosine().at(epoch, epochs)
-            for index in range(len(batches)):
-                x, target, weights = batches.gather(index)
-                step(x, target, rate, weights=weights)
+        for _ in train(plan, network, state, dataset):
+            pass
     except Diverged:
         return None
-    return measure(
-        dataset.transforms.target,
-        network.loss,
-        part_scores(model, state.parameters, state.buffers, part),
-        part,
+    scores = part_scores(network, state.parameters, state.buffers, part)
+    return measure(dataset.transforms.target, network.loss, scores, part)
+
+
+def linear_plan(plan: Plan, rows: int) -> Plan:
+    """The plan of the linear model for the data and the loss of `plan`."""
+    data = plan.data.model_copy(update={"split": Split(validation=0, test=0), "validation_path": None})
+    steps_per_epoch = -(-rows // BATCH)
+    training = Training(
+        epochs=max(1, round(STEPS / steps_per_epoch)),
+        batch_size=BATCH,
+        early_stopping=None,
+        dtype=plan.training.dtype,
+        baselines=False,
     )
+    recipe = {
+        "network": NetworkSpec(hidden=(), initializer=Zeros()),
+        "optimizer": Adam(learning_rate=0.02),
+        "schedule": Cosine(),
+        "penalty": Penalty(),
+        "training": training,
+    }
+    return plan.model_copy(update={"data": data, **recipe})

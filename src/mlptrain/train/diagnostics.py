@@ -1,35 +1,48 @@
 """What is going wrong, and what helps?
 
-Each diagnosis is a function from what was recorded to a message, or None when all is well; each has a remedy.
+Each diagnosis is one class: it says what it saw, or nothing when all is well, and what to try then. The classes are
+found by themselves. Losses are compared by their excess over the lowest value that any prediction could reach, which
+is not 0 for a Poisson loss or with label smoothing.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlptrain.nn.arrays import Array, Target
+from mlptrain.component import Component, variants
+from mlptrain.data.dataset import Dataset, Part
+from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
+from mlptrain.spec.plan import Plan
+from mlptrain.train.early_stopping import monitored
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
 from mlptrain.train.metrics import Metrics
-from mlptrain.train.state import Progress, Warned
+from mlptrain.train.state import Diagnosed, Progress
 
-PATIENT = 5  # epochs before a trend is believed
-CLOSELY, SELDOM = 30, 10  # every epoch is looked at up to the first, then one in so many
+WINDOW = 5
+"""Epochs over which a trend is averaged."""
+EVERY_EPOCH_BEFORE, THEN_EVERY = 30, 10
+"""Every epoch is looked at before the first, then one in so many."""
 
 
 class Trend:
-    """What has to be known of one column of the history, in constant room; `mean` is over the last epochs."""
+    """What has to be known of one column of the history, in constant memory.
 
-    def __init__(self) -> None:
+    `floor` is the lowest value that the column could have, `mean` is over the last epochs.
+    """
+
+    def __init__(self, floor: float = 0.0) -> None:
+        self.floor = floor
         self.first = self.lowest = self.lowest_mean = math.inf
-        self.recent: deque[float] = deque(maxlen=2 * PATIENT)
+        self.recent: deque[float] = deque(maxlen=2 * WINDOW)
         self.count = 0
 
     def add(self, value: float) -> None:
@@ -39,236 +52,409 @@ class Trend:
         self.lowest = min(self.lowest, value)
         self.recent.append(value)
         self.count += 1
-        if self.count >= PATIENT:
+        if self.count >= WINDOW:
             self.lowest_mean = min(self.lowest_mean, self.mean)
+
+    def excess(self, value: float) -> float:
+        """How far `value` is above the lowest possible one."""
+        return value - self.floor
 
     @property
     def mean(self) -> float:
         """The mean of the last epochs."""
-        values = list(self.recent)[-PATIENT:]
+        values = list(self.recent)[-WINDOW:]
         return sum(values) / len(values)
 
     @property
     def mean_before(self) -> float:
         """The mean of as many epochs before them; NaN as long as there are not enough."""
-        values = list(self.recent)[:-PATIENT]
-        return sum(values) / PATIENT if len(values) == PATIENT else math.nan
+        values = list(self.recent)[:-WINDOW]
+        return sum(values) / WINDOW if len(values) == WINDOW else math.nan
 
 
 @dataclass(frozen=True)
 class Seen:
     """What a diagnosis can look at after an epoch."""
 
+    plan: Plan
+    network: Network
+    weight_sizes: tuple[int, ...]
+    """Of each layer, how many weights it has."""
+    progress: Progress
     record: Record
-    train: Trend
-    validation: Trend
+    trends: Mapping[str, Trend]
+    """Of each column that some diagnosis names in its `columns`."""
     first_loss: float
     naive_loss: float
     """The loss when every score is zero: ln C for C classes, the mean square of a scaled target."""
-    network: Network
     watch: ActivationWatch | None
     scores: Array | None
     """(n, outputs): the scores of the validation rows."""
 
+    @property
+    def train(self) -> Trend:
+        """The training loss."""
+        return self.trends["train_loss"]
 
-class Diagnosis(Protocol):
-    """A function that looks for one thing that goes wrong; its name is that of the diagnosis."""
+    @property
+    def validation(self) -> Trend:
+        """The validation loss."""
+        return self.trends["validation_loss"]
 
-    __name__: str
+    @property
+    def naive_excess(self) -> float:
+        """How much there was to learn: the naive loss above the lowest possible one."""
+        return self.train.excess(self.naive_loss)
 
-    def __call__(self, seen: Seen) -> str | None:
-        """What was seen, or None when all is well."""
+
+@dataclass(frozen=True)
+class Reached:
+    """What a diagnosis can look at after training: the figures of the part whose figures count most."""
+
+    plan: Plan
+    progress: Progress
+    results: Metrics
+    baselines: Mapping[str, Metrics | None]
+    lowest_loss: float
+    """The lowest loss that any prediction could reach on these rows."""
 
 
-def first_loss_far_from_theory(seen: Seen) -> str | None:
+class Diagnosis(Component):
+    """One thing that can go wrong. A variant overrides the moment at which it can tell."""
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """The columns of the history whose trend it needs."""
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        """What an epoch shows, or None when all is well."""
+        return None
+
+    def at_divergence(self, seen: Seen) -> str | None:
+        """What a run shows that ends within an epoch; there is no record of that epoch."""
+        return None
+
+    def after_training(self, reached: Reached) -> str | None:
+        """What the results show."""
+        return None
+
+    @abstractmethod
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        """What to try, the best first: only what `plan` does not do already."""
+
+
+class FirstLossFarFromTheory(Diagnosis):
     """A fresh network knows nothing: its loss should be near that of equal scores."""
-    if seen.first_loss > 5 * seen.naive_loss + 1:
-        expected = f"a network that knows nothing should have about {seen.naive_loss:.3g}"
-        return f"the loss at the first step is {seen.first_loss:.3g}; {expected}"
-    return None
+
+    kind: Literal["first_loss_far_from_theory"] = "first_loss_far_from_theory"
+    columns: ClassVar = ("train_loss",)
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        if seen.train.excess(seen.first_loss) > 5 * seen.naive_excess + 1:
+            expected = f"a network that knows nothing should have about {seen.naive_loss:.3g}"
+            return f"the loss at the first step is {seen.first_loss:.3g}; {expected}"
+        return None
+
+    def at_divergence(self, seen: Seen) -> str | None:
+        return self.after_epoch(seen)
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        if plan.network.initializer.name() != "auto":
+            yield setting("network", initializer="auto")
+        if plan.data.numeric.scale.name() == "none":
+            yield setting("data", numeric="{scale: standard}")
+        yield "check the size of the inputs and of the target"
 
 
-def loss_not_falling(seen: Seen) -> str | None:
+class LossNotFalling(Diagnosis):
     """The training loss is after several epochs where it was."""
-    train = seen.train
-    if train.count > PATIENT and train.lowest > 0.99 * train.first:
-        return f"the training loss was {train.first:.4g} in epoch 0 and is {train.recent[-1]:.4g} now"
-    return None
+
+    kind: Literal["loss_not_falling"] = "loss_not_falling"
+    columns: ClassVar = ("train_loss",)
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        train = seen.train
+        if train.count > WINDOW and train.excess(train.lowest) > 0.99 * train.excess(train.first):
+            return f"the training loss was {train.first:.4g} in epoch 0 and is {train.recent[-1]:.4g} now"
+        return None
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        rate = plan.optimizer.learning_rate
+        yield f"{setting('optimizer', learning_rate=rate * 10)} if the loss hardly moves"
+        yield f"{setting('optimizer', learning_rate=rate / 10)} if it jumps"
 
 
-def overfitting(seen: Seen) -> str | None:
+class Overfitting(Diagnosis):
     """The two losses part for several epochs: training goes down while validation goes up, well above it."""
-    train, validation = seen.train, seen.validation
-    if validation.count < 2 * PATIENT:
-        return None
-    if not (train.mean < train.mean_before and validation.mean > 1.01 * validation.mean_before):
-        return None
-    parted = validation.mean > max(1.15 * validation.lowest_mean, 1.3 * train.mean, 0.05 * seen.naive_loss)
-    if not parted:
-        return None
-    now = f"{validation.mean:.4g} while the training loss fell to {train.mean:.4g}"
-    return f"the validation loss has risen from {validation.lowest_mean:.4g} to {now} (means of {PATIENT} epochs)"
+
+    kind: Literal["overfitting"] = "overfitting"
+    columns: ClassVar = ("train_loss", "validation_loss")
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        train, validation = seen.train, seen.validation
+        if validation.count < 2 * WINDOW or train.mean >= train.mean_before:
+            return None
+        now = validation.excess(validation.mean)
+        lowest = validation.excess(validation.lowest_mean)
+        rises = now > 1.01 * validation.excess(validation.mean_before)
+        if not (rises and now > max(1.15 * lowest, 1.3 * train.excess(train.mean), 0.05 * seen.naive_excess)):
+            return None
+        means = f"{validation.mean:.4g} while the training loss fell to {train.mean:.4g} (means of {WINDOW} epochs)"
+        return f"the validation loss has risen from {validation.lowest_mean:.4g} to {means}"
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        stopping = plan.training.early_stopping
+        if stopping is None or stopping.monitor == "train_loss":
+            yield setting("training", early_stopping="{monitor: validation_loss}")
+        if not plan.network.dropout:
+            yield setting("network", dropout=0.2)
+        yield setting("penalty", l2=plan.penalty.l2 * 10 or 1e-3)
+        yield "a smaller network"
 
 
 def layer_ratio(seen: Seen) -> float | None:
     """How large the gradient of the first layer is beside that of the last, per weight."""
-    layers = seen.network.layout.layers
-    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, len(layers) - 1))
-    if len(layers) < 2 or not first or not last:
+    sizes = seen.weight_sizes
+    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, len(sizes) - 1))
+    if len(sizes) < 2 or not first or not last:
         return None
-    sizes = [layer.inputs * layer.units for layer in layers]
     return first / math.sqrt(sizes[0]) / (last / math.sqrt(sizes[-1]))
 
 
-def vanishing_gradients(seen: Seen) -> str | None:
+class VanishingGradients(Diagnosis):
     """The gradient that reaches the first layer is a tiny part of that of the last."""
-    ratio = layer_ratio(seen)
-    if ratio is not None and ratio < 1e-3:
-        return f"the gradient of the first layer is {ratio:.1e} of that of the last"
-    return None
+
+    kind: Literal["vanishing_gradients"] = "vanishing_gradients"
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        ratio = layer_ratio(seen)
+        if ratio is not None and ratio < 1e-3:
+            return f"the gradient of the first layer is {ratio:.1e} of that of the last"
+        return None
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        if plan.network.activation.name() != "relu":
+            yield setting("network", activation="relu", initializer="he_normal")
+        if plan.network.normalization is None:
+            yield setting("network", normalization="batch")
+        yield "fewer layers"
 
 
-def exploding_gradients(seen: Seen) -> str | None:
+class ExplodingGradients(Diagnosis):
     """The gradient grows on its way from the last layer to the first, or is huge beside the loss to expect."""
-    ratio, norm = layer_ratio(seen), seen.record["gradient_norm"] or 0.0
-    if ratio is not None and ratio > 1e3:
-        return f"the gradient of the first layer is {ratio:.1e} times that of the last"
-    if norm > 1e3 * seen.naive_loss:
-        return f"the norm of the gradient is {norm:.1e}, at a loss that should be about {seen.naive_loss:.2g}"
-    return None
+
+    kind: Literal["exploding_gradients"] = "exploding_gradients"
+    columns: ClassVar = ("train_loss",)
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        ratio, norm = layer_ratio(seen), seen.record["gradient_norm"] or 0.0
+        if ratio is not None and ratio > 1e3:
+            return f"the gradient of the first layer is {ratio:.1e} times that of the last"
+        if norm > 1e3 * max(seen.naive_excess, 1e-2):
+            return f"the norm of the gradient is {norm:.1e}, at a loss that should be about {seen.naive_loss:.2g}"
+        return None
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        if plan.training.clip_norm is None and plan.training.clip_value is None:
+            yield setting("training", clip_norm=1.0)
+        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
+        if plan.network.normalization is None:
+            yield setting("network", normalization="batch")
 
 
-def dead_units(seen: Seen) -> str | None:
+class DeadUnits(Diagnosis):
     """Rectifiers that are zero on every validation row learn nothing any more."""
-    if seen.watch is None:
-        return None
-    shares = seen.watch.dead_shares(seen.network)
-    worst = int(np.argmax(shares)) if shares else 0
-    if shares and shares[worst] >= 0.5:
-        return f"{shares[worst]:.0%} of the units of layer {worst} are zero on every validation row"
-    return None
+
+    kind: Literal["dead_units"] = "dead_units"
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        worst = worst_layer([] if seen.watch is None else seen.watch.dead_shares(seen.network))
+        return worst and f"{worst[1]:.0%} of the units of layer {worst[0]} are zero on every validation row"
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
+        yield setting("network", activation="leaky_relu")
 
 
-def saturated_units(seen: Seen) -> str | None:
+class SaturatedUnits(Diagnosis):
     """Activations next to their asymptotes pass hardly any gradient."""
-    if seen.watch is None:
-        return None
-    shares = seen.watch.saturated_shares()
+
+    kind: Literal["saturated_units"] = "saturated_units"
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        worst = worst_layer([] if seen.watch is None else seen.watch.saturated_shares())
+        return worst and f"{worst[1]:.0%} of the activations of layer {worst[0]} lie next to an asymptote"
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        if plan.network.initializer.name() != "auto":
+            yield setting("network", initializer="auto")
+        yield setting("network", activation="relu")
+        yield "check the size of the inputs"
+
+
+def worst_layer(shares: list[float]) -> tuple[int, float] | None:
+    """The layer with the largest share, and the share, if it is at least a half."""
     worst = int(np.argmax(shares)) if shares else 0
-    if shares and shares[worst] >= 0.5:
-        return f"{shares[worst]:.0%} of the activations of layer {worst} lie next to an asymptote"
-    return None
+    return (worst, shares[worst]) if shares and shares[worst] >= 0.5 else None
 
 
-def constant_output(seen: Seen) -> str | None:
+class ConstantOutput(Diagnosis):
     """The network says the same for every row."""
-    if seen.scores is None or len(seen.scores) < 2:
+
+    kind: Literal["constant_output"] = "constant_output"
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        if seen.scores is None or len(seen.scores) < 2:
+            return None
+        spread, size = float(np.ptp(seen.scores, axis=0).max()), float(np.abs(seen.scores).max())
+        if spread <= 1e-5 * max(size, 1e-30):
+            return "the prediction is the same for every validation row"
         return None
-    spread, size = float(np.ptp(seen.scores, axis=0).max()), float(np.abs(seen.scores).max())
-    if spread <= 1e-5 * max(size, 1e-30):
-        return "the prediction is the same for every validation row"
-    return None
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        for name in ("l1", "l2"):
+            if weight := getattr(plan.penalty, name):
+                yield setting("penalty", **{name: weight / 10})
+        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
+        yield "check that the features carry information"
 
 
-DIAGNOSES: tuple[tuple[Diagnosis, str], ...] = (
-    (
-        first_loss_far_from_theory,
-        "scale the inputs and the target, or start with smaller weights (network.initializer: auto)",
-    ),
-    (
-        loss_not_falling,
-        "change optimizer.learning_rate: ten times larger if the loss is still, smaller if it jumps",
-    ),
-    (
-        overfitting,
-        "add network.dropout or penalty.l2, use a smaller network, or let training.early_stopping end the run",
-    ),
-    (vanishing_gradients, "use relu with he_normal, normalization: batch, or fewer layers"),
-    (
-        exploding_gradients,
-        "set training.clip_norm: 1.0, lower optimizer.learning_rate, or use normalization: batch",
-    ),
-    (dead_units, "lower optimizer.learning_rate, or use activation: leaky_relu"),
-    (saturated_units, "scale the inputs, start with smaller weights, or use activation: relu"),
-    (constant_output, "lower optimizer.learning_rate, or check that the features carry information"),
-)
+class MonitorWithoutValue(Diagnosis):
+    """What early stopping monitors is not defined on the validation rows."""
+
+    kind: Literal["monitor_without_value"] = "monitor_without_value"
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        monitor = monitored(seen.plan)
+        if monitor is None or seen.record[monitor] is not None or seen.progress.best_cost is not None:
+            return None
+        return f"{monitor} has no value on these rows, such as an AUC where all are of one class; nothing stops early"
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        yield setting("training", early_stopping="{monitor: validation_loss}")
+
+
+class WorseThanBaseline(Diagnosis):
+    """The loss is above that of a trivial model on the same rows, by more than a trifle."""
+
+    kind: Literal["worse_than_baseline"] = "worse_than_baseline"
+
+    def after_training(self, reached: Reached) -> str | None:
+        loss = reached.results["loss"]
+        others = {name: metrics["loss"] for name, metrics in reached.baselines.items() if metrics is not None}
+        trifle = 0.01 * abs((others.get("constant") or reached.lowest_loss) - reached.lowest_loss)
+        lower = [
+            name for name, other in others.items() if loss is not None and other is not None and other + trifle < loss
+        ]
+        return f"the {lower[0]} model has a lower loss than the network" if lower else None
+
+    def remedies(self, plan: Plan) -> Iterator[str]:
+        yield setting("training", epochs=plan.training.epochs * 2)
+        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
+        yield setting("penalty", l2=plan.penalty.l2 * 10 or 1e-3)
+        yield "take the simpler model"
 
 
 class Diagnostician:
     """Looks at each epoch and makes each diagnosis once."""
 
-    def __init__(self, network: Network, naive_loss: float, earlier: Iterable[Record]) -> None:
-        self._network, self._naive_loss = network, naive_loss
-        self._train, self._validation = Trend(), Trend()
+    def __init__(self, plan: Plan, network: Network, dataset: Dataset, earlier: Iterable[Record]) -> None:
+        self._plan, self._network = plan, network
+        self._diagnoses = [variant() for variant in variants(Diagnosis)]
+        weights = network.layout.layer_weights(network.layout.neutral_parameters(network.dtype))
+        self._weight_sizes = tuple(vector.size for vector in weights)
+        self._naive_loss = naive_loss(network, dataset.training)
+        floors = {"train_loss": dataset.training, "validation_loss": dataset.validation}
+        columns = {*floors, *(column for diagnosis in self._diagnoses for column in diagnosis.columns)}
+        lowest = {name: lowest_loss(network, part) for name, part in floors.items() if part is not None}
+        self._trends = {name: Trend(lowest.get(name, 0.0)) for name in sorted(columns)}
         for record in earlier:
             self._take_in(record)
 
     def looks_at(self, epoch: int) -> bool:
         """Whether diagnoses are made in `epoch`; what goes wrong late goes wrong slowly."""
-        return epoch < CLOSELY or epoch % SELDOM == 0
+        return epoch < EVERY_EPOCH_BEFORE or epoch % THEN_EVERY == 0
+
+    def look(
+        self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
+    ) -> tuple[Diagnosed, ...]:
+        """The diagnoses that hold after the epoch of `record`, if it is looked at, and were not made before."""
+        self._take_in(record)
+        if not self.looks_at(progress.epoch):
+            return ()
+        seen = self._seen(record, progress, watch, scores)
+        return self._made(progress, ((d, d.after_epoch(seen)) for d in self._missing(progress)))
+
+    def at_divergence(self, progress: Progress) -> tuple[Diagnosed, ...]:
+        """What can be said of a run that ends within an epoch."""
+        if progress.first_loss is None:
+            return ()
+        seen = self._seen({}, progress, None, None)
+        return self._made(progress, ((d, d.at_divergence(seen)) for d in self._missing(progress)))
 
     def _take_in(self, record: Record) -> None:
-        for trend, name in ((self._train, "train_loss"), (self._validation, "validation_loss")):
+        for name, trend in self._trends.items():
             value = record.get(name)
             if value is not None:
                 trend.add(value)
 
-    def at_divergence(self, progress: Progress) -> list[Warned]:
-        """What can be said of a run that ends within an epoch."""
-        check, remedy = DIAGNOSES[0]
-        if progress.first_loss is None or check.__name__ in {warned.name for warned in progress.warnings}:
-            return []
-        seen = Seen({}, self._train, self._validation, progress.first_loss, self._naive_loss, self._network, None, None)
-        message = check(seen)
-        return [self._warned(progress, check, message, remedy)] if message else []
-
-    def look(
-        self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
-    ) -> list[Warned]:
-        """The diagnoses that hold after the epoch of `record`, if it is looked at, and were not made before."""
-        self._take_in(record)
-        if not self.looks_at(progress.epoch):
-            return []
-        assert progress.first_loss is not None
-        seen = Seen(
-            record,
-            self._train,
-            self._validation,
-            progress.first_loss,
-            self._naive_loss,
+    def _seen(self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None) -> Seen:
+        first = math.nan if progress.first_loss is None else progress.first_loss
+        return Seen(
+            self._plan,
             self._network,
+            self._weight_sizes,
+            progress,
+            record,
+            self._trends,
+            first,
+            self._naive_loss,
             watch,
             scores,
         )
-        known = {warned.name for warned in progress.warnings}
-        found = [(check, check(seen), remedy) for check, remedy in DIAGNOSES if check.__name__ not in known]
-        return [self._warned(progress, check, message, remedy) for check, message, remedy in found if message]
 
-    def _warned(self, progress: Progress, check: Diagnosis, message: str, remedy: str) -> Warned:
-        return Warned(name=check.__name__, epoch=progress.epoch, message=message, remedy=remedy)
+    def _missing(self, progress: Progress) -> list[Diagnosis]:
+        """The diagnoses that were not made yet."""
+        known = {diagnosed.name for diagnosed in progress.warnings}
+        return [diagnosis for diagnosis in self._diagnoses if diagnosis.name() not in known]
 
-
-def worse_than_baseline(results: Metrics, baselines: dict[str, Metrics | None], epoch: int) -> Warned | None:
-    """The diagnosis of a run whose loss is above that of a trivial model on the same rows, by more than a trifle."""
-    constant = baselines.get("constant")
-    trifle = 0.01 * abs((constant or {}).get("loss") or 0.0)
-    beaten_by = [
-        name
-        for name, metrics in baselines.items()
-        if metrics is not None and (metrics["loss"] or 0.0) + trifle < (results["loss"] or 0.0)
-    ]
-    if not beaten_by:
-        return None
-    return Warned(
-        name="worse_than_baseline",
-        epoch=epoch,
-        message=f"the {beaten_by[0]} model has a lower loss than the network",
-        remedy="train longer, change optimizer.learning_rate, add penalty.l2, or take the simpler model",
-    )
+    def _made(self, progress: Progress, found: Iterable[tuple[Diagnosis, str | None]]) -> tuple[Diagnosed, ...]:
+        return tuple(
+            diagnosed(diagnosis, message, self._plan, progress.epoch) for diagnosis, message in found if message
+        )
 
 
-def naive_loss(network: Network, target: Target) -> float:
+def diagnose_results(reached: Reached) -> tuple[Diagnosed, ...]:
+    """The diagnoses that the results of a finished run allow."""
+    found = ((diagnosis, diagnosis.after_training(reached)) for diagnosis in (v() for v in variants(Diagnosis)))
+    epoch = reached.progress.epoch - 1
+    return tuple(diagnosed(diagnosis, message, reached.plan, epoch) for diagnosis, message in found if message)
+
+
+def diagnosed(diagnosis: Diagnosis, message: str, plan: Plan, epoch: int) -> Diagnosed:
+    """A diagnosis with what was seen and what to try."""
+    *others, last = diagnosis.remedies(plan)
+    remedy = f"{', '.join(others)}, or {last}" if others else last
+    return Diagnosed(name=diagnosis.name(), epoch=epoch, message=message, remedy=remedy)
+
+
+def setting(section: str, **values: float | str) -> str:
+    """A setting as a line of YAML: `penalty: {l2: 1.0e-04}`."""
+    return f"{section}: {{{', '.join(f'{key}: {yaml_text(value)}' for key, value in values.items())}}}"
+
+
+def yaml_text(value: float | str) -> str:
+    """A number as YAML 1.1 reads it, with three digits that count; text as it is."""
+    text = value if isinstance(value, str) else f"{value:.3g}"
+    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text
+
+
+def lowest_loss(network: Network, part: Part) -> float:
+    """The lowest loss that any prediction could reach on the rows of `part`."""
+    return network.loss.optimum(part.target(), part.weights(), network.layout.layers[-1].units)
+
+
+def naive_loss(network: Network, part: Part) -> float:
     """The loss of a network that knows nothing: every pre-activation of the output layer is zero."""
     last = network.layout.layers[-1]
     score = last.activation(0.0)
-    return network.loss.value(np.full((len(target), last.units), score, network.dtype), target)
+    return network.loss.value(np.full((len(part), last.units), score, network.dtype), part.target(), part.weights())

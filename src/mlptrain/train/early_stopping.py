@@ -1,7 +1,7 @@
-"""Which epoch is the best, and when is it time to stop waiting for a better one?
+"""Which value decides which epoch is the best, and when to stop waiting for a better one?
 
-Two questions with two memories: the best weights are those of the lowest monitored value, however small the gain; the
-patience runs since the last gain of more than `min_delta`.
+The best weights are those of the lowest monitored value, however small the gain; the patience runs since the last gain
+of more than `min_delta`. `Progress.judge` keeps both.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 from mlptrain.component import nearest
 from mlptrain.errors import SpecError
-from mlptrain.spec.experiment import EarlyStopping
 from mlptrain.spec.plan import Plan
 from mlptrain.train.metrics import HIGHER_IS_BETTER
-from mlptrain.train.state import Progress
 
 
 def monitored(plan: Plan) -> str | None:
@@ -39,25 +37,3 @@ def check_monitor(plan: Plan, columns: Sequence[str]) -> None:
     hint = f"did you mean '{guess}'? " if guess else ""
     message = f"this run does not compute '{monitor}'; {hint}it computes {', '.join(choices)}"
     raise SpecError([plan.problem(("training", "early_stopping", "monitor"), message)])
-
-
-def judge(progress: Progress, epoch: int, value: float | None, higher: bool, stopping: EarlyStopping | None) -> bool:
-    """Take in the monitored `value` of `epoch`; say whether it is the best so far. None is no improvement."""
-    improved, waited_for = False, False
-    if value is not None:
-        cost = -value if higher else value
-        improved = progress.best_cost is None or cost < progress.best_cost
-        waited_for = progress.patience_cost is None or cost < progress.patience_cost - (
-            stopping.min_delta if stopping else 0
-        )
-        if improved:
-            progress.best_cost, progress.best_epoch = cost, epoch
-        if waited_for:
-            progress.patience_cost = cost
-    progress.wait = 0 if waited_for else progress.wait + 1
-    return improved
-
-
-def patience_is_over(progress: Progress, stopping: EarlyStopping | None) -> bool:
-    """Whether there was no improvement for `patience` epochs."""
-    return stopping is not None and progress.wait >= stopping.patience

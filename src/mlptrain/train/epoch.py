@@ -1,8 +1,8 @@
-"""What is done when an epoch is over? It is measured, compared with the best, and looked at for what goes wrong."""
+"""What is found out when an epoch is over? Its figures, and what goes wrong."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,12 +11,11 @@ from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.spec.plan import Plan
-from mlptrain.train.diagnostics import Diagnostician, naive_loss
-from mlptrain.train.early_stopping import higher_is_better, judge, monitored, patience_is_over
+from mlptrain.train.diagnostics import Diagnostician
 from mlptrain.train.evaluation import ActivationWatch, part_scores
-from mlptrain.train.events import EpochDone, Record
+from mlptrain.train.events import Record
 from mlptrain.train.metrics import NAMES, Metrics, measure
-from mlptrain.train.state import TrainState
+from mlptrain.train.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:
@@ -35,61 +34,60 @@ def columns(plan: Plan) -> list[str]:
     ]
 
 
-class Observer:
-    """Ends the epochs of one run."""
+@dataclass(frozen=True)
+class Measured:
+    """An epoch in figures, and what else the validation rows showed."""
+
+    record: Record
+    watch: ActivationWatch | None
+    scores: Array | None
+    """(n, outputs): the scores of the validation rows."""
+
+
+class EpochEnd:
+    """Looks at a run after each epoch; it changes nothing."""
 
     def __init__(self, plan: Plan, network: Network, state: TrainState, dataset: Dataset) -> None:
         self._plan, self._network, self._state, self._dataset = plan, network, state, dataset
         self._columns = columns(plan)
-        self._monitor = monitored(plan)
         earlier = (dict(zip(self._columns, row, strict=True)) for row in state.history)
-        self._diagnostician = Diagnostician(network, naive_loss(network, dataset.training.target()), earlier)
+        self._diagnostician = Diagnostician(plan, network, dataset, earlier)
 
-    def end_epoch(self, learning_rate: float) -> EpochDone:
-        """Measure the epoch whose steps are all done, and go on to the next one."""
-        state, progress = self._state, self._state.progress
+    def measure(self, learning_rate: float) -> Measured:
+        """The figures of the epoch whose steps are all done, the last of them with `learning_rate`."""
         watch = self._watch()
-        validation, scores = self._validate(watch)
+        part = self._dataset.validation
+        validation, scores = ({}, None) if part is None else self._validate(part, watch)
         record = dict(zip(self._columns, self._figures(learning_rate, validation), strict=True))
-        state.history.append(list(record.values()))
-        improved = self._compare(record)
-        warnings = self._diagnostician.look(record, progress, watch, scores)
-        progress.warnings.extend(warnings)
-        progress.begin_epoch()
-        if patience_is_over(progress, self._plan.training.early_stopping):
-            progress.stopped = "early_stopping"
-        elif progress.epoch == self._plan.training.epochs:
-            progress.stopped = "epochs"
-        return EpochDone(record, improved, tuple(warnings))
+        return Measured(record, watch, scores)
 
-    def note_divergence(self) -> None:
-        """Make the diagnoses that a run allows which ends within an epoch."""
-        progress = self._state.progress
-        progress.warnings.extend(self._diagnostician.at_divergence(progress))
+    def diagnose(self, measured: Measured) -> tuple[Diagnosed, ...]:
+        """What goes wrong and was not said before."""
+        return self._diagnostician.look(measured.record, self._state.progress, measured.watch, measured.scores)
+
+    def diagnose_divergence(self) -> tuple[Diagnosed, ...]:
+        """What can be said of a run that ends within an epoch."""
+        return self._diagnostician.at_divergence(self._state.progress)
 
     def _watch(self) -> ActivationWatch | None:
         """What looks at the activations of the validation rows, in an epoch in which they matter."""
         wanted = self._dataset.validation is not None and self._diagnostician.looks_at(self._state.progress.epoch)
         return ActivationWatch(self._network) if wanted else None
 
-    def _validate(self, watch: ActivationWatch | None) -> tuple[Metrics, Array | None]:
-        part = self._dataset.validation
-        return ({}, None) if part is None else self._measure(part, watch)
-
     @np.errstate(all="ignore")  # an overflow ends in a loss that is not finite, which is checked
-    def _measure(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
-        state, progress = self._state, self._state.progress
-        scores = part_scores(self._network, state.judged, state.buffers, part, watch)
+    def _validate(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
+        scores = part_scores(self._network, *self._state.evaluated, part, watch)
         validation = measure(self._dataset.transforms.target, self._network.loss, scores, part)
         if validation["loss"] is None:
             raise Diverged(
-                f"training diverged: after epoch {progress.epoch} the validation loss is not finite. "
+                f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "
                 "Lower optimizer.learning_rate, or set training.clip_norm: 1.0"
             )
         return validation, scores
 
     def _figures(self, learning_rate: float, validation: Metrics) -> list[float | None]:
         progress, state = self._state.progress, self._state
+        norm, layer_norms = progress.mean_norms()
         return [
             progress.epoch,
             progress.step,
@@ -97,18 +95,6 @@ class Observer:
             self._plan.penalty.value(state.parameters[: state.layout.weight_size]),
             *validation.values(),
             learning_rate,
-            math.sqrt(progress.squared_norm_sum / progress.batch),
-            *progress.layer_norms,
+            norm,
+            *layer_norms,
         ]
-
-    def _compare(self, record: Record) -> bool:
-        """Keep the weights if they are the best so far, or if nothing tells; let the schedule see the value."""
-        progress, monitor = self._state.progress, self._monitor or "train_loss"
-        value, higher = record[monitor], higher_is_better(monitor)
-        stopping = self._plan.training.early_stopping
-        improved = judge(progress, progress.epoch, value, higher, stopping) if self._monitor else True
-        if improved:
-            self._state.keep_as_best()
-        if value is not None:
-            self._plan.schedule.observe(progress.schedule, value, higher)
-        return improved

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import Diverged
+from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.layout import Layout
+from mlptrain.nn.losses import Weights
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
-from mlptrain.train.epoch import Observer
-from mlptrain.train.events import STEP_DONE, Event, TrainingDone
+from mlptrain.train.early_stopping import higher_is_better, monitored
+from mlptrain.train.epoch import EpochEnd
+from mlptrain.train.events import EpochDone, Event, Record, StepDone, TrainingDone
 from mlptrain.train.state import TrainState
-from mlptrain.train.step import Step
+from mlptrain.train.step import Probe, Step, Update
 
 
 def network_for(plan: Plan) -> Network:
@@ -31,7 +34,7 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
         network.dtype,
         plan.seed,
         dataset.training.lit_inputs(),
-        averaging=plan.training.averaging is not None,
+        ema=plan.training.ema is not None,
     )
     state.progress.schedule = plan.schedule.start()
     return state
@@ -43,43 +46,100 @@ def make_batches(plan: Plan, dataset: Dataset) -> Batches:
     return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, pairs)
 
 
-def make_step(plan: Plan, network: Network, state: TrainState) -> Step:
+def make_step(plan: Plan, network: Network, state: TrainState, probe: Probe | None = None) -> Step:
     """The training step on `state`."""
-    training = plan.training
-    return Step(
-        network,
-        state,
-        plan.optimizer,
-        plan.penalty,
-        training.clip_norm,
-        DropoutStream(plan.seed),
-        training.clip_value,
-        training.averaging.decay if training.averaging else None,
-    )
+    return Step(network, state, Update.of(plan), DropoutStream(plan.seed), probe)
 
 
-def train(plan: Plan, network: Network, state: TrainState, dataset: Dataset) -> Iterator[Event]:
+def train(
+    plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
+) -> Iterator[Event]:
     """Train from `state` on until the epochs are over or early stopping ends it.
 
     `state` is changed in place and is consistent at every event: a run that is saved there and taken up again later
     goes on exactly as it would have gone on. Raises `Diverged` when a loss or gradient is not finite.
     """
-    training, progress = plan.training, state.progress
-    batches, step = make_batches(plan, dataset), make_step(plan, network, state)
-    observer = Observer(plan, network, state, dataset)
+    return Loop(plan, network, state, dataset, probe).events()
 
-    while progress.stopped is None:
-        factor = plan.schedule.at(progress.epoch, training.epochs, progress.schedule)
-        learning_rate = plan.optimizer.learning_rate * factor
-        batches.begin(progress.epoch)
-        for index in range(progress.batch, len(batches)):
-            x, target, weights = batches.gather(index)
-            try:
-                loss = step(x, target, learning_rate, index == len(batches) - 1, weights)
-            except Diverged:
-                observer.note_divergence()
-                raise
-            progress.count(loss, len(x), step.squared_norm)
-            yield STEP_DONE
-        yield observer.end_epoch(learning_rate)
-    yield TrainingDone(progress.stopped)
+
+class Loop:
+    """The training of one network: of the model, and of the linear model that it is compared with."""
+
+    def __init__(
+        self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
+    ) -> None:
+        self._plan, self._state, self._probe = plan, state, probe
+        self.batches = make_batches(plan, dataset)
+        self.step = make_step(plan, network, state, probe)
+        self.batch: tuple[Array, Target, Weights]
+        """Inputs, targets and row weights of the last step."""
+        self._end = EpochEnd(plan, network, state, dataset)
+        self._monitor = monitored(plan)
+        self._done = StepDone()
+
+    def events(self) -> Iterator[Event]:
+        """Train, step by step and epoch by epoch."""
+        progress = self._state.progress
+        while progress.stopped is None:
+            self._mark("other")
+            self.batches.begin(progress.epoch)
+            self._mark("shuffle")
+            for index in range(progress.batch, len(self.batches)):
+                yield self._train_on(index)
+            yield self._end_epoch()
+        yield TrainingDone(progress.stopped)
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, by its number from 0."""
+        rate, schedule = self._plan.optimizer.learning_rate, self._plan.schedule
+        if schedule.is_constant:
+            return rate
+        per_epoch = len(self.batches)
+        steps = self._plan.training.epochs * per_epoch
+        return rate * schedule.at(step, steps, per_epoch, self._state.progress.schedule)
+
+    def _train_on(self, index: int) -> StepDone:
+        """One step on the batch of this number."""
+        progress, step, done = self._state.progress, self.step, self._done
+        self._mark("other")
+        self.batch = x, target, weights = self.batches.gather(index)
+        self._mark("gather")
+        done.learning_rate = self.learning_rate(progress.step)
+        try:
+            done.loss = step(x, target, done.learning_rate, weights)
+        except Diverged:
+            progress.warn(self._end.diagnose_divergence())
+            raise
+        progress.count_step(done.loss, len(x), step.squared_norms)
+        done.step, done.squared_norm = progress.step, step.squared_norm
+        return done
+
+    def _end_epoch(self) -> EpochDone:
+        """Measure the epoch whose steps are all done, and go on to the next one."""
+        progress, stopping = self._state.progress, self._plan.training.early_stopping
+        self._mark("other")
+        measured = self._end.measure(self.learning_rate(progress.step - 1))
+        self._state.history.append(list(measured.record.values()))
+        improved = self._judge(measured.record)
+        diagnoses = self._end.diagnose(measured)
+        progress.warn(diagnoses)
+        progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
+        self._mark("epoch")
+        return EpochDone(measured.record, improved, diagnoses)
+
+    def _judge(self, record: Record) -> bool:
+        """Keep the weights if they are the best so far, or if nothing tells; let the schedule see the value."""
+        progress, stopping = self._state.progress, self._plan.training.early_stopping
+        monitor = self._monitor or "train_loss"
+        value, higher = record[monitor], higher_is_better(monitor)
+        improved = not self._monitor or progress.judge(value, higher, stopping.min_delta if stopping else 0.0)
+        if improved:
+            self._state.keep_as_best()
+        if value is not None:
+            progress.schedule = self._plan.schedule.observe(progress.schedule, value, higher)
+        return improved
+
+    def _mark(self, part: str) -> None:
+        """Tell the probe that a part of the work is done."""
+        if self._probe is not None:
+            self._probe(part, 0)

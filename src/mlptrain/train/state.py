@@ -1,13 +1,16 @@
 """What must survive a kill, so that a run goes on as if nothing had happened?
 
-Everything that the loop remembers from one step to the next is here; everything else is derived from the experiment,
-the data and these counters.
+Everything that the loop keeps from one step to the next is here; everything else follows from the plan, the data and
+these counters.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import field
+from operator import add
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,10 +26,11 @@ from mlptrain.optim.optimizers import Optimizer
 from mlptrain.randomness import stream
 
 Stopped = Literal["epochs", "early_stopping"]
+Count = Annotated[int, Field(ge=0)]
 
 
-class Warned(Frozen):
-    """A diagnosis that was made: its name, the epoch of the first time, what was seen and what helps."""
+class Diagnosed(Frozen):
+    """A diagnosis that was made: its name, the epoch in which it first held, what was seen and what helps."""
 
     name: str
     epoch: int
@@ -34,12 +38,12 @@ class Warned(Frozen):
     remedy: str
 
 
-Count = Annotated[int, Field(ge=0)]
-
-
 @dataclass(config=ConfigDict(strict=True, extra="forbid"))
 class Progress:
-    """Where a run is: counters, running sums of the part-finished epoch, the memory of early stopping."""
+    """Where a run is: counters, running sums of the current epoch, the state of early stopping and of the schedule.
+
+    It changes by its methods alone, and the training loop alone calls them.
+    """
 
     epoch: Count = 0
     batch: Count = 0
@@ -48,35 +52,67 @@ class Progress:
     loss_sum: float = 0.0
     """Sum over this epoch's rows of the loss before each update."""
     rows: Count = 0
-    squared_norm_sum: float = 0.0
-    """Sum over this epoch's steps of the squared gradient norm."""
-    layer_norms: list[float] = field(default_factory=list)
-    """Norm of each layer's weight gradient in the last step of the epoch."""
+    squared_norm_sums: list[float] = field(default_factory=list)
+    """Sums over this epoch's steps of the squared norm of each layer's weight gradient, and of all other gradients."""
     first_loss: float | None = None
     best_cost: float | None = None
     """The monitored value of the best epoch, negated where higher is better."""
     best_epoch: Count | None = None
     patience_cost: float | None = None
     schedule: dict[str, float] = field(default_factory=dict)
-    """What the schedule remembers."""
+    """The state of the schedule."""
     wait: Count = 0
     stopped: Stopped | None = None
-    warnings: list[Warned] = field(default_factory=list)
+    warnings: list[Diagnosed] = field(default_factory=list)
 
-    def count(self, loss: float, rows: int, squared_norm: float) -> None:
-        """Take in a step: its loss before the update, its rows and its squared gradient norm."""
+    def count_step(self, loss: float, rows: int, squared_norms: Sequence[float]) -> None:
+        """Take in a step: its loss before the update, its rows and the squared norms of its gradient, in parts."""
         if self.first_loss is None:
             self.first_loss = loss
+        sums = self.squared_norm_sums
+        self.squared_norm_sums = list(map(add, sums, squared_norms)) if sums else list(squared_norms)
         self.loss_sum += loss * rows
-        self.squared_norm_sum += squared_norm
         self.rows += rows
         self.batch += 1
+        self.step += 1
 
-    def begin_epoch(self) -> None:
-        """Go on to the next epoch."""
+    def judge(self, value: float | None, higher_is_better: bool, min_delta: float) -> bool:
+        """Take in the monitored value of this epoch; say whether its weights are the ones to keep.
+
+        They are if it is the best value so far, or as long as no epoch has had one. Patience waits for a value that
+        is better by more than `min_delta`, and does not run before the first value.
+        """
+        if value is None:
+            self.wait += self.best_cost is not None
+            return self.best_cost is None
+        cost = -value if higher_is_better else value
+        if self.patience_cost is None or cost < self.patience_cost - min_delta:
+            self.patience_cost, self.wait = cost, 0
+        else:
+            self.wait += 1
+        improved = self.best_cost is None or cost < self.best_cost
+        if improved:
+            self.best_cost, self.best_epoch = cost, self.epoch
+        return improved
+
+    def warn(self, diagnoses: Sequence[Diagnosed]) -> None:
+        """Keep what was diagnosed for the first time."""
+        self.warnings.extend(diagnoses)
+
+    def end_epoch(self, epochs: int, patience: int | None) -> None:
+        """Go on to the next epoch, or stop: after all `epochs`, or after `patience` of them without improvement."""
         self.epoch += 1
         self.batch = self.rows = 0
-        self.loss_sum = self.squared_norm_sum = 0.0
+        self.loss_sum, self.squared_norm_sums = 0.0, []
+        if patience is not None and self.wait >= patience:
+            self.stopped = "early_stopping"
+        elif self.epoch == epochs:
+            self.stopped = "epochs"
+
+    def mean_norms(self) -> tuple[float, list[float]]:
+        """The root mean square over this epoch's steps of the gradient norm, and of that of each layer's weights."""
+        squares = [total / self.batch for total in self.squared_norm_sums]
+        return math.sqrt(sum(squares)), [math.sqrt(square) for square in squares[:-1]]
 
 
 @dataclasses.dataclass
@@ -90,8 +126,8 @@ class TrainState:
     """(buffer_size,): running statistics"""
     slots: dict[str, Array]
     """each (parameter_size,): what the optimizer remembers"""
-    average: Array | None
-    """(parameter_size,): the moving average of the parameters, where there is one"""
+    ema: tuple[Array, Array] | None
+    """Moving averages of the parameters and of the running statistics, where they are wanted."""
     best_parameters: Array
     best_buffers: Array
     progress: Progress = dataclasses.field(default_factory=Progress)
@@ -106,28 +142,29 @@ class TrainState:
         initializer: Initializer,
         dtype: Any,
         seed: int,
-        lit: NDArray[np.bool_] | None = None,
-        averaging: bool = False,
+        active: NDArray[np.bool_] | None = None,
+        ema: bool = False,
     ) -> TrainState:
         """The state before the first step.
 
-        Inputs that are zero in every training row (`lit` is False) start with zero weights: no gradient ever reaches
-        these weights, so that their random values would only disturb later rows in which such an input is not zero.
+        Inputs that are zero in every training row (`active` is False) start with zero weights: no gradient ever
+        reaches these weights, so their random values would only disturb later rows in which such an input is not zero.
         """
         parameters, buffers = layout.neutral_parameters(dtype), layout.neutral_buffers(dtype)
         initializer.start(layout, parameters, buffers, stream(seed, "init"))
-        if lit is not None and not isinstance(initializer, FromFile):
-            layout.views(parameters)[0].weight[~lit] = 0
+        if active is not None and not isinstance(initializer, FromFile):
+            layout.views(parameters)[0].weight[~active] = 0
         slots = {name: np.zeros_like(parameters) for name in optimizer.slots}
-        average = parameters.copy() if averaging else None
-        return cls(layout, parameters, buffers, slots, average, parameters.copy(), buffers.copy())
+        averages = (parameters.copy(), buffers.copy()) if ema else None
+        return cls(layout, parameters, buffers, slots, averages, parameters.copy(), buffers.copy())
 
     @property
-    def judged(self) -> Array:
-        """The parameters that are evaluated: the average, where there is one."""
-        return self.parameters if self.average is None else self.average
+    def evaluated(self) -> tuple[Array, Array]:
+        """The parameters and running statistics that are evaluated: the averages, where there are some."""
+        return (self.parameters, self.buffers) if self.ema is None else self.ema
 
     def keep_as_best(self) -> None:
-        """Make the weights of now the best ones."""
-        np.copyto(self.best_parameters, self.judged)
-        np.copyto(self.best_buffers, self.buffers)
+        """Make the current weights the best ones."""
+        parameters, buffers = self.evaluated
+        np.copyto(self.best_parameters, parameters)
+        np.copyto(self.best_buffers, buffers)

@@ -9,99 +9,149 @@ are bound once, buffers are overwritten.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from mlptrain.errors import Diverged
-from mlptrain.nn.arrays import Array, Target, cut
+from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.losses import Weights
 from mlptrain.nn.network import Network
-from mlptrain.optim.clipping import clip_norm, squared_norm
+from mlptrain.optim.clipping import clip_norm, clip_value, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
+from mlptrain.spec.plan import Plan
 from mlptrain.train.state import TrainState
+
+Probe = Callable[[str, int], None]
+"""Called at the end of each part of the work with its name and, where there are several, its number.
+
+For who wants to look inside a step: the profile reads the clock, `explain` copies arrays. Without one nothing is done.
+"""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a step does with the gradient of the loss."""
+
+    optimizer: Optimizer
+    penalty: Penalty
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    ema_decay: float | None = None
+
+    @classmethod
+    def of(cls, plan: Plan) -> Update:
+        """As `plan` says."""
+        training = plan.training
+        ema = training.ema.decay if training.ema else None
+        return cls(plan.optimizer, plan.penalty, training.clip_norm, training.clip_value, ema)
 
 
 class Step:
-    """One training step on the arrays of `state`, which it changes in place."""
+    """One training step on the arrays of `state`. Its counters are left to the loop."""
 
     def __init__(
-        self,
-        network: Network,
-        state: TrainState,
-        optimizer: Optimizer,
-        penalty: Penalty,
-        clip: float | None,
-        dropout: DropoutStream,
-        clip_value: float | None = None,
-        averaging: float | None = None,
+        self, network: Network, state: TrainState, update: Update, dropout: DropoutStream, probe: Probe | None = None
     ) -> None:
         layout = network.layout
-        self._network, self._state = network, state
-        self._optimizer, self._penalty, self._dropout = optimizer, penalty, dropout
-        self._clip, self._clip_value, self._averaging = clip, clip_value, averaging
+        self._network, self._state, self._update, self._dropout = network, state, update, dropout
         self.gradient = np.zeros_like(state.parameters)
         self._views, self._gradient_views = layout.views(state.parameters), layout.views(self.gradient)
         self._running = layout.running(state.buffers)
-        self._weights, self._weight_gradient = (
-            state.parameters[: layout.weight_size],
-            self.gradient[: layout.weight_size],
-        )
-        self._slots = tuple(state.slots[name] for name in optimizer.slots)
+        self._weights, self._weight_gradient = (v[: layout.weight_size] for v in (state.parameters, self.gradient))
+        self._norm_parts = (*layout.layer_weights(self.gradient), self.gradient[layout.weight_size :])
         self._scratch = np.empty(min(BLOCK, state.parameters.size), state.parameters.dtype)
-        self._penalized = bool(penalty.l1 or penalty.l2)
+        slots = [state.slots[name] for name in update.optimizer.slots]
+        self._pieces = update.optimizer.pieces(
+            state.parameters, self.gradient, slots, self._scratch, layout.named_parameters
+        )
         self._drops = any(layer.dropout for layer in layout.layers)
+        self._probe = probe
+        self._on_forward = None if probe is None else partial(probe, "forward")
+        self._on_backward = None if probe is None else partial(tell_backward, probe, len(layout.layers))
+        self.squared_norms: list[float] = []
+        """Of the last gradient, with penalties, before clipping: each layer's weights, then everything else."""
         self.squared_norm = 0.0
-        """Of the last gradient, with penalties, before clipping."""
+        """Their sum."""
 
     @np.errstate(all="ignore")  # an overflow ends in a loss or gradient that is not finite, which is checked
-    def __call__(
-        self, x: Array, target: Target, learning_rate: float, layer_norms: bool = False, weights: Weights = None
-    ) -> float:
-        """Train on one batch; the loss before the update.
-
-        `layer_norms` also notes the gradient norm of each layer; `weights` (n,) tell how much each row counts.
-        """
-        network, state = self._network, self._state
-        rng = self._dropout.at(state.progress.step) if self._drops else None
-        network.forward(x, self._views, self._running, training=True, rng=rng)
-        loss = network.backward(x, target, self._views, self._gradient_views, weights)
-        if self._penalized:
-            self._penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
-        self.squared_norm = squared_norm(self.gradient)
-        if not (math.isfinite(loss) and math.isfinite(self.squared_norm)):
-            raise Diverged(divergence(network.layout, self.gradient, loss, state))
-        if layer_norms:
-            state.progress.layer_norms = [
-                math.sqrt(squared_norm(views.weight.reshape(-1))) for views in self._gradient_views
-            ]
-        if self._clip is not None:
-            clip_norm(self.gradient, self._clip)
-        if self._clip_value is not None:
-            cut(self.gradient, -self._clip_value, self._clip_value, out=self.gradient)
-        state.progress.step += 1
-        self._optimizer.decay(self._weights, learning_rate)
-        self._optimizer.step(
-            state.parameters, self.gradient, self._slots, self._scratch, learning_rate, state.progress.step
-        )
-        if state.buffers.size:
-            network.update_running(self._running, len(x))
-        if self._averaging is not None and state.average is not None:
-            move_towards(state.average, state.parameters, self._averaging, state.progress.step, self._scratch)
+    def __call__(self, x: Array, target: Target, learning_rate: float, weights: Weights = None) -> float:
+        """Train on one batch; the loss before the update. `weights` (n,) tell how much each row counts."""
+        loss = self._differentiate(x, target, weights)
+        self._check(loss)
+        self._clip()
+        self._apply(learning_rate, len(x))
         return loss
 
+    def _differentiate(self, x: Array, target: Target, weights: Weights) -> float:
+        """The gradient of the objective."""
+        network, penalty, probe = self._network, self._update.penalty, self._probe
+        rng = self._dropout.at(self._state.progress.step) if self._drops else None
+        network.forward(x, self._views, self._running, True, rng, self._on_forward)
+        loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
+        if penalty.l1 or penalty.l2:
+            penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
+        if probe is not None:
+            probe("penalty", 0)
+        return loss
 
-def move_towards(average: Array, parameters: Array, decay: float, t: int, scratch: Array) -> None:
-    """average <- d average + (1 - d) parameters, with d the smaller of `decay` and (1 + t) / (10 + t)."""
+    def _check(self, loss: float) -> None:
+        """Refuse a step that is not finite."""
+        self.squared_norms = [squared_norm(part) for part in self._norm_parts]
+        self.squared_norm = sum(self.squared_norms)
+        if not math.isfinite(loss + self.squared_norm):
+            raise Diverged(divergence(self._network.layout, self.gradient, loss, self._state))
+
+    def _clip(self) -> None:
+        """Shorten the gradient."""
+        update = self._update
+        if update.clip_norm is not None:
+            clip_norm(self.gradient, update.clip_norm, math.sqrt(self.squared_norm))
+        if update.clip_value is not None:
+            clip_value(self.gradient, update.clip_value)
+        if self._probe is not None:
+            self._probe("clip", 0)
+
+    def _apply(self, learning_rate: float, rows: int) -> None:
+        """Move parameters, running statistics and averages."""
+        state, optimizer, probe = self._state, self._update.optimizer, self._probe
+        t = state.progress.step + 1
+        optimizer.decay(self._weights, learning_rate)
+        for w, g, slots, scratch in self._pieces:
+            optimizer.update(w, g, slots, scratch, learning_rate, t)
+        if probe is not None:
+            probe("optimizer", 0)
+        if state.buffers.size:
+            self._network.update_running(self._running, rows)
+        if self._update.ema_decay is not None and state.ema is not None:
+            for average, now in zip(state.ema, (state.parameters, state.buffers), strict=True):
+                move_towards(average, now, self._update.ema_decay, t, self._scratch)
+        if probe is not None:
+            probe("averages", 0)
+
+
+def tell_backward(probe: Probe, layers: int, i: int) -> None:
+    """Tell `probe` that the backward pass of layer `i` is done; before that of the last layer is that of the loss."""
+    if i == layers:
+        probe("loss", 0)
+    else:
+        probe("backward", i)
+
+
+def move_towards(average: Array, now: Array, decay: float, t: int, scratch: Array) -> None:
+    """average <- d average + (1 - d) now, with d the smaller of `decay` and (1 + t) / (10 + t)."""
     share = 1 - min(decay, (1 + t) / (10 + t))
     for start in range(0, average.size, scratch.size):
         part = average[start : start + scratch.size]
-        room = scratch[: part.size]
-        np.subtract(parameters[start : start + scratch.size], part, out=room)
-        np.multiply(room, share, out=room)
-        np.add(part, room, out=part)
+        difference = scratch[: part.size]
+        np.subtract(now[start : start + scratch.size], part, out=difference)
+        np.multiply(difference, share, out=difference)
+        np.add(part, difference, out=part)
 
 
 def divergence(layout: Layout, gradient: Array, loss: float, state: TrainState) -> str:
@@ -110,7 +160,7 @@ def divergence(layout: Layout, gradient: Array, loss: float, state: TrainState) 
         (name for name, view in layout.named_parameters(gradient).items() if not np.isfinite(view).all()),
         None,
     )
-    what = f"the gradient of {bad} is not finite" if bad else "the gradient is too long for a number"
+    what = f"the gradient of {bad} is not finite" if bad else "the gradient norm overflowed"
     what = what if math.isfinite(loss) else f"the loss is {loss}"
     return (
         f"training diverged in epoch {state.progress.epoch}, step {state.progress.step}: {what}; "
