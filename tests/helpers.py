@@ -38,7 +38,7 @@ class CountedStep:
 
     def __call__(self, x: Array, target: Target, learning_rate: float, weights: Array | None = None) -> float:
         loss = self._step(x, target, learning_rate, weights)
-        self._state.progress.count_step(loss, len(x), self._step.squared_norms)
+        self._state.progress.count_step(loss, len(x), self._step.squared_norm, self._step.layer_squared_norms)
         return loss
 
     @property

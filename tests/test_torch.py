@@ -1,7 +1,7 @@
 """Does a whole training run end where PyTorch's ends, from the same weights on the same batches?
 
 Parity in float64 over 50 steps leaves no room for a wrong factor anywhere: in a formula, in the order of a step, in
-what an optimizer remembers, in the rate of an epoch. Our side is what users run: an `Experiment` through the loop. Its
+what an optimizer remembers, in the rate of a step. Our side is what users run: an `Experiment` through the loop. Its
 side is PyTorch's network, losses, optimizers and schedulers; what PyTorch does not have is written anew on its tensors,
 by the formula. The combinations are chosen so that every pair of settings meets in some run: 393 of them.
 """
@@ -167,30 +167,38 @@ class Rule:
                 w -= move(self._ours, w, w.grad, kept, self.param_groups[0]["lr"], self._t)
 
 
-# -- the rate of each epoch in PyTorch's words
+# -- the rate of each step in PyTorch's words
 
 WARMUP = 3
-SCHEDULERS: dict[str, Callable[[Any, Any, Any, int], Any]] = {
-    "constant": lambda lr, ours, optimizer, epochs: lr.ConstantLR(optimizer, factor=1.0),
-    "step": lambda lr, ours, optimizer, epochs: lr.StepLR(optimizer, ours.every, ours.gamma),
-    "multistep": lambda lr, ours, optimizer, epochs: lr.MultiStepLR(optimizer, ours.milestones, ours.gamma),
-    "exponential": lambda lr, ours, optimizer, epochs: lr.ExponentialLR(optimizer, ours.gamma),
-    "inverse_time": lambda lr, ours, optimizer, epochs: lr.LambdaLR(optimizer, lambda e: 1 / (1 + ours.decay * e)),
-    "polynomial": lambda lr, ours, optimizer, epochs: lr.PolynomialLR(optimizer, ours.horizon or epochs, ours.power),
-    "cosine": lambda lr, ours, optimizer, epochs: lr.CosineAnnealingLR(optimizer, ours.horizon or epochs, ours.floor),
-    "cosine_restarts": lambda lr, ours, optimizer, epochs: lr.CosineAnnealingWarmRestarts(
-        optimizer, ours.period, ours.growth, ours.floor
+SCHEDULERS: dict[str, Callable[[Any, Any, Any, int, int], Any]] = {
+    "constant": lambda lr, ours, optimizer, steps, n: lr.ConstantLR(optimizer, factor=1.0),
+    "step": lambda lr, ours, optimizer, steps, n: lr.StepLR(optimizer, ours.step_size * n, ours.gamma),
+    "multistep": lambda lr, ours, optimizer, steps, n: lr.MultiStepLR(
+        optimizer, [milestone * n for milestone in ours.milestones], ours.gamma
     ),
-    "one_cycle": lambda lr, ours, optimizer, epochs: lr.OneCycleLR(
+    "exponential": lambda lr, ours, optimizer, steps, n: lr.ExponentialLR(optimizer, ours.gamma ** (1 / n)),
+    "inverse_time": lambda lr, ours, optimizer, steps, n: lr.LambdaLR(
+        optimizer, lambda t: 1 / (1 + ours.decay * t / n)
+    ),
+    "polynomial": lambda lr, ours, optimizer, steps, n: lr.PolynomialLR(
+        optimizer, ours.horizon * n if ours.horizon else steps, ours.power
+    ),
+    "cosine": lambda lr, ours, optimizer, steps, n: lr.CosineAnnealingLR(
+        optimizer, ours.horizon * n if ours.horizon else steps, ours.floor
+    ),
+    "cosine_restarts": lambda lr, ours, optimizer, steps, n: lr.CosineAnnealingWarmRestarts(
+        optimizer, ours.period * n, ours.t_mult, ours.floor
+    ),
+    "one_cycle": lambda lr, ours, optimizer, steps, n: lr.OneCycleLR(
         optimizer,
         max_lr=1.0,
-        total_steps=epochs,
-        pct_start=ours.rise,
+        total_steps=steps,
+        pct_start=ours.pct_start,
         div_factor=ours.start_divisor,
         final_div_factor=ours.end_divisor,
         cycle_momentum=False,
     ),
-    "plateau": lambda lr, ours, optimizer, epochs: lr.ReduceLROnPlateau(
+    "plateau": lambda lr, ours, optimizer, steps, n: lr.ReduceLROnPlateau(
         optimizer,
         factor=ours.gamma,
         patience=ours.patience,
@@ -200,40 +208,47 @@ SCHEDULERS: dict[str, Callable[[Any, Any, Any, int], Any]] = {
         eps=0.0,
     ),
 }
+"""For a run of so many steps, n of them an epoch."""
 
 
 class Rates:
-    """The factor of each epoch, from PyTorch's schedulers on an optimizer whose rate is 1 and that does nothing else.
+    """The factor of each step, from PyTorch's schedulers on an optimizer whose rate is 1 and that does nothing else.
 
     The warm-up has a scheduler of its own, LinearLR; the other one begins when it is over, but a plateau watches the
-    loss from the start. PyTorch's cosine rises again after its horizon, where ours stays: it is stopped there.
+    loss of the epochs from the start. PyTorch's cosine rises again after its horizon, where ours stays: it is stopped
+    there.
     """
 
     def __init__(self, torch: Any, schedule: Schedule, epochs: int) -> None:
-        self._schedule, self._epoch = schedule, 0
+        n = len(BATCHES)
+        self._schedule, self._step = schedule, 0
         nothing = [torch.zeros(1)]
         self._optimizers = [torch.optim.SGD(nothing, 1.0) for _ in range(2)]
-        lr, warmup = torch.optim.lr_scheduler, schedule.warmup
+        lr, warmup, steps = torch.optim.lr_scheduler, schedule.warmup * n, (epochs - schedule.warmup) * n
+        self._warmup = warmup
         self._rising = lr.LinearLR(self._optimizers[0], 1 / warmup, 1.0, warmup - 1) if warmup else None
-        self._main = SCHEDULERS[schedule.name()](lr, schedule, self._optimizers[1], epochs - warmup)
+        self._main = SCHEDULERS[schedule.name()](lr, schedule, self._optimizers[1], steps, n)
         for optimizer in self._optimizers:
             optimizer.step()  # or PyTorch warns that nothing was trained before the first change of the rate
-        self._end = schedule.horizon if isinstance(schedule, Cosine) and schedule.horizon else epochs - warmup - 1
+        self._end = schedule.horizon * n if isinstance(schedule, Cosine) and schedule.horizon else steps - 1
 
     @property
     def factor(self) -> float:
-        """Of the epoch at hand."""
-        return float(self._optimizers[self._epoch >= self._schedule.warmup].param_groups[0]["lr"])
+        """Of the step at hand."""
+        return float(self._optimizers[self._step >= self._warmup].param_groups[0]["lr"])
+
+    def end_step(self) -> None:
+        """Go on to the next step."""
+        if not isinstance(self._schedule, Plateau) and 0 <= self._step - self._warmup < self._end:
+            self._main.step()
+        if self._rising is not None:
+            self._rising.step()
+        self._step += 1
 
     def end_epoch(self, train_loss: float) -> None:
         """Go on to the next epoch."""
         if isinstance(self._schedule, Plateau):
             self._main.step(train_loss)
-        elif 0 <= self._epoch - self._schedule.warmup < self._end:
-            self._main.step()
-        if self._rising is not None:
-            self._rising.step()
-        self._epoch += 1
 
 
 def smooth(ours: Any, y: Any) -> Any:
@@ -383,6 +398,7 @@ class Twin:
         self.optimizer = choice(torch, case.optimizer, self.parameters)
         self.rates = Rates(torch, case.full_schedule, case.epochs)
         self.loss_sum = 0.0
+        self.last_rate = 0.0
 
     def _norm(self, units: int) -> Any:
         norm = self.case.normalization
@@ -409,7 +425,7 @@ class Twin:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the epoch at hand."""
+        """The learning rate of the step at hand."""
         return self.case.rate * self.rates.factor
 
     def step(self, x: Array, target: Target, masks: list[Array]) -> None:
@@ -430,8 +446,9 @@ class Twin:
         if case.clip.value is not None:
             torch.nn.utils.clip_grad_value_(self.parameters, case.clip.value)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.last_rate = self.rate
         self.optimizer.step()
+        self.rates.end_step()
         self.loss_sum += float(loss.item()) * len(x)
 
     def end_epoch(self) -> float:
@@ -488,11 +505,12 @@ def follow(
             rows = BATCHES[state.progress.batch - 1]
             layers = network.workspace(len(x[rows])).layers
             twin.step(x[rows], target[rows], [layer.mask for layer in layers if layer.mask is not None])
+            assert_close(event.learning_rate, twin.last_rate, 1e-12, scale=1e-3)
             for name, values in idle.items():
                 tensors[name][...] = values
                 twin.tensors()[name].data.copy_(twin.torch.from_numpy(values))
         if isinstance(event, EpochDone):
-            assert_close(event.record["learning_rate"] or 0.0, twin.rate, 1e-12, scale=1e-3)
+            assert_close(event.record["learning_rate"] or 0.0, twin.last_rate, 1e-12, scale=1e-3)
             assert_close(event.record["train_loss"] or 0.0, twin.end_epoch(), relative)
 
 
@@ -639,14 +657,14 @@ def test_the_comparison_would_notice_a_small_difference(torch: Any) -> None:
 MOVING = [
     schedule
     for schedule in FACTORS["schedule"]
-    if not isinstance(schedule, Plateau) and any(schedule.at(epoch, EPOCHS) != 1 for epoch in range(EPOCHS))
+    if not isinstance(schedule, Plateau) and any(schedule.at(step, STEPS, len(BATCHES)) != 1 for step in range(STEPS))
 ]
 
 
 @pytest.mark.parametrize("schedule", MOVING, ids=label)
-def test_the_comparison_would_notice_a_rate_that_is_one_epoch_late(torch: Any, schedule: Schedule) -> None:
+def test_the_comparison_would_notice_a_rate_that_is_one_step_late(torch: Any, schedule: Schedule) -> None:
     at = type(schedule).at
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(schedule), "at", lambda self, epoch, *rest: at(self, max(0, epoch - 1), *rest))
+        patch.setattr(type(schedule), "at", lambda self, step, *rest: at(self, max(0, step - 1), *rest))
         with pytest.raises(AssertionError):
             assert_same_training(torch, Case(schedule=schedule), relative=1e-9)

@@ -87,8 +87,9 @@ class Network:
         with the number of each layer when it is done.
         """
         ws = self.workspace(len(x))
-        for i, layer in enumerate(self.layout.layers):
-            x = forward_layer(layer, views[i], running[i], ws.layers[i], x, training, rng)
+        numbers = range(len(ws.layers))
+        for i, layer, tensors, stats, here in zip(numbers, self.layout.layers, views, running, ws.layers, strict=True):
+            x = forward_layer(layer, tensors, stats, here, x, training, rng)
             if on_layer is not None:
                 on_layer(i)
         return x

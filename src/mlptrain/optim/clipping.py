@@ -9,7 +9,7 @@ import numpy as np
 from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
-"""Elements that are summed in one go: over more, the sum of float32 numbers gets inaccurate."""
+"""Elements whose squares are summed in one go."""
 SAFE = 1e-30
 """A squared norm below this may have lost entries whose squares are zero in float32."""
 
@@ -19,12 +19,16 @@ def squared_norm(vector: Array) -> float:
 
     The one norm of a gradient: for the check that it is finite, for the metrics and for clipping.
     """
-    if vector.size > BLOCK:
-        return sum(squared_norm(vector[start : start + BLOCK]) for start in range(0, vector.size, BLOCK))
-    fast = float(vector.dot(vector))
+    fast = float(vector.dot(vector)) if vector.size <= BLOCK else blockwise(vector)
     if SAFE < fast < math.inf:
         return fast
     return float(np.einsum("i,i->", vector, vector, dtype=np.float64))
+
+
+def blockwise(vector: Array) -> float:
+    """The squared norm of a long `vector`, of which float32 could not hold the sum with all its digits."""
+    blocks = [vector[start : start + BLOCK] for start in range(0, vector.size, BLOCK)]
+    return sum(float(block.dot(block)) for block in blocks)
 
 
 def clip_norm(grad: Array, limit: float, norm: float | None = None) -> None:

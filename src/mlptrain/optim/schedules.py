@@ -24,9 +24,8 @@ class Schedule(Component):
     """A factor for the learning rate; with `warmup` W and N steps an epoch, step t < W N gets (t + 1) / (W N) first."""
 
     formula: ClassVar[tuple[str, ...]] = (
-        r"\eta_t = \eta \frac{t + 1}{VN} \quad \mathrm{for} \quad t \lt VN, \qquad V = \mathrm{warmup}",
-        r"\eta_t = \eta s(e), \qquad e = t/N \quad \mathrm{after\ that}",
-        r"t \leftarrow t - VN, \qquad E \leftarrow E - V",
+        r"\eta_t = \eta \frac{t}{VN} \quad \mathrm{for} \quad t \le VN, \qquad V = \mathrm{warmup}",
+        r"\eta_t = \eta s(e) \quad \mathrm{after\ that}, \qquad e = (t - 1)/N - V, \qquad E \leftarrow E - V",
     )
     warmup: int = Field(0, ge=0, description="Epochs over which the rate rises linearly to its full value.")
 
@@ -198,9 +197,9 @@ class OneCycle(Schedule):
 
     kind: Literal["one_cycle"] = "one_cycle"
     formula: ClassVar = (
-        r"\eta_t = \eta (1 - (1 - s_0) C(t/R)) \quad \mathrm{for} \quad t \le R",
-        r"\eta_t = \eta (s_1 + (1 - s_1) C((t - R)/(EN - 1 - R))) \quad \mathrm{for} \quad t \gt R",
-        r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad R = \max(\rho EN - 1, 0), \qquad \rho = \mathrm{pct\ start}",
+        r"s(e) = 1 - (1 - s_0) C(e/R) \quad \mathrm{for} \quad e \le R, \qquad s(0) = s_0",
+        r"s(e) = s_1 + (1 - s_1) C((e - R)/(E - 1/N - R)) \quad \mathrm{for} \quad e \gt R",
+        r"C(u) = \frac{1 + \cos \pi u}{2}, \qquad R = \max(\rho E - 1/N, 0), \qquad \rho = \mathrm{pct\ start}",
         r"s_0 = \frac{1}{\mathrm{start\ divisor}}, \qquad s_1 = \frac{s_0}{\mathrm{end\ divisor}}",
     )
     renamed: ClassVar[dict[str, str]] = {"rise": "pct_start"}

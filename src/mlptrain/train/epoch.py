@@ -34,7 +34,7 @@ def columns(plan: Plan) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Measured:
     """An epoch in figures, and what else the validation rows showed."""
 

@@ -76,14 +76,17 @@ class Loop:
         self._end = EpochEnd(plan, network, state, dataset)
         self._monitor = monitored(plan)
         self._done = StepDone()
+        self._constant_rate = plan.optimizer.learning_rate if plan.schedule.is_constant else None
 
     def events(self) -> Iterator[Event]:
         """Train, step by step and epoch by epoch."""
-        progress = self._state.progress
+        progress, probe = self._state.progress, self._probe
         while progress.stopped is None:
-            self._mark("other")
+            if probe is not None:
+                probe("other", 0)
             self.batches.begin(progress.epoch)
-            self._mark("shuffle")
+            if probe is not None:
+                probe("shuffle", 0)
             for index in range(progress.batch, len(self.batches)):
                 yield self._train_on(index)
             yield self._end_epoch()
@@ -91,40 +94,44 @@ class Loop:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, by its number from 0."""
+        if self._constant_rate is not None:
+            return self._constant_rate
         rate, schedule = self._plan.optimizer.learning_rate, self._plan.schedule
-        if schedule.is_constant:
-            return rate
         per_epoch = len(self.batches)
         steps = self._plan.training.epochs * per_epoch
         return rate * schedule.at(step, steps, per_epoch, self._state.progress.schedule)
 
     def _train_on(self, index: int) -> StepDone:
         """One step on the batch of this number."""
-        progress, step, done = self._state.progress, self.step, self._done
-        self._mark("other")
+        progress, step, done, probe = self._state.progress, self.step, self._done, self._probe
+        if probe is not None:
+            probe("other", 0)
         self.batch = x, target, weights = self.batches.gather(index)
-        self._mark("gather")
-        done.learning_rate = self.learning_rate(progress.step)
+        if probe is not None:
+            probe("gather", 0)
+        done.learning_rate = rate = self.learning_rate(progress.step)
         try:
-            done.loss = step(x, target, done.learning_rate, weights)
+            done.loss = step(x, target, rate, weights)
         except Diverged:
             progress.warn(self._end.diagnose_divergence())
             raise
-        progress.count_step(done.loss, len(x), step.squared_norms)
+        progress.count_step(done.loss, len(x), step.squared_norm, step.layer_squared_norms)
         done.step, done.squared_norm = progress.step, step.squared_norm
         return done
 
     def _end_epoch(self) -> EpochDone:
         """Measure the epoch whose steps are all done, and go on to the next one."""
-        progress, stopping = self._state.progress, self._plan.training.early_stopping
-        self._mark("other")
+        progress, stopping, probe = self._state.progress, self._plan.training.early_stopping, self._probe
+        if probe is not None:
+            probe("other", 0)
         measured = self._end.measure(self.learning_rate(progress.step - 1))
         self._state.history.append(list(measured.record.values()))
         improved = self._judge(measured.record)
-        diagnoses = self._end.diagnose(measured)
-        progress.warn(diagnoses)
+        if diagnoses := self._end.diagnose(measured):
+            progress.warn(diagnoses)
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
-        self._mark("epoch")
+        if probe is not None:
+            probe("epoch", 0)
         return EpochDone(measured.record, improved, diagnoses)
 
     def _judge(self, record: Record) -> bool:
@@ -138,8 +145,3 @@ class Loop:
         if value is not None:
             progress.schedule = self._plan.schedule.observe(progress.schedule, value, higher)
         return improved
-
-    def _mark(self, part: str) -> None:
-        """Tell the probe that a part of the work is done."""
-        if self._probe is not None:
-            self._probe(part, 0)

@@ -27,6 +27,8 @@ from mlptrain.randomness import stream
 
 Stopped = Literal["epochs", "early_stopping"]
 Count = Annotated[int, Field(ge=0)]
+LAYERS_EVERY = 16
+"""The norms of the layers are taken in the first step of an epoch, and then in one in so many."""
 
 
 class Diagnosed(Frozen):
@@ -52,8 +54,10 @@ class Progress:
     loss_sum: float = 0.0
     """Sum over this epoch's rows of the loss before each update."""
     rows: Count = 0
-    squared_norm_sums: list[float] = field(default_factory=list)
-    """Sums over this epoch's steps of the squared norm of each layer's weight gradient, and of all other gradients."""
+    squared_norm_sum: float = 0.0
+    """Sum over this epoch's steps of the squared gradient norm."""
+    layer_squared_norm_sums: list[float] = field(default_factory=list)
+    """The same for the gradient of each layer's weights, over the steps in which the layers are looked at."""
     first_loss: float | None = None
     best_cost: float | None = None
     """The monitored value of the best epoch, negated where higher is better."""
@@ -65,12 +69,19 @@ class Progress:
     stopped: Stopped | None = None
     warnings: list[Diagnosed] = field(default_factory=list)
 
-    def count_step(self, loss: float, rows: int, squared_norms: Sequence[float]) -> None:
-        """Take in a step: its loss before the update, its rows and the squared norms of its gradient, in parts."""
+    @property
+    def looks_at_layers(self) -> bool:
+        """Whether the norm of each layer's gradient is taken in the step at hand; in each it would cost too much."""
+        return self.batch % LAYERS_EVERY == 0
+
+    def count_step(self, loss: float, rows: int, squared_norm: float, layer_squared_norms: Sequence[float]) -> None:
+        """Count a step: its loss before the update, its rows, the squared norms of its gradient and of each layer's."""
         if self.first_loss is None:
             self.first_loss = loss
-        sums = self.squared_norm_sums
-        self.squared_norm_sums = list(map(add, sums, squared_norms)) if sums else list(squared_norms)
+        if layer_squared_norms:
+            sums = self.layer_squared_norm_sums or [0.0] * len(layer_squared_norms)
+            self.layer_squared_norm_sums = list(map(add, sums, layer_squared_norms))
+        self.squared_norm_sum += squared_norm
         self.loss_sum += loss * rows
         self.rows += rows
         self.batch += 1
@@ -103,7 +114,7 @@ class Progress:
         """Go on to the next epoch, or stop: after all `epochs`, or after `patience` of them without improvement."""
         self.epoch += 1
         self.batch = self.rows = 0
-        self.loss_sum, self.squared_norm_sums = 0.0, []
+        self.loss_sum, self.squared_norm_sum, self.layer_squared_norm_sums = 0.0, 0.0, []
         if patience is not None and self.wait >= patience:
             self.stopped = "early_stopping"
         elif self.epoch == epochs:
@@ -111,8 +122,9 @@ class Progress:
 
     def mean_norms(self) -> tuple[float, list[float]]:
         """The root mean square over this epoch's steps of the gradient norm, and of that of each layer's weights."""
-        squares = [total / self.batch for total in self.squared_norm_sums]
-        return math.sqrt(sum(squares)), [math.sqrt(square) for square in squares[:-1]]
+        looks = -(-self.batch // LAYERS_EVERY)
+        layers = [math.sqrt(total / looks) for total in self.layer_squared_norm_sums]
+        return math.sqrt(self.squared_norm_sum / self.batch), layers
 
 
 @dataclasses.dataclass

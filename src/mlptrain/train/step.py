@@ -52,6 +52,9 @@ class Update:
         return cls(plan.optimizer, plan.penalty, training.clip_norm, training.clip_value, ema)
 
 
+NONE: list[float] = []
+
+
 class Step:
     """One training step on the arrays of `state`. Its counters are left to the loop."""
 
@@ -64,48 +67,52 @@ class Step:
         self._views, self._gradient_views = layout.views(state.parameters), layout.views(self.gradient)
         self._running = layout.running(state.buffers)
         self._weights, self._weight_gradient = (v[: layout.weight_size] for v in (state.parameters, self.gradient))
-        self._norm_parts = (*layout.layer_weights(self.gradient), self.gradient[layout.weight_size :])
+        self._layer_gradients = layout.layer_weights(self.gradient)
         self._scratch = np.empty(min(BLOCK, state.parameters.size), state.parameters.dtype)
         slots = [state.slots[name] for name in update.optimizer.slots]
         self._pieces = update.optimizer.pieces(
             state.parameters, self.gradient, slots, self._scratch, layout.named_parameters
         )
+        self._clips = update.clip_norm is not None or update.clip_value is not None
+        self._penalized = bool(update.penalty.l1 or update.penalty.l2)
         self._drops = any(layer.dropout for layer in layout.layers)
         self._probe = probe
         self._on_forward = None if probe is None else partial(probe, "forward")
         self._on_backward = None if probe is None else partial(tell_backward, probe, len(layout.layers))
-        self.squared_norms: list[float] = []
-        """Of the last gradient, with penalties, before clipping: each layer's weights, then everything else."""
         self.squared_norm = 0.0
-        """Their sum."""
+        """Of the last gradient, with penalties, before clipping."""
+        self.layer_squared_norms = NONE
+        """Of the weights of each layer alone, in the steps in which they are looked at."""
 
     @np.errstate(all="ignore")  # an overflow ends in a loss or gradient that is not finite, which is checked
     def __call__(self, x: Array, target: Target, learning_rate: float, weights: Weights = None) -> float:
         """Train on one batch; the loss before the update. `weights` (n,) tell how much each row counts."""
         loss = self._differentiate(x, target, weights)
         self._check(loss)
-        self._clip()
+        if self._clips:
+            self._clip()
         self._apply(learning_rate, len(x))
         return loss
 
     def _differentiate(self, x: Array, target: Target, weights: Weights) -> float:
         """The gradient of the objective."""
-        network, penalty, probe = self._network, self._update.penalty, self._probe
+        network, probe = self._network, self._probe
         rng = self._dropout.at(self._state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, True, rng, self._on_forward)
         loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
-        if penalty.l1 or penalty.l2:
-            penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
+        if self._penalized:
+            self._update.penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
         if probe is not None:
             probe("penalty", 0)
         return loss
 
     def _check(self, loss: float) -> None:
         """Refuse a step that is not finite."""
-        self.squared_norms = [squared_norm(part) for part in self._norm_parts]
-        self.squared_norm = sum(self.squared_norms)
+        self.squared_norm = squared_norm(self.gradient)
         if not math.isfinite(loss + self.squared_norm):
             raise Diverged(divergence(self._network.layout, self.gradient, loss, self._state))
+        looks = self._state.progress.looks_at_layers
+        self.layer_squared_norms = [squared_norm(part) for part in self._layer_gradients] if looks else NONE
 
     def _clip(self) -> None:
         """Shorten the gradient."""
@@ -114,13 +121,13 @@ class Step:
             clip_norm(self.gradient, update.clip_norm, math.sqrt(self.squared_norm))
         if update.clip_value is not None:
             clip_value(self.gradient, update.clip_value)
-        if self._probe is not None:
-            self._probe("clip", 0)
 
     def _apply(self, learning_rate: float, rows: int) -> None:
         """Move parameters, running statistics and averages."""
         state, optimizer, probe = self._state, self._update.optimizer, self._probe
         t = state.progress.step + 1
+        if probe is not None:
+            probe("clip", 0)
         optimizer.decay(self._weights, learning_rate)
         for w, g, slots, scratch in self._pieces:
             optimizer.update(w, g, slots, scratch, learning_rate, t)
