@@ -207,7 +207,9 @@ class Lars(TensorOptimizer):
         np.subtract(w, scratch, out=w)
 
 
-def test_an_optimizer_by_layer_trains_through_the_command_line(cli: Cli, spec: Write, classes: Path, tmp_path: Path) -> None:
+def test_an_optimizer_by_layer_trains_through_the_command_line(
+    cli: Cli, spec: Write, classes: Path, tmp_path: Path
+) -> None:
     Lars.seen.clear()
     path = spec(CLASSES + "optimizer: {kind: lars, learning_rate: 0.5}\ntraining: {epochs: 30, baselines: false}\n")
     cli("fit", path, "--out", "run").succeeded()
