@@ -6,7 +6,6 @@ the machine. `prepare` reads the data, decides all of it and answers with a `Pla
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from mlptrain.nn.threads import choose_threads
 from mlptrain.randomness import draw_seed
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import describe
+from mlptrain.system import memory_size
 
 
 class Plan(Experiment):
@@ -105,8 +105,8 @@ def check_memory(layout: Layout, plan: Plan) -> None:
     """Refuse a network whose parameters alone do not fit into the machine."""
     copies = 4 + len(plan.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
     needed = layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
+    there = memory_size()
+    if there is not None and needed > there:
         raise UsageError(
             f"network.hidden: {layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
             f"this machine has {there / 2**30:.1f} GiB; make the layers smaller"
