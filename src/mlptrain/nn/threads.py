@@ -46,6 +46,15 @@ def granted() -> int:
     return 1 << 16 if quota == "max" else max(1, int(quota) // int(period))
 
 
+def blas_library() -> str:
+    """The library of NumPy's matrix products, its version and its kernels; another one may round another way."""
+    from threadpoolctl import threadpool_info
+
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    facts = [(pool["internal_api"], pool["version"], pool.get("architecture")) for pool in pools]
+    return ", ".join(" ".join(filter(None, fact)) for fact in facts)
+
+
 @contextmanager
 def blas_threads(number: int) -> Iterator[None]:
     """Let matrix products use `number` threads."""

@@ -6,12 +6,12 @@ the machine. `prepare` reads the data, decides all of it and answers with a `Pla
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from mlptrain.component import OneOf
+from mlptrain.component import OneOf, refuse
 from mlptrain.data.dataset import Dataset, Transforms, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
 from mlptrain.nn.layout import Layer, Layout
@@ -34,6 +34,13 @@ class Plan(Experiment):
     threads: int = Field(ge=1, le=1024)
     """Threads of the matrix products."""
 
+    @model_validator(mode="after")
+    def _fits_the_target(self) -> Self:
+        kinds = {"classes": "class", "binary": "binary", "values": "value"}
+        if kinds[self.transforms.target.role] != self.loss.target_kind:
+            refuse([("loss", f"{self.loss.name()} does not go with a target of {self.transforms.target.role}")])
+        return self
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
@@ -44,10 +51,6 @@ class Plan(Experiment):
         """Rows of a batch; None takes all training rows."""
         size = self.training.batch_size
         return None if size == "full" else size
-
-    def written(self) -> dict[str, Any]:
-        """What spec.yaml holds: the experiment with every default written out."""
-        return self.model_dump(mode="json", exclude={"transforms", "threads"})
 
 
 def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None = None) -> tuple[Plan, Dataset]:
