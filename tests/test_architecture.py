@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.train",),
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference"),
+    ("mlptrain.plugins",),
     ("mlptrain.cli",),
     ("mlptrain.__main__",),
 )

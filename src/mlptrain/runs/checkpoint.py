@@ -36,6 +36,8 @@ from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_library
 from mlptrain.runs import format1
+from mlptrain.spec import yaml
+from mlptrain.spec.load import describe
 from mlptrain.spec.plan import Plan
 from mlptrain.train.epoch import columns
 from mlptrain.train.loop import network_for
@@ -356,7 +358,20 @@ def parse_header(values: dict[str, Any], origin: str) -> Header:
             raise ValueError("a checkpoint has progress and a history, a model has none")
         return header
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{origin}: its metadata cannot be used: {error}") from error
+        raise CheckpointError(f"{origin}: its metadata cannot be used: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a header, in the words of the spec; a kind that is not known here may be of a plugin."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "kind_unknown":
+            word = f"'{detail['ctx']['word']}' ({yaml.dotted(detail['loc'])})"
+            return f"it needs the component {word}, unknown here: load the file that defines it with --plugin FILE.py"
+    more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
+    return "; ".join(f"{yaml.dotted(detail['loc'])}: {describe(detail)}" for detail in details[:3]) + more
 
 
 def strict_json(text: str) -> Any:
