@@ -15,10 +15,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PlainValidator, model_validator
-from pydantic_core import PydanticCustomError
 
 from mlptrain import compiled
-from mlptrain.component import Component, refuse
+from mlptrain.component import Component, mistake, refuse
 from mlptrain.nn.activations import sigmoid
 from mlptrain.nn.arrays import Array, Indices, Target, cut, positive_part
 
@@ -411,10 +410,7 @@ def class_weights(value: Any) -> Any:
         return value
     if isinstance(value, dict) and value and all(is_positive(weight) for weight in value.values()):
         return {str(label): float(weight) for label, weight in value.items()}
-    raise PydanticCustomError(
-        "class_weight",
-        "must be 'balanced' or a mapping from class labels to positive numbers, as in {{yes: 2.0, no: 1.0}}",
-    )
+    raise mistake("must be 'balanced' or a mapping from class labels to positive numbers, as in {yes: 2.0, no: 1.0}")
 
 
 def is_positive(value: Any) -> bool:

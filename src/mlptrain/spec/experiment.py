@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Conflict, Frozen, OneOf, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, mistake, refuse
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
@@ -42,20 +41,14 @@ def check_batch_size(value: Any) -> Any:
     """A positive number of rows, or `full`."""
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31):
         return value
-    raise PydanticCustomError(
-        "batch_size",
-        "must be a whole number of rows from 1 to 2147483648, or 'full'; got {value}",
-        {"value": repr(value)[:40]},
-    )
+    raise mistake(f"must be a whole number of rows from 1 to 2147483648, or 'full'; got {repr(value)[:40]}")
 
 
 def check_threads(value: Any) -> Any:
     """A positive number of threads, or `auto`."""
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
         return value
-    raise PydanticCustomError(
-        "threads", "must be a whole number from 1 to 1024, or 'auto'; got {value}", {"value": repr(value)[:40]}
-    )
+    raise mistake(f"must be a whole number from 1 to 1024, or 'auto'; got {repr(value)[:40]}")
 
 
 class Block(Frozen):
