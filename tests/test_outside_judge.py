@@ -130,9 +130,8 @@ def flags(rng: np.random.Generator, n: int) -> tuple[NDArray[Any], Frame]:
 
 def mixed(rng: np.random.Generator, n: int) -> tuple[NDArray[Any], Frame]:
     found = [make(rng, n) for make in (numbers, categories, flags)]
-    return np.sum([signal for signal, _ in found], axis=0) / 2, {
-        k: v for _, columns in found for k, v in columns.items()
-    }
+    together = {name: column for _, columns in found for name, column in columns.items()}
+    return np.sum([signal for signal, _ in found], axis=0) / 2, together
 
 
 def pixels(rng: np.random.Generator, n: int) -> tuple[NDArray[Any], Frame]:
@@ -324,8 +323,8 @@ def judged(case: Case, folder: Path, predicted: pd.DataFrame) -> Judgement:
         losses = [judge.log_loss(truth[:, k], p[:, k], sample_weight=test_weights) for k in (0, 1)]
         return Judgement(of_labels(truth, p), of_labels(truth, share), float(np.mean(losses)))
     values = predicted[["y_q0.5"] if case.task == "quantile" else names].to_numpy()
-    constant = constant_values(case, known, weights, len(truth))
-    return Judgement(of_values(truth, values), of_values(truth, constant), None)
+    constant_model = of_values(truth, constant_values(case, known, weights, len(truth)))
+    return Judgement(of_values(truth, values), constant_model, None)
 
 
 def judged_classes(case: Case, train: Frame, test: Frame, predicted: pd.DataFrame) -> Judgement:
