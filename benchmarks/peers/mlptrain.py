@@ -12,8 +12,8 @@ import safetensors.numpy
 
 from benchmarks.machine import blas
 from benchmarks.workload import Workload
-from mlptrain import compiled
 from mlptrain.data.dataset import load_dataset
+from mlptrain.nn import kernels
 from mlptrain.runs.run import chosen_threads
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import resolve
@@ -62,7 +62,7 @@ class Trainer:
             "dtype": str(self._state.parameters.dtype),
             **blas(),
             "threads": self._threads,
-            "loops": "compiled" if compiled.PRESENT else "NumPy",
+            "loops": "compiled" if kernels.PRESENT else "NumPy",
         }
 
     def _trainer_passes(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from mlptrain.train.state import TrainState
 def columns(experiment: Experiment, network: Network) -> list[str]:
     """The columns of metrics.csv."""
     validation = ["loss", *NAMES[network.loss.target_kind]] if experiment.validates else []
-    layers = [f"gradient_norm.layers.{i}" for i in range(len(network.layout.layers))]
+    layers = [f"gradient_norm.layers.{i}" for i in range(len(network.layers))]
     return [
         "epoch",
         "step",

@@ -8,7 +8,6 @@ from typing import Any
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset, Transforms
 from mlptrain.errors import Diverged
-from mlptrain.nn.layout import Layout
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
@@ -26,8 +25,8 @@ def build(experiment: Experiment, dataset: Dataset) -> Network:
 
 def network_for(experiment: Experiment, transforms: Transforms, loss: Loss, dtype: Any) -> Network:
     """The network of `experiment` for inputs and targets as `transforms` make them."""
-    layers = experiment.network.layers(transforms.width, loss.outputs(transforms.target.outputs))
-    return Network(Layout(layers), transforms.target.bind(loss), dtype)
+    layers = experiment.network.layers(loss.outputs(transforms.target.outputs))
+    return Network(layers, transforms.width, loss, dtype, class_weights=transforms.target.class_weights)
 
 
 def start(experiment: Experiment, network: Network, dataset: Dataset) -> TrainState:

@@ -32,7 +32,7 @@ def measure(target: FittedTarget, loss: Loss, scores: Array, part: Part) -> Metr
     if not np.isfinite(scores).all():
         return dict.fromkeys(("loss", *NAMES[loss.target_kind]))
     metrics = every_metric(target, loss, scores, truth)
-    metrics = {"loss": loss.value(scores, truth, part.weights()), **metrics}
+    metrics = {"loss": loss.value(scores, truth, part.weights(), target.class_weights), **metrics}
     return {name: value if value is None or math.isfinite(value) else None for name, value in metrics.items()}
 
 
@@ -44,7 +44,10 @@ def every_metric(target: FittedTarget, loss: Loss, scores: Array, truth: Target)
         return binary_metrics(scores, truth)
     assert isinstance(target, FittedValues)
     assert isinstance(loss, ValueLoss)
-    point = loss.point(loss.predict(scores))
+    point = loss.predict(scores)
+    if loss.levels:
+        nearest = min(range(len(loss.levels)), key=lambda i: abs(loss.levels[i] - 0.5))
+        point = point[:, nearest : nearest + 1]
     return value_metrics(target.unscaled(point), target.unscaled(truth))
 
 

@@ -24,7 +24,7 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 def choose_threads(layout: Layout, rows: int) -> int:
     """As many threads as a batch of `rows` rows keeps busy, at most one for each core."""
-    largest = rows * max(layer.inputs * layer.units for layer in layout.layers)
+    largest = rows * max(tensor.stop - tensor.start for tensor in layout.parameters)
     return max(1, min(largest // GRAIN, cores()))
 
 
