@@ -10,7 +10,9 @@ import threadpoolctl
 
 from cli import Cli, Write, same_bytes, summary
 from mlptrain.nn.activations import ReLU
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Dense
+from mlptrain.nn.layout import Layout
+from mlptrain.nn.network import lay_out
 from mlptrain.train import threads
 from mlptrain.train.threads import blas_threads, choose_threads, cores
 
@@ -18,7 +20,7 @@ SPEC = "data: {path: classes.csv, target: answer}\ntraining: {epochs: 3, batch_s
 
 
 def square(width: int) -> Layout:
-    return Layout([Layer(width, width, ReLU())])
+    return lay_out([Dense(width=width, activation=ReLU())], width)
 
 
 @pytest.fixture

@@ -300,8 +300,7 @@ def stack(
 ) -> list[Layer]:
     """Hidden dense layers of one kind and a linear output layer, of these widths."""
     hidden: list[Layer] = [
-        Dense(width=width, activation=activation, normalization=normalization, dropout=dropout)
-        for width in widths[:-1]
+        Dense(width=width, activation=activation, normalization=normalization, dropout=dropout) for width in widths[:-1]
     ]
     return [*hidden, Dense(width=widths[-1], activation=Identity())]
 

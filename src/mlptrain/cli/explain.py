@@ -11,7 +11,8 @@ from rich.text import Text
 
 from mlptrain.cli.console import print_results
 from mlptrain.data.dataset import load_dataset
-from mlptrain.explain import Stage, explain
+from mlptrain.explain import explain
+from mlptrain.nn.layers import Stage
 from mlptrain.spec.load import load_experiment, resolve
 
 

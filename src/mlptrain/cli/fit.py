@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from mlptrain.nn import kernels
 from mlptrain.cli.console import (
     Watcher,
     print_json,
@@ -23,6 +22,7 @@ from mlptrain.cli.console import (
     warning_text,
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
+from mlptrain.nn import kernels
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment

@@ -59,7 +59,7 @@ class Stage:
 class Layer(Component):
     """One layer of a network: a function of its input and of the tensors that it declares.
 
-    A field named `activation`, `dropout` or `normalization` takes the value of the network unless the layer has its own.
+    A field named `activation`, `dropout` or `normalization` is the network's where the layer does not give its own.
     """
 
     @abstractmethod
@@ -169,7 +169,8 @@ class Dense(Layer):
 
     kind: Literal["dense"] = "dense"
     formula: ClassVar = (
-        r"h = M \odot f(\mathrm{norm}(xW + b)), \qquad \mathrm{residual:} \quad h = x + M \odot f(\mathrm{norm}(xW + b))",
+        r"h = M \odot f(\mathrm{norm}(xW + b))",
+        r"\mathrm{residual:} \quad h = x + M \odot f(\mathrm{norm}(xW + b))",
     )
     width: int = Field(ge=1, le=1_000_000, description="Number of units.")
     activation: Annotated[Activation, OneOf()] = Field(

@@ -126,8 +126,8 @@ class Layout:
         """Set to zero what the first layer holds for the inputs that are not `active`."""
         for tensor in self.parameters:
             if tensor.layer == 0 and tensor.spec.by_input:
-                rest = (slice(None),) * (len(tensor.shape) - 1)
-                tensor.view(parameters)[(..., ~active, *rest)] = 0
+                view = tensor.view(parameters)
+                np.moveaxis(view, view.ndim - len(tensor.shape), 0)[~active] = 0
 
 
 def laid_out(specs: Sequence[tuple[int, TensorSpec]]) -> tuple[Tensor, ...]:

@@ -118,9 +118,7 @@ class ElementwiseLoss(Loss):
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, scratch: Array) -> None:
         """Write each term and its derivative by its score, all (..., n, outputs); `scratch` may be overwritten."""
 
-    def workspace(
-        self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None
-    ) -> ElementwiseWorkspace:
+    def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> ElementwiseWorkspace:
         terms = np.empty(shape, dtype)
         return ElementwiseWorkspace(terms, terms.reshape(*shape[:-2], -1), np.empty(shape, dtype))
 

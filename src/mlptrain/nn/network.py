@@ -150,7 +150,8 @@ class Network:
         batch = (*self.layout.members, rows)
         shared = np.empty(prod(batch) * max(self.sizes[1:]), self.dtype)
         scratch = [shared[: prod(batch) * units].reshape(*batch, units) for units in self.sizes[1:]]
-        layers = [layer.workspace(*some) for layer, *some in zip(self.layers, self.sizes, scratch, strict=False)]
+        declared = zip(self.layers, self.sizes, scratch, strict=False)
+        layers = [layer.workspace(inputs, buffer) for layer, inputs, buffer in declared]
         below = [(None, None), *((here.output, here.grad) for here in layers)]
         passes = [Pass(i, layer.backward, layers[i], *below[i]) for i, layer in enumerate(self.layers)]
         return Workspace(

@@ -77,8 +77,15 @@ class Normalization(Component):
     def workspace(self, scratch: Array) -> NormWorkspace:
         """Buffers for batches of the shape of `scratch`, which both passes overwrite."""
         shape, dtype = self.statistics_shape(scratch.shape), scratch.dtype
-        statistics = [np.empty(shape, dtype) for _ in range(4)]
-        return NormWorkspace(np.empty_like(scratch), *statistics, np.ones(scratch.shape[-2], dtype), scratch)
+        return NormWorkspace(
+            x_hat=np.empty_like(scratch),
+            inverse_std=np.empty(shape, dtype),
+            mean=np.empty(shape, dtype),
+            variance=np.empty(shape, dtype),
+            other=np.empty(shape, dtype),
+            ones=np.ones(scratch.shape[-2], dtype),
+            scratch=scratch,
+        )
 
 
 def invert_std(variance: Array, eps: float, out: Array) -> None:
