@@ -60,7 +60,7 @@ def test_loss_of_any_scores(loss: Loss, data: st.DataObject, dtype: Any) -> None
     scores = data.draw(numbers(dtype, (rows, outputs), bound))
     target = data.draw(targets(loss, rows, outputs, dtype, bound))
     weights = data.draw(st.none() | arrays(dtype, rows, elements=st.floats(0.0625, 8, width=32)).map(read_only))
-    grad, ws = np.empty_like(scores), loss.workspace(rows, outputs, np.dtype(dtype))
+    grad, ws = np.empty_like(scores), loss.workspace(scores.shape, dtype)
     with strict():
         value = loss.value_and_gradient(scores, target, grad, ws, weights)  # writing to a read-only array raises
         predicted = loss.predict(scores)

@@ -25,7 +25,7 @@ from mlptrain.nn import kernels
 from mlptrain.nn.activations import Activation, HardSigmoid, HardTanh, LeakyReLU, ReLU
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.kernels import SHORT_ROW
-from mlptrain.nn.losses import CrossEntropy
+from mlptrain.nn.losses import ClassWeights, CrossEntropy
 from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import BLOCK, Adam, AdamW, Optimizer
 from strategies import seeds, unhurried

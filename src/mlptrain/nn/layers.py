@@ -110,6 +110,10 @@ class Layer(Component):
         """Whether a batch of one row cannot be trained on."""
         return False
 
+    def at_zero(self) -> float:
+        """Its output where its parameters are zero."""
+        return 0.0
+
     def nonlinearities(self, ws: Any) -> tuple[Nonlinearity, ...]:
         """The activations of the last forward pass: for corners, dead and saturated units."""
         return ()
@@ -278,6 +282,9 @@ class Dense(Layer):
     @property
     def uses_batch_statistics(self) -> bool:
         return self.normalization is not None and self.normalization.running
+
+    def at_zero(self) -> float:
+        return float(self.activation(0.0))
 
     def nonlinearities(self, ws: DenseWorkspace) -> tuple[Nonlinearity, ...]:
         return (Nonlinearity(self.activation, ws.z, ws.a),)

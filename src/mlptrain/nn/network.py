@@ -140,11 +140,8 @@ class Network:
                 layer.update_running(kept, here, rows)
 
     def scores_at_zero(self) -> Array:
-        """The scores (outputs,) of a network whose parameters are all zero: of one that knows nothing."""
-        zeros = np.zeros((*self.layout.members, self.layout.parameter_size), self.dtype)
-        running = self.layout.running(self.layout.neutral_buffers(self.dtype))
-        x = np.zeros((1, self.inputs), self.dtype)
-        return self.forward(x, self.layout.views(zeros), running, training=False)[..., 0, :].copy()
+        """The scores (outputs,) where the parameters of the last layer are zero: of a network that knows nothing."""
+        return np.full(self.outputs, self.layers[-1].at_zero(), self.dtype)
 
     def _allocate(self, rows: int) -> Workspace:
         batch = (*self.layout.members, rows)
