@@ -398,7 +398,7 @@ def test_best_constant_is_the_best(loss: Loss) -> None:
     assert best.shape == (3,)
 
     def value(constant: Array) -> float:
-        return loss.value(np.tile(constant, (41, 1)), target)
+        return float(loss.value(np.tile(constant, (41, 1)), target))
 
     for k in range(3):
         for h in (-0.3, -1e-3, 1e-3, 0.3):

@@ -439,7 +439,7 @@ def test_initializer(name: str) -> None:
     expected = row("init_stats", name)
     outputs, inputs = expected["shape(out,in)"]
     weight = np.empty((inputs, outputs))
-    spec = TensorSpec("weight", weight.shape, *weight.shape, activation=ReLU())
+    spec = TensorSpec("weight", weight.shape, weight.shape[0], weight.shape[1], activation=ReLU())
     INITIALIZERS[name].fill(weight, spec, np.random.default_rng(0))
     assert_close(weight.std(), expected["std"], 0.02)  # five standard errors of the ratio of two such samples
     assert_close(np.abs(weight).max(), expected["max_abs"], 0.001 if "uniform" in name else 0.15)

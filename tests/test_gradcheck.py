@@ -45,6 +45,7 @@ from mlptrain.nn.losses import (
     ElementwiseLoss,
     Focal,
     Loss,
+    LossValue,
     MeanAbsoluteError,
     MeanSquaredError,
 )
@@ -351,7 +352,7 @@ def test_a_mutant_fails_where_it_is_and_nowhere_else(monkeypatch: Patch) -> None
 def test_the_worst_entry_is_named(monkeypatch: Patch) -> None:
     original = Network.backward
 
-    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> float:
+    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
         loss = original(self, x, target, views, gradients, *rest)
         gradients[1]["weight"][3, 2] *= -1
         return loss
@@ -368,7 +369,7 @@ def test_a_backward_pass_that_differs_from_call_to_call_is_caught(monkeypatch: P
     calls: list[int] = []
     original = Network.backward
 
-    def accumulates(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> float:
+    def accumulates(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
         loss = original(self, x, target, views, gradients, *rest)
         calls.append(1)
         gradients[0]["bias"][0] += 1e-12 * len(calls)  # far below the tolerance
@@ -579,7 +580,7 @@ def test_a_mistake_between_the_samples_shows_in_a_random_direction(
     experiment, dataset = experiment_at(spec(SPEC.replace("[6, 5]", "[60, 50]")))
     original = Network.backward
 
-    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> float:
+    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
         loss = original(self, x, target, views, gradients, *rest)
         gradients[1]["weight"][17, 3] += 0.01  # one of 3000 entries, 50 of which are looked at
         return loss

@@ -333,7 +333,7 @@ def test_a_batch_in_two_parts_has_the_weighted_mean_gradient(
 
 @unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 9), seed=seeds)
-def test_the_order_of_rows_does_not_matter(layers: list[Layer], loss: Loss, rows: int, seed: int) -> None:
+def test_the_order_of_rows_does_not_matter(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     network = trainer(layers, loss, seed=seed)
     x, target = random_batch(network.network, rows, seed)
     order = np.random.default_rng(seed).permutation(rows)
@@ -344,7 +344,7 @@ def test_the_order_of_rows_does_not_matter(layers: list[Layer], loss: Loss, rows
 
 @unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 6), seed=seeds)
-def test_inputs_and_targets_are_never_written_to(layers: list[Layer], loss: Loss, rows: int, seed: int) -> None:
+def test_inputs_and_targets_are_never_written_to(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     network = trainer(layers, loss, Adam(), Penalty(l1=0.1), clip=0.1, seed=seed)
     x, target = random_batch(network.network, rows, seed)  # both are read-only: writing to them raises
     network.step(x, target, 0.01)
@@ -356,7 +356,7 @@ def test_inputs_and_targets_are_never_written_to(layers: list[Layer], loss: Loss
 
 @unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 6), seed=seeds)
-def test_the_same_step_twice_is_the_same_to_the_bit(layers: list[Layer], loss: Loss, rows: int, seed: int) -> None:
+def test_the_same_step_twice_is_the_same_to_the_bit(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     ends = []
     for _ in range(2):
         network = trainer(layers, loss, Adam(), seed=seed, dtype=np.float32)

@@ -53,7 +53,7 @@ class Trainer:
         self._part.features.gather(everything, x, None)
         views, running = layout.views(self._state.parameters), layout.running(self._state.buffers)
         scores = self._network.forward(x, views, running, training=False)
-        return self._network.loss.value(scores, self._part.target())
+        return float(self._network.loss.value(scores, self._part.target()))
 
     def facts(self) -> dict[str, Any]:
         """Size, precision, the threads of the matrix products, and what runs the loops between them."""

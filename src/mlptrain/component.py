@@ -115,12 +115,11 @@ class OneOf:
     default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: type[Component], handler: GetCoreSchemaHandler) -> CoreSchema:
-        classes = {variant.name(): variant for variant in variants(source)}
-        words = {word: variant.name() for variant in classes.values() for word in (variant.name(), *variant.aliases)}
-
         def choose(value: Any, info: ValidationInfo) -> Component:
             if isinstance(value, source):
                 return value
+            classes = {variant.name(): variant for variant in variants(source)}  # some may have been defined since
+            words = {word: name for name, variant in classes.items() for word in (name, *variant.aliases)}
             if isinstance(value, str):
                 return classes[resolve(value, words)].model_validate({}, context=info.context)
             if not isinstance(value, dict):
