@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from mlptrain.reference import catalogue, paragraphs, settings, summary
 from mlptrain.spec.experiment import Experiment
 
 FOLDER = Path(__file__).parent / "reference"
+SOURCE = Path(__file__).parents[1] / "src/mlptrain"
 NOTATION = (
     "Formulas are in the notation of [the course](../mathematics.md#1-notation), where they are derived; $[c]$ is 1\n"
     "where the condition $c$ holds and 0 elsewhere.\n"
@@ -23,7 +25,7 @@ NOTE = "<!-- Written by docs/make.py from the classes; edit those. -->\n"
 
 def pages() -> dict[str, str]:
     """Every page by its file name."""
-    return {"spec.md": spec_page(), "components.md": components_page()}
+    return {"spec.md": spec_page(), "components.md": components_page(), "modules.md": modules_page()}
 
 
 def spec_page() -> str:
@@ -80,6 +82,23 @@ def family_section(title: str, family: type[Component], found: list[type[Compone
         if set(variant.model_fields) - {"kind"}:
             yield ""
             yield from table(variant, skip=("kind",))
+
+
+def modules_page() -> str:
+    """Every module with the first line of its docstring."""
+    head = (
+        f"{NOTE}\n# The modules\n\nEach module answers one question, which is its first line. Imports run one way, "
+        "which a test\nholds; [CONTRIBUTING.md](../../CONTRIBUTING.md) says in which order.\n\n"
+        "| module | its question |\n| --- | --- |\n"
+    )
+    return head + "".join(f"{module_row(path)}\n" for path in sorted(SOURCE.rglob("*.py")))
+
+
+def module_row(path: Path) -> str:
+    """A module and its first line."""
+    name = path.relative_to(SOURCE).as_posix()
+    first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf8"))) or "").partition("\n")[0]
+    return f"| [`{name}`](../../src/mlptrain/{name}) | {first} |"
 
 
 def formulas(model: type[BaseModel]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -14,11 +13,6 @@ from mlptrain.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf8")
-MODULES = sorted(
-    path.relative_to(ROOT / "src/mlptrain").as_posix()
-    for path in (ROOT / "src/mlptrain").rglob("*.py")
-    if path.name != "__main__.py"
-)
 
 
 def test_the_reference_is_not_stale() -> None:
@@ -29,17 +23,6 @@ def test_the_reference_is_not_stale() -> None:
     spec.loader.exec_module(module)
     for name, text in module.pages().items():
         assert (ROOT / "docs/reference" / name).read_text(encoding="utf8") == text, "run python docs/make.py"
-
-
-def test_the_map_names_every_module_once() -> None:
-    assert re.findall(r"^\| \[`([\w/]+\.py)`\]", README, re.MULTILINE) == MODULES
-
-
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__init__.py")])
-def test_the_map_gives_the_question_of_the_module(module: str) -> None:
-    docstring = ast.get_docstring(ast.parse((ROOT / "src/mlptrain" / module).read_text(encoding="utf8"))) or ""
-    (question,) = re.findall(rf"^\| \[`{re.escape(module)}`\]\(.*?\) \| (.*) \|$", README, re.MULTILINE)
-    assert docstring.replace("\n", " ").startswith(question)
 
 
 def test_the_two_commands_are_there_as_ci_reads_them() -> None:

@@ -20,7 +20,6 @@ import pytest
 from cli import Cli, Outcome
 from helpers import Architecture, label, stack
 from mlptrain.component import Component, example_instances
-from mlptrain.data.dataset import load_dataset
 from mlptrain.gradcheck import (
     ENTRIES,
     MOST_SKIPPED,
@@ -33,7 +32,7 @@ from mlptrain.gradcheck import (
     cases,
     catalogue,
     check,
-    check_experiment,
+    check_plan,
     entries_to_check,
 )
 from mlptrain.nn import kernels, normalization
@@ -53,8 +52,8 @@ from mlptrain.nn.network import Network
 from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import stream
-from mlptrain.spec.experiment import Experiment
-from mlptrain.spec.load import load_experiment, resolve
+from mlptrain.spec.load import load_experiment
+from mlptrain.spec.plan import Plan, prepare
 
 Patch = pytest.MonkeyPatch
 FORMS = ("", ", members")
@@ -556,20 +555,18 @@ def test_command_refuses_a_config_with_a_mistake(cli: Cli, spec: Callable[[str],
 # -- an experiment's own network
 
 
-def experiment_at(path: Path) -> tuple[Experiment, Any]:
-    experiment = load_experiment(path)
-    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, np.float64, 0)
-    return resolve(experiment, dataset.loss, "test", 0), dataset
+def plan_at(path: Path) -> tuple[Plan, Any]:
+    return prepare(load_experiment(path), "test", dtype="float64")
 
 
 @usually
 def test_large_tensors_are_sampled_and_progress_is_told(spec: Callable[[str], Path]) -> None:
-    experiment, dataset = experiment_at(spec(SPEC.replace("[6, 5]", "[60, 50]")))
+    plan, dataset = plan_at(spec(SPEC.replace("[6, 5]", "[60, 50]")))
     done: list[int] = []
-    found = check_experiment(experiment, dataset, done.append)
+    found = check_plan(plan, dataset, done.append)
     assert found.passed
     assert max(tensor.compared + tensor.skipped for tensor in found.tensors) == ENTRIES
-    assert sum(done) == entries_to_check(experiment, dataset)
+    assert sum(done) == entries_to_check(plan, dataset)
     assert found.tensors[-1].tensor == "random direction"
 
 
@@ -577,7 +574,7 @@ def test_large_tensors_are_sampled_and_progress_is_told(spec: Callable[[str], Pa
 def test_a_mistake_between_the_samples_shows_in_a_random_direction(
     spec: Callable[[str], Path], monkeypatch: Patch
 ) -> None:
-    experiment, dataset = experiment_at(spec(SPEC.replace("[6, 5]", "[60, 50]")))
+    plan, dataset = plan_at(spec(SPEC.replace("[6, 5]", "[60, 50]")))
     original = Network.backward
 
     def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
@@ -586,6 +583,6 @@ def test_a_mistake_between_the_samples_shows_in_a_random_direction(
         return loss
 
     monkeypatch.setattr(Network, "backward", one_wrong_entry)
-    found = check_experiment(experiment, dataset)
+    found = check_plan(plan, dataset)
     assert failed_tensors(found) == ["random direction"]
     assert not found.passed

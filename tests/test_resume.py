@@ -171,7 +171,7 @@ def test_evaluating_never_disturbs_a_run(uninterrupted: Path) -> None:
     with pytest.raises(Interrupted):
         list(proceed(run, interrupting(6)))
     before = contents(run.folder.path)
-    table = Path(run.experiment.data.path).name
+    table = Path(run.plan.data.path).name
     answers = [run_cli("evaluate", "evaluated", "--json", folder=folder).succeeded().out for _ in range(2)]
     run_cli("predict", "evaluated", table, folder=folder).succeeded()
     run_cli("evaluate", "evaluated", "--data", table, folder=folder).succeeded()

@@ -9,12 +9,12 @@ import pytest
 import threadpoolctl
 
 from cli import Cli, Write, same_bytes, summary
+from mlptrain.nn import threads
 from mlptrain.nn.activations import ReLU
 from mlptrain.nn.layers import Dense
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import lay_out
-from mlptrain.train import threads
-from mlptrain.train.threads import blas_threads, choose_threads, cores
+from mlptrain.nn.threads import blas_threads, choose_threads, cores
 
 SPEC = "data: {path: classes.csv, target: answer}\ntraining: {epochs: 3, batch_size: 8, baselines: false%s}\n"
 
@@ -108,7 +108,7 @@ def test_a_resumed_run_uses_what_was_chosen_then(
 
     path = spec(SPEC % "")
     with monkeypatch.context() as patch:
-        patch.setattr("mlptrain.runs.run.choose_threads", lambda layout, rows: 2)
+        patch.setattr("mlptrain.spec.plan.choose_threads", lambda layout, rows: 2)
         for name in ("whole", "stopped"):
             begun = begin(load_experiment(path), "run", tmp_path / name)
             if name == "stopped":

@@ -36,9 +36,10 @@ from mlptrain.optim.optimizers import SGD, Adam, AdamW, Adaptive, Lion, Momentum
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, Plateau, Schedule
 from mlptrain.spec.experiment import Experiment, NetworkSpec, Training
+from mlptrain.spec.plan import Plan, decide
 from mlptrain.train.evaluation import predict_scores
 from mlptrain.train.events import EpochDone, StepDone
-from mlptrain.train.loop import build, start, train
+from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.state import TrainState
 
 pytestmark = pytest.mark.torch
@@ -450,12 +451,13 @@ class Twin:
 def assert_same_training(torch: Any, case: Case, relative: float) -> TrainState:
     """Train both; demand equal rates and losses, equal parameters, statistics and scores at the end; our state."""
     experiment, dataset = case.experiment(), case.dataset()
-    network = build(experiment, dataset)
-    state = start(experiment, network, dataset)
+    plan = decide(experiment, dataset, "torch", experiment.seed or 0)
+    network = network_for(plan)
+    state = start(plan, network, dataset)
     state.parameters[:] += (0.1 * np.random.default_rng(1).standard_normal(state.parameters.size)).astype(case.dtype)
     tensors = network.layout.named_parameters(state.parameters)
     twin = Twin(torch, case, tensors)
-    follow(twin, case, experiment, network, state, dataset, relative)
+    follow(twin, case, plan, network, state, dataset, relative)
 
     assert state.progress.step == case.epochs * len(BATCHES)
     for name, expected in twin.tensors().items():
@@ -472,7 +474,7 @@ def assert_same_training(torch: Any, case: Case, relative: float) -> TrainState:
 def follow(
     twin: Twin,
     case: Case,
-    experiment: Experiment,
+    plan: Plan,
     network: Network,
     state: TrainState,
     dataset: Dataset,
@@ -482,7 +484,7 @@ def follow(
     x, target = dataset.training.features.values, dataset.training.targets
     tensors = network.layout.named_parameters(state.parameters)
     idle = {name: tensors[name].copy() for name in without_effect(case)}
-    for event in train(experiment, network, state, dataset):
+    for event in train(plan, network, state, dataset):
         if isinstance(event, StepDone):
             rows = BATCHES[state.progress.batch - 1]
             layers = network.workspace(len(x[rows])).layers

@@ -12,14 +12,12 @@ import safetensors.numpy
 
 from benchmarks.machine import blas
 from benchmarks.workload import Workload
-from mlptrain.data.dataset import load_dataset
 from mlptrain.nn import kernels
-from mlptrain.runs.run import chosen_threads
+from mlptrain.nn.threads import blas_threads
 from mlptrain.spec.experiment import Experiment
-from mlptrain.spec.load import resolve
+from mlptrain.spec.plan import prepare
 from mlptrain.train.events import EpochDone
-from mlptrain.train.loop import build, make_batches, make_step, start, train
-from mlptrain.train.threads import blas_threads
+from mlptrain.train.loop import make_batches, make_step, network_for, start, train
 
 
 class Trainer:
@@ -28,21 +26,18 @@ class Trainer:
     def __init__(self, workload: Workload, bare: bool = False) -> None:
         with TemporaryDirectory() as folder:
             experiment = write_experiment(workload, Path(folder))
-            data, training = experiment.data, experiment.training
-            dataset = load_dataset(data, experiment.loss, experiment.target_scaler, training.dtype, seed=0)
-            experiment = resolve(experiment, dataset.loss, workload.name, 0)
-            network = build(experiment, dataset)
-            self._state = start(experiment, network, dataset)
-        self._threads = chosen_threads(experiment, network, dataset)
-        self._experiment, self._network, self._part = experiment, network, dataset.training
-        self._batches = make_batches(experiment, dataset)
-        self._step = make_step(experiment, network, self._state)
-        self._events = train(experiment, network, self._state, dataset)
+            plan, dataset = prepare(experiment, workload.name)
+            network = network_for(plan)
+            self._state = start(plan, network, dataset)
+        self._plan, self._network, self._part = plan, network, dataset.training
+        self._batches = make_batches(plan, dataset)
+        self._step = make_step(plan, network, self._state)
+        self._events = train(plan, network, self._state, dataset)
         self._passes = self._bare_passes() if bare else self._trainer_passes()
 
     def run(self, passes: int) -> None:
         """Train on."""
-        with blas_threads(self._threads):
+        with blas_threads(self._plan.threads):
             for _ in range(passes):
                 next(self._passes)
 
@@ -61,7 +56,7 @@ class Trainer:
             "parameters": self._state.parameters.size,
             "dtype": str(self._state.parameters.dtype),
             **blas(),
-            "threads": self._threads,
+            "threads": self._plan.threads,
             "loops": "compiled" if kernels.PRESENT else "NumPy",
         }
 
@@ -71,8 +66,8 @@ class Trainer:
                 yield
 
     def _bare_passes(self) -> Iterator[None]:
-        batches, step, rate = self._batches, self._step, self._experiment.optimizer.learning_rate
-        for epoch in range(self._experiment.training.epochs):
+        batches, step, rate = self._batches, self._step, self._plan.optimizer.learning_rate
+        for epoch in range(self._plan.training.epochs):
             batches.begin(epoch)
             total = 0.0
             for index in range(len(batches)):

@@ -46,11 +46,16 @@ class Frozen(BaseModel):
     """What it computes, one displayed formula in LaTeX each, in the notation of docs/mathematics.md."""
 
 
+def mistake(message: str, kind: str = "value", **context: str) -> PydanticCustomError:
+    """An error with exactly the words of `message`: Pydantic itself would take what stands in braces for a field."""
+    return PydanticCustomError(kind, "{message}", {"message": message, **context})
+
+
 def refuse(conflicts: Iterable[Conflict]) -> None:
     """Raise one Pydantic error with every one of `conflicts` at its own place, if there are any."""
     errors = [
         InitErrorDetails(
-            type=PydanticCustomError("conflict", "{message}", {"message": message}),
+            type=mistake(message, "conflict"),
             loc=tuple(path.split(".")) if path else (),
             input=None,
         )
@@ -97,6 +102,11 @@ def example_instances(family: type[FamilyT]) -> list[FamilyT]:
     return [variant(**settings) for variant in variants(family) for settings in variant.examples]
 
 
+def names(found: Iterable[type[Component]]) -> dict[str, str]:
+    """The kind that each word stands for: the names of some variants, and their aliases."""
+    return {word: variant.name() for variant in found for word in (variant.name(), *variant.aliases)}
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` most likely means, or None when nothing is close."""
     lowered = {choice.lower(): choice for choice in choices}
@@ -118,19 +128,15 @@ class OneOf:
         def choose(value: Any, info: ValidationInfo) -> Component:
             if isinstance(value, source):
                 return value
-            classes = {variant.name(): variant for variant in variants(source)}  # some may have been defined since
-            words = {word: name for name, variant in classes.items() for word in (name, *variant.aliases)}
+            classes = {variant.name(): variant for variant in variants(source)}  # now: a plugin may have added some
+            words = names(classes.values())
             if isinstance(value, str):
                 return classes[resolve(value, words)].model_validate({}, context=info.context)
             if not isinstance(value, dict):
-                raise PydanticCustomError(
-                    "kind_type",
-                    "must be one of these, by name or as a mapping with 'kind': {kinds}",
-                    {"kinds": listed(words)},
-                )
+                raise mistake(f"must be one of these, by name or as a mapping with 'kind': {listed(words)}")
             kind = value.get("kind", self.default)
             if kind is None:
-                raise PydanticCustomError("kind_missing", "needs a 'kind', one of: {kinds}", {"kinds": listed(words)})
+                raise mistake(f"needs a 'kind', one of: {listed(words)}")
             return classes[resolve(kind, words)].model_validate(
                 {**value, "kind": resolve(kind, words)}, context=info.context
             )
@@ -144,11 +150,8 @@ def resolve(word: Any, words: dict[str, str]) -> str:
         return words[word]
     guess = nearest(word, words) if isinstance(word, str) else None
     hint = f"did you mean '{guess}'? " if guess else ""
-    raise PydanticCustomError(
-        "kind_unknown",
-        "unknown kind '{word}'; {hint}the kinds are: {kinds}",
-        {"word": str(word), "hint": hint, "kinds": listed(words)},
-    )
+    message = f"unknown kind '{word}'; {hint}the kinds are: {listed(words)}"
+    raise mistake(message, "kind_unknown", word=str(word))
 
 
 def listed(words: dict[str, str]) -> str:
@@ -161,18 +164,12 @@ def listed(words: dict[str, str]) -> str:
 def resolve_path(value: str, info: ValidationInfo) -> str:
     """An absolute path for one that was written relative to the folder of the spec."""
     if "://" in value or value.startswith("file:"):
-        raise PydanticCustomError(
-            "path_scheme",
-            "'{value}' is a URL; only files on this machine are read: download it first",
-            {"value": value},
-        )
+        raise mistake(f"'{value}' is a URL; only files on this machine are read: download it first")
     folder = (info.context or {}).get("folder", Path.cwd())
     try:
         return os.path.normpath(Path(folder) / Path(value).expanduser())
     except RuntimeError as error:
-        raise PydanticCustomError(
-            "path_home", "'{value}' starts in a home that nobody has", {"value": value}
-        ) from error
+        raise mistake(f"unknown user in '{value}'") from error
 
 
 ResolvedPath = Annotated[str, Field(min_length=1), AfterValidator(resolve_path)]

@@ -17,49 +17,46 @@ from mlptrain.errors import UsageError
 from mlptrain.nn.layers import Stage
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
-from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.plan import Plan
 from mlptrain.train.events import StepDone
-from mlptrain.train.loop import build, make_batches, make_step, start, train
+from mlptrain.train.loop import make_batches, make_step, network_for, start, train
 from mlptrain.train.state import TrainState
 
 
-def explain(experiment: Experiment, dataset: Dataset, number: int) -> Iterator[Stage]:
+def explain(plan: Plan, dataset: Dataset, number: int) -> Iterator[Stage]:
     """The stages of training step `number`, from 1; the steps before it are trained first."""
-    network = build(experiment, dataset)
-    state = start(experiment, network, dataset)
-    advance(experiment, network, state, dataset, number - 1)
-    batches = make_batches(experiment, dataset)
+    network = network_for(plan)
+    state = start(plan, network, dataset)
+    advance(plan, network, state, dataset, number - 1)
+    batches = make_batches(plan, dataset)
     batches.begin(state.progress.epoch)
     x, target, weights = batches.gather(state.progress.batch)
-    yield from forward_stages(experiment, network, state, x)
+    yield from forward_stages(plan, network, state, x)
     gradient = np.zeros_like(state.parameters)
     yield from loss_stages(network, x, target, weights)
     yield from backward_stages(network, state, gradient, x)
-    yield from penalty_stages(experiment, network, state, gradient)
-    yield from update_stages(experiment, network, state, gradient, batches)
+    yield from penalty_stages(plan, network, state, gradient)
+    yield from update_stages(plan, network, state, gradient, batches)
 
 
-def advance(experiment: Experiment, network: Network, state: TrainState, dataset: Dataset, steps: int) -> None:
+def advance(plan: Plan, network: Network, state: TrainState, dataset: Dataset, steps: int) -> None:
     """Train `steps` steps."""
     done = 0
-    for event in train(experiment, network, state, dataset) if steps else ():
+    for event in train(plan, network, state, dataset) if steps else ():
         done += isinstance(event, StepDone)
         if done == steps:
             break
     if done < steps:
         raise UsageError(f"the run ends after {done} steps; --step must be at most that")
-    if state.progress.batch == len(make_batches(experiment, dataset)):
+    if state.progress.batch == len(make_batches(plan, dataset)):
         state.progress.begin_epoch()
 
 
-def forward_stages(
-    experiment: Experiment, network: Network, state: TrainState, x: NDArray[np.floating]
-) -> Iterator[Stage]:
+def forward_stages(plan: Plan, network: Network, state: TrainState, x: NDArray[np.floating]) -> Iterator[Stage]:
     """x, and z and a of every layer."""
     layout = network.layout
     views = layout.views(state.parameters)
-    assert experiment.seed is not None
-    rng = DropoutStream(experiment.seed).at(state.progress.step)
+    rng = DropoutStream(plan.seed).at(state.progress.step)
     network.forward(x, views, layout.running(state.buffers), training=True, rng=rng)
     yield Stage(f"Batch of {len(x)} rows", "x", x)
     below, before = "x", x
@@ -94,11 +91,9 @@ def backward_stages(
         yield from network.layers[i].backward_stages(i, name, grads[i], ws.layers[i], below_grad)
 
 
-def penalty_stages(
-    experiment: Experiment, network: Network, state: TrainState, gradient: NDArray[np.floating]
-) -> Iterator[Stage]:
+def penalty_stages(plan: Plan, network: Network, state: TrainState, gradient: NDArray[np.floating]) -> Iterator[Stage]:
     """What L1 and L2 add to the gradient of the weights, if anything."""
-    penalty, weights = experiment.penalty, slice(0, network.layout.weight_size)
+    penalty, weights = plan.penalty, slice(0, network.layout.weight_size)
     if not (penalty.l1 or penalty.l2):
         return
     penalty.add_gradient(state.parameters[weights], gradient[weights], np.empty_like(gradient))
@@ -108,21 +103,19 @@ def penalty_stages(
 
 
 def update_stages(
-    experiment: Experiment, network: Network, state: TrainState, gradient: NDArray[np.floating], batches: Batches
+    plan: Plan, network: Network, state: TrainState, gradient: NDArray[np.floating], batches: Batches
 ) -> Iterator[Stage]:
     """The parameters after the step, by the step that trains."""
-    progress, training = state.progress, experiment.training
-    rate = experiment.optimizer.learning_rate * experiment.schedule.at(
-        progress.epoch, training.epochs, progress.schedule
-    )
+    progress, training = state.progress, plan.training
+    rate = plan.optimizer.learning_rate * plan.schedule.at(progress.epoch, training.epochs, progress.schedule)
     x, target, weights = batches.gather(progress.batch)
-    step = make_step(experiment, network, state)
+    step = make_step(plan, network, state)
     before = state.parameters.copy()
     step(x, target, rate, weights=weights)
     after = network.layout.views(state.parameters)
     moved = network.layout.views(state.parameters - before)
     norm = np.sqrt(step.squared_norm)
-    title = f"Update: {experiment.optimizer.label()}, learning rate {rate:g}, gradient norm {norm:.6g}"
+    title = f"Update: {plan.optimizer.label()}, learning rate {rate:g}, gradient norm {norm:.6g}"
     for i in range(len(after)):
         yield Stage(title if i == 0 else "", f"change of W{i}", moved[i]["weight"])
         yield Stage("", f"W{i}, new", after[i]["weight"])

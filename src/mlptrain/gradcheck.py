@@ -33,7 +33,7 @@ from mlptrain.nn.network import Network
 from mlptrain.nn.normalization import BatchNorm, Normalization
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import stream
-from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.plan import Plan
 from mlptrain.train.loop import network_for
 
 Verdict = Literal["passed", "failed", "zero", "too small to tell"]
@@ -418,27 +418,26 @@ def compare_bits(name: str, one: Array, other: Array) -> TensorCheck:
     return TensorCheck(name, largest, "passed" if same.all() else "failed", int(one.size), 0, None)
 
 
-def check_experiment(experiment: Experiment, dataset: Dataset, advance: Callable[[int], None] | None = None) -> Check:
-    """Check exactly the network of `experiment`, where it starts, on the first rows of its training data.
+def check_plan(plan: Plan, dataset: Dataset, advance: Callable[[int], None] | None = None) -> Check:
+    """Check exactly the network of `plan`, where it starts, on the first rows of its training data.
 
     `dataset` is in float64. Large tensors are sampled.
     """
-    assert experiment.seed is not None
-    rng = stream(experiment.seed, "gradcheck")
-    network = network_for(experiment, dataset.transforms, dataset.loss, np.float64)
+    rng = stream(plan.seed, "gradcheck")
+    network = network_for(plan)
     part = dataset.training
     rows = part.rows[rng.permutation(len(part))[:ROWS]]
     x = np.empty((len(rows), part.features.width))
     part.features.gather(rows, x, part.features.byte_buffer(len(rows)))
-    parameters = start_point(network.layout, experiment.network.initializer, rng)
+    parameters = start_point(network.layout, plan.network.initializer, rng)
     weights = None if part.all_weights is None else part.all_weights[rows]
-    subject = Subject(network, parameters, x, part.targets[rows], experiment.penalty, experiment.seed, weights)
-    return check("experiment", experiment.name or "network", subject, rng, ENTRIES, advance)
+    subject = Subject(network, parameters, x, part.targets[rows], plan.penalty, plan.seed, weights)
+    return check("experiment", plan.name, subject, rng, ENTRIES, advance)
 
 
-def entries_to_check(experiment: Experiment, dataset: Dataset) -> int:
-    """How many entries `check_experiment` goes through, for a progress bar."""
-    layout = network_for(experiment, dataset.transforms, dataset.loss, np.float64).layout
+def entries_to_check(plan: Plan, dataset: Dataset) -> int:
+    """How many entries `check_plan` goes through, for a progress bar."""
+    layout = network_for(plan).layout
     sizes = [tensor.stop - tensor.start for tensor in layout.parameters]
     return sum(
         min(size, ENTRIES) for size in (*sizes, min(ROWS, len(dataset.training)) * dataset.training.features.width)

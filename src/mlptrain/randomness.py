@@ -29,6 +29,11 @@ def stream(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_NUMBERS[purpose], index))))
 
 
+def draw_seed() -> int:
+    """A seed for a run that leaves it to chance: 63 bits of entropy of the operating system."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1
+
+
 class DropoutStream:
     """The generator of dropout masks, placed anew for each step by arithmetic.
 

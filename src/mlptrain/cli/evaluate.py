@@ -40,7 +40,7 @@ def run(
     model = open_model(path)
     bounds = [(*parse_bound(text, "--fail-under"), True) for text in fail_under]
     bounds += [(*parse_bound(text, "--fail-over"), False) for text in fail_over]
-    delimiter = model.experiment.data.delimiter
+    delimiter = model.plan.data.delimiter
     if data is None:
         if target_data is not None:
             raise UsageError("--target-data goes with --data")

@@ -10,21 +10,17 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from mlptrain.cli.console import print_results
-from mlptrain.data.dataset import load_dataset
 from mlptrain.explain import explain
 from mlptrain.nn.layers import Stage
-from mlptrain.spec.load import load_experiment, resolve
+from mlptrain.spec.load import load_experiment
+from mlptrain.spec.plan import prepare
 
 
 def run(config: Path, overrides: Sequence[str], step: int, rows: int) -> None:
     """Carry out the verb."""
-    experiment = load_experiment(config, overrides)
-    seed = experiment.seed or 0
-    dtype = experiment.training.dtype
-    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, dtype, seed)
-    experiment = resolve(experiment, dataset.loss, experiment.name or config.stem, seed)
+    plan, dataset = prepare(load_experiment(config, overrides), config.stem)
     parts: list[RenderableType] = [Text(f"Training step {step} of {config}", "bold")]
-    for stage in explain(experiment, dataset, step):
+    for stage in explain(plan, dataset, step):
         parts += shown(stage, rows)
     print_results(*parts)
 

@@ -23,11 +23,12 @@ from mlptrain.cli.console import (
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
+from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
+from mlptrain.system import STOP_SIGNALS
 from mlptrain.train.events import EpochDone
-from mlptrain.train.threads import blas_threads
 
 
 def run(
@@ -101,8 +102,8 @@ def train_and_report(current: Run, console: Console, save_every: float, as_json:
 def trained(current: Run, console: Console, save_every: float, as_json: bool) -> Results:
     """Train to the end, showing how it goes, and measure what came of it."""
     folder = current.folder.path
-    epochs, training = current.experiment.training.epochs, current.dataset.training
-    size = current.experiment.training.batch_size
+    epochs, training = current.plan.training.epochs, current.dataset.training
+    size = current.plan.training.batch_size
     batches = 1 if size == "full" else -(-len(training) // size)
     progress = current.state.progress
     shown = len(progress.warnings)
@@ -137,7 +138,7 @@ def measured(current: Run, console: Console) -> Results:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT interrupts at once."""
+    """Note the signals that ask a process to stop instead of dying of them; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -151,8 +152,8 @@ def signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Give SIGINT, SIGTERM and SIGHUP to `handler` for a while."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """Give the signals that ask a process to stop to `handler` for a while."""
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -211,7 +212,7 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
 
 def reason(current: Run) -> str:
     """Why training stopped, and which epoch was the best."""
-    progress, stopping = current.state.progress, current.experiment.training.early_stopping
+    progress, stopping = current.state.progress, current.plan.training.early_stopping
     best = (
         ""
         if progress.best_epoch is None

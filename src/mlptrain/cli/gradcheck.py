@@ -11,11 +11,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mlptrain.cli.console import print_json, print_results, stderr_console
-from mlptrain.data.dataset import load_dataset
 from mlptrain.errors import CheckFailed
-from mlptrain.gradcheck import TOLERANCE, Check, TensorCheck, catalogue, check_experiment, entries_to_check
+from mlptrain.gradcheck import TOLERANCE, Check, TensorCheck, catalogue, check_plan, entries_to_check
 from mlptrain.nn import kernels
-from mlptrain.spec.load import load_experiment, resolve
+from mlptrain.spec.load import load_experiment
+from mlptrain.spec.plan import prepare
 
 
 def run(config: Path | None, overrides: Sequence[str], as_json: bool) -> None:
@@ -34,13 +34,10 @@ def run(config: Path | None, overrides: Sequence[str], as_json: bool) -> None:
 
 def check_config(config: Path, overrides: Sequence[str]) -> Check:
     """Check the network of the experiment in `config` on its own data."""
-    experiment = load_experiment(config, overrides)
-    seed = experiment.seed or 0
-    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, np.float64, seed)
-    experiment = resolve(experiment, dataset.loss, experiment.name or config.stem, seed)
+    plan, dataset = prepare(load_experiment(config, overrides), config.stem, dtype="float64")
     with Progress(console=stderr_console(), transient=True, disable=not stderr_console().is_terminal) as progress:
-        task = progress.add_task("checking", total=entries_to_check(experiment, dataset))
-        return check_experiment(experiment, dataset, lambda done: progress.advance(task, done))
+        task = progress.add_task("checking", total=entries_to_check(plan, dataset))
+        return check_plan(plan, dataset, lambda done: progress.advance(task, done))
 
 
 def check_table(checks: Sequence[Check]) -> Table:

@@ -17,7 +17,7 @@ def run(path: Path, data: Path, out: Path | None, quiet: bool) -> None:
 
     refuse_same_file(out, data, path)
     model = open_model(path)
-    delimiter = model.experiment.data.delimiter
+    delimiter = model.plan.data.delimiter
     table = (
         parse_table(sys.stdin.buffer.read(), "stdin", delimiter) if str(data) == "-" else read_table(data, delimiter)
     )

@@ -13,9 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, PlainValidator, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Component, ResolvedPath, refuse
+from mlptrain.component import Component, ResolvedPath, mistake, refuse
 from mlptrain.errors import CheckpointError
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout, Tensor, TensorSpec
@@ -57,9 +56,7 @@ def check_gain(value: Any) -> Any:
     """A positive number, or `activation`."""
     if value == "activation" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf):
         return value
-    raise PydanticCustomError(
-        "gain", "must be a positive number, or 'activation'; got {value}", {"value": repr(value)[:40]}
-    )
+    raise mistake(f"must be a positive number, or 'activation'; got {repr(value)[:40]}")
 
 
 class Zeros(WeightInitializer):

@@ -17,9 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PlainValidator, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Component, refuse
+from mlptrain.component import Component, mistake, refuse
 from mlptrain.nn import kernels
 from mlptrain.nn.activations import sigmoid
 from mlptrain.nn.arrays import Array, Target, Weights
@@ -440,10 +439,7 @@ def check_class_weight(value: Any) -> Any:
         return value
     if isinstance(value, dict) and value and all(is_positive(weight) for weight in value.values()):
         return {str(label): float(weight) for label, weight in value.items()}
-    raise PydanticCustomError(
-        "class_weight",
-        "must be 'balanced' or a mapping from class labels to positive numbers, as in {{yes: 2.0, no: 1.0}}",
-    )
+    raise mistake("must be 'balanced' or a mapping from class labels to positive numbers, as in {yes: 2.0, no: 1.0}")
 
 
 def is_positive(value: Any) -> bool:

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.columns import row_list
-from mlptrain.data.dataset import Part, join_target, load_dataset
+from mlptrain.data.dataset import Part, join_target
 from mlptrain.data.tables import Table
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.nn.arrays import Array
+from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
+from mlptrain.spec.plan import prepare
 from mlptrain.train.evaluation import part_scores, predict_scores
 from mlptrain.train.metrics import Metrics, confusion, measure
-from mlptrain.train.threads import blas_threads
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,8 @@ def open_model(path: Path) -> Model:
 
 def own_test(model: Model) -> Part:
     """The rows that the run of `model` kept for testing, from the files it was trained on, if they are the same."""
-    experiment = model.experiment
-    assert experiment.seed is not None
     check_fingerprint(model.header.fingerprint, "the model was trained, so its test rows are not the same; use --data")
-    dataset = load_dataset(
-        experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, experiment.seed
-    )
+    _, dataset = prepare(model.plan, model.plan.name)
     if dataset.test is None:
         raise UsageError("this run kept no rows for testing; say which table to evaluate on with --data")
     return dataset.test
@@ -64,14 +61,14 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
     """All rows of another table with their targets, which may come from a file of their own."""
     if target is not None:
         table = join_target(table, target, model.transforms.target.names)
-    drop = model.experiment.data.missing_target == "drop"
+    drop = model.plan.data.missing_target == "drop"
     return model.transforms.part(table, model.network.dtype, drop)
 
 
 @np.errstate(all="ignore")
 def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
-    with blas_threads(model.header.environment.threads):
+    with blas_threads(model.plan.threads):
         scores = part_scores(model.network, model.parameters, model.buffers, part)
     refuse_far_away(scores, "these rows")
     target, truth = model.transforms.target, part.target()
@@ -93,7 +90,7 @@ def refuse_far_away(scores: Array, origin: str) -> None:
 def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Output columns for every row of `table`: label and probabilities, or values in the target's own units."""
     features, notes = model.transforms.encode(table, model.network.dtype)
-    with blas_threads(model.header.environment.threads):
+    with blas_threads(model.plan.threads):
         scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
     refuse_far_away(scores, table.path)
     return model.transforms.target.decode(model.network.loss.predict(scores), model.network.loss), notes

@@ -19,7 +19,7 @@ from mlptrain.runs import run
 from mlptrain.train.epoch import Observer
 
 SECTIONS: tuple[tuple[Any, str, str], ...] = (
-    (run, "load_dataset", "reading and preparing the data"),
+    (run, "prepare", "reading and preparing the data"),
     (Batches, "begin", "shuffling"),
     (Batches, "gather", "gathering batches"),
     (Layer, "forward", "forward, layer {}"),

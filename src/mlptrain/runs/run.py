@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlptrain.data.dataset import Dataset, Part, load_dataset
-from mlptrain.errors import CheckpointError, DataError, Diverged, EnvironmentFault, Interrupted, UsageError
+from mlptrain.data.dataset import Dataset, Part
+from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
 from mlptrain.nn.network import Network
+from mlptrain.nn.threads import blas_threads
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.directory import RunFolder
@@ -22,17 +23,17 @@ from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
-from mlptrain.spec.load import load_experiment, resolve
+from mlptrain.spec.load import load_experiment
+from mlptrain.spec.plan import Plan, prepare
 from mlptrain.train.baselines import baselines
 from mlptrain.train.diagnostics import worse_than_baseline
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
-from mlptrain.train.loop import build, start, train
+from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.metrics import Metrics, measure
 from mlptrain.train.state import TrainState, Warned
-from mlptrain.train.threads import blas_threads, choose_threads
 
 SAVE_SECONDS = 5.0
 """How much work a kill may cost, at the most."""
@@ -43,7 +44,7 @@ class Run:
     """A run in memory, beside its folder."""
 
     folder: RunFolder
-    experiment: Experiment
+    plan: Plan
     dataset: Dataset
     network: Network
     state: TrainState
@@ -54,13 +55,12 @@ class Run:
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
         return Header(
-            format=1,
             content=content,
-            experiment=self.experiment,
-            transforms=self.dataset.transforms,
+            plan=self.plan,
             fingerprint=self.dataset.fingerprint,
             environment=self.environment,
             progress=self.state.progress if content == "checkpoint" else None,
+            history=tuple(columns(self.plan)) if content == "checkpoint" else None,
         )
 
     def save_checkpoint(self) -> None:
@@ -101,76 +101,44 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
     """
     if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error where one may not look
         raise UsageError(f"{out}: exists already, and a run never writes over another; choose a new --out")
-    seed = experiment.seed
-    if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1
-    training = experiment.training
-    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, training.dtype, seed)
-    experiment = resolve(experiment, dataset.loss, experiment.name or name, seed)
-    network = build(experiment, dataset)
-    check_monitor(experiment, columns(experiment, network))
-    check_memory(network, experiment)
-    if experiment.network.uses_batch_statistics and len(dataset.training) < 2:
-        raise DataError(
-            f"{experiment.data.path}: one training row has no variance; network.normalization cannot be batch"
-        )
-    threads = chosen_threads(experiment, network, dataset)
-    with blas_threads(threads):
-        state = start(experiment, network, dataset)
-    folder = RunFolder.create(experiment.name or name, out)
+    plan, dataset = prepare(experiment, name)
+    check_monitor(plan, columns(plan))
+    network = network_for(plan)
+    with blas_threads(plan.threads):
+        state = start(plan, network, dataset)
+    folder = RunFolder.create(plan.name, out)
     try:
-        write_durably(folder.spec, yaml.dump(experiment.model_dump(mode="json")).encode())
+        write_durably(folder.spec, yaml.dump(plan.written()).encode())
     except EnvironmentFault:
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    return Run(folder, experiment, dataset, network, state, Environment.now(threads), dataset.notes)
-
-
-def chosen_threads(experiment: Experiment, network: Network, dataset: Dataset) -> int:
-    """The number of threads that the spec gives, or else the one that suits the network."""
-    training, rows = experiment.training, len(dataset.training)
-    if training.threads != "auto":
-        return training.threads
-    return choose_threads(network.layout, rows if training.batch_size == "full" else min(training.batch_size, rows))
-
-
-def check_memory(network: Network, experiment: Experiment) -> None:
-    """Refuse a network whose parameters alone do not fit into the machine."""
-    copies = 4 + len(experiment.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
-    needed = network.layout.parameter_size * network.dtype.itemsize * copies
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise UsageError(
-            f"network.hidden: {network.layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
-            f"this machine has {there / 2**30:.1f} GiB; make the layers smaller"
-        )
+    return Run(folder, plan, dataset, network, state, Environment.now(plan.threads), dataset.notes)
 
 
 def resume(folder: RunFolder) -> Run:
     """The run in `folder` as it was at its last save; one that was killed before any save starts again."""
+    raw = files.read_file(folder.checkpoint) if folder.checkpoint.exists() else None
+    saved = None if raw is None else files.decode_checkpoint(raw, str(folder.checkpoint))
     spec = load_experiment(folder.spec)
-    saved = None
-    if folder.checkpoint.exists():
-        saved = files.decode_checkpoint(files.read_file(folder.checkpoint), str(folder.checkpoint))
-        if changes := "; ".join(differences(saved.header.experiment.model_dump(), spec.model_dump())):
+    if saved is not None:
+        if changes := "; ".join(differences(saved.header.plan.written(), spec.written())):
             raise CheckpointError(
                 f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run"
             )
         files.check_fingerprint(saved.header.fingerprint, "the run began")
-    assert spec.seed is not None
-    dataset = load_dataset(spec.data, spec.loss, spec.target_scaler, spec.training.dtype, spec.seed)
-    network = build(spec, dataset)
-    threads = saved.header.environment.threads if saved else chosen_threads(spec, network, dataset)
-    environment, notes = Environment.now(threads), dataset.notes
+    plan, dataset = prepare(spec, folder.path.name)
+    if saved is not None:
+        plan = plan.model_copy(update={"threads": saved.header.environment.threads})
+    network, environment, notes = network_for(plan), Environment.now(plan.threads), dataset.notes
     if saved is None:
-        with blas_threads(threads):
-            state = start(spec, network, dataset)
-        return Run(folder, spec, dataset, network, state, environment, notes)
+        with blas_threads(plan.threads):
+            state = start(plan, network, dataset)
+        return Run(folder, plan, dataset, network, state, environment, notes)
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
-    return Run(folder, spec, dataset, network, saved.state, environment, notes)
+    return Run(folder, plan, dataset, network, saved.state, environment, notes)
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -188,10 +156,10 @@ def proceed(run: Run, signalled: Callable[[], int | None], save_seconds: float =
     Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal, and `Diverged` after saving
     the state before the step that was not applied.
     """
-    history = History(run.folder.path, columns(run.experiment, run.network), run.state.history)
+    history = History(run.folder.path, columns(run.plan), run.state.history)
     saved = began = time.monotonic()
     try:
-        for event in train(run.experiment, run.network, run.state, run.dataset):
+        for event in train(run.plan, run.network, run.state, run.dataset):
             if isinstance(event, StepDone):
                 signal_number = signalled()
                 if signal_number is not None:
@@ -244,10 +212,7 @@ def finish(run: Run) -> Results:
         for name, part in run.dataset.parts.items()
     }
     name, part = report_part(run.dataset)
-    assert run.experiment.seed is not None
-    trivial = (
-        baselines(run.network, run.dataset, part, run.experiment.seed) if run.experiment.training.baselines else {}
-    )
+    trivial = baselines(run.network, run.dataset, part, run.plan.seed) if run.plan.training.baselines else {}
     warnings = run.state.progress.warnings
     worse = worse_than_baseline(results[name], trivial, run.state.progress.epoch - 1)
     finished = Results(results, trivial, name, (*warnings, *([worse] if worse else [])))
@@ -265,7 +230,7 @@ def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str
     """What summary.json holds; `stopped` says why, where it was no regular end."""
     progress = run.state.progress
     return {
-        "name": run.experiment.name,
+        "name": run.plan.name,
         "stopped": stopped or progress.stopped,
         "epochs": progress.epoch,
         "steps": progress.step,

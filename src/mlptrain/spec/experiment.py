@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Conflict, Frozen, OneOf, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, mistake, refuse
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
@@ -41,20 +40,14 @@ def check_batch_size(value: Any) -> Any:
     """A positive number of rows, or `full`."""
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31):
         return value
-    raise PydanticCustomError(
-        "batch_size",
-        "must be a whole number of rows from 1 to 2147483648, or 'full'; got {value}",
-        {"value": repr(value)[:40]},
-    )
+    raise mistake(f"must be a whole number of rows from 1 to 2147483648, or 'full'; got {repr(value)[:40]}")
 
 
 def check_threads(value: Any) -> Any:
     """A positive number of threads, or `auto`."""
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
         return value
-    raise PydanticCustomError(
-        "threads", "must be a whole number from 1 to 1024, or 'auto'; got {value}", {"value": repr(value)[:40]}
-    )
+    raise mistake(f"must be a whole number from 1 to 1024, or 'auto'; got {repr(value)[:40]}")
 
 
 class NetworkSpec(Frozen):
@@ -250,25 +243,24 @@ class Experiment(Frozen):
         scalable = not isinstance(self.loss, ValueLoss) or self.loss.scalable
         return Standard() if free and scalable else NoScaling()
 
-    def resolved(self, loss: Loss, name: str, seed: int) -> Experiment:
-        """The same experiment with everything written out that was left to defaults, to the data or to chance."""
+    def completed(self, loss: Loss) -> dict[str, Any]:
+        """The settings by name, with everything written out that was left to defaults or to the data."""
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
         if loss.target_kind == "value":
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})
-        update = {
-            "name": name,
-            "seed": seed,
-            "data": data,
-            "network": network,
-            "loss": loss,
-            "training": training,
-        }
-        complete = Experiment.model_validate(self.model_copy(update=update).model_dump())
-        complete._locate = self._locate
-        return complete
+        written = {name: getattr(self, name) for name in Experiment.model_fields}
+        return written | {"data": data, "network": network, "training": training}
+
+    def written(self) -> dict[str, Any]:
+        """The settings as plain values, as spec.yaml holds them."""
+        return self.model_dump(mode="json", include=set(Experiment.model_fields))
+
+    def locate_like(self, other: Experiment) -> None:
+        """Find settings in the file that `other` was read from."""
+        self._locate = other._locate
 
     def problem(self, location: tuple[int | str, ...], message: str) -> Problem:
         """A mistake in the setting at `location`, with its place in the file if it was read from one."""

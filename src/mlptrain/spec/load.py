@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 
 from mlptrain.component import Component, nearest, variants
 from mlptrain.errors import Problem, SpecError, UsageError
-from mlptrain.nn.losses import Loss
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.yaml import Node
@@ -28,6 +27,12 @@ _WORDS = {
     "tuple_type": "must be a list",
     "model_type": "must be a mapping of settings",
     "finite_number": "must be finite",
+}
+_LENGTHS = {
+    "string_too_short": "must have at least {bound} character{s}",
+    "string_too_long": "must have at most {bound} character{s}",
+    "too_short": "must have at least {bound} item{s}",
+    "too_long": "must have at most {bound} item{s}",
 }
 _SHOWS_VALUE = {
     "float_type",
@@ -123,9 +128,16 @@ def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Expe
         return experiment
     except ValidationError as error:
         details = error.errors(include_url=False)
-    found = [(reach(root, detail["loc"])[0], detail) for detail in details]
+    found = [(reach(root, detail["loc"])[0], detail) for detail in details if not is_explained_below(detail, details)]
     found.sort(key=lambda pair: (pair[0].line, pair[0].column))
     raise SpecError(problem(detail, root, origins) for _, detail in found)
+
+
+def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is too short only because its items are wrong, which is said of each."""
+    place = detail["loc"]
+    below = (other["loc"] for other in details if len(other["loc"]) > len(place))
+    return detail["type"] == "too_short" and any(loc[: len(place)] == place for loc in below)
 
 
 def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -> Problem:
@@ -142,15 +154,6 @@ def placed(
     """A mistake at `location`, at its key if that is what is wrong or all that there is."""
     node, depth = reach(root, location)
     return origin_of(location, origins).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
-
-
-def resolve(experiment: Experiment, loss: Loss, name: str, seed: int) -> Experiment:
-    """`experiment` with everything written out; a `SpecError` if that does not go together with the loss."""
-    try:
-        return experiment.resolved(loss, name, seed)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details)
 
 
 def origin_of(location: Location, origins: dict[Location, Origin]) -> Origin:
@@ -180,6 +183,9 @@ def describe(detail: ErrorDetails) -> str:
         bounds = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
         bound = next(f"{word} {context[key]:g}" for key, word in bounds.items() if key in context)
         return f"must be {bound}, got {shown(detail['input'])}"
+    if kind in _LENGTHS:
+        bound = next(context[key] for key in ("min_length", "max_length") if key in context)
+        return _LENGTHS[kind].format(bound=bound, s="s" * (bound != 1))
     if kind == "literal_error":
         return f"must be {context['expected']}, got {shown(detail['input'])}"
     if kind == "string_pattern_mismatch":

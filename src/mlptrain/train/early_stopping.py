@@ -10,17 +10,18 @@ from collections.abc import Sequence
 
 from mlptrain.component import nearest
 from mlptrain.errors import SpecError
-from mlptrain.spec.experiment import EarlyStopping, Experiment
+from mlptrain.spec.experiment import EarlyStopping
+from mlptrain.spec.plan import Plan
 from mlptrain.train.metrics import HIGHER_IS_BETTER
 from mlptrain.train.state import Progress
 
 
-def monitored(experiment: Experiment) -> str | None:
+def monitored(plan: Plan) -> str | None:
     """The column that chooses the best epoch: what is watched, or the validation loss; None keeps the last."""
-    stopping = experiment.training.early_stopping
+    stopping = plan.training.early_stopping
     if stopping is not None:
         return stopping.monitor
-    return "validation_loss" if experiment.validates else None
+    return "validation_loss" if plan.validates else None
 
 
 def higher_is_better(monitor: str) -> bool:
@@ -28,16 +29,16 @@ def higher_is_better(monitor: str) -> bool:
     return monitor.removeprefix("validation_") in HIGHER_IS_BETTER
 
 
-def check_monitor(experiment: Experiment, columns: Sequence[str]) -> None:
+def check_monitor(plan: Plan, columns: Sequence[str]) -> None:
     """Refuse a monitor that the run does not compute."""
-    monitor = monitored(experiment)
+    monitor = monitored(plan)
     choices = [name for name in columns if name == "train_loss" or name.startswith("validation_")]
     if monitor is None or monitor in choices:
         return
     guess = nearest(monitor, choices)
     hint = f"did you mean '{guess}'? " if guess else ""
     message = f"this run does not compute '{monitor}'; {hint}it computes {', '.join(choices)}"
-    raise SpecError([experiment.problem(("training", "early_stopping", "monitor"), message)])
+    raise SpecError([plan.problem(("training", "early_stopping", "monitor"), message)])
 
 
 def judge(progress: Progress, epoch: int, value: float | None, higher: bool, stopping: EarlyStopping | None) -> bool:

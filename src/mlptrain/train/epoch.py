@@ -10,7 +10,7 @@ from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
-from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnostician, naive_loss
 from mlptrain.train.early_stopping import higher_is_better, judge, monitored, patience_is_over
 from mlptrain.train.evaluation import ActivationWatch, part_scores
@@ -19,10 +19,10 @@ from mlptrain.train.metrics import NAMES, Metrics, measure
 from mlptrain.train.state import TrainState
 
 
-def columns(experiment: Experiment, network: Network) -> list[str]:
+def columns(plan: Plan) -> list[str]:
     """The columns of metrics.csv."""
-    validation = ["loss", *NAMES[network.loss.target_kind]] if experiment.validates else []
-    layers = [f"gradient_norm.layers.{i}" for i in range(len(network.layers))]
+    validation = ["loss", *NAMES[plan.loss.target_kind]] if plan.validates else []
+    layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
         "epoch",
         "step",
@@ -38,10 +38,10 @@ def columns(experiment: Experiment, network: Network) -> list[str]:
 class Observer:
     """Ends the epochs of one run."""
 
-    def __init__(self, experiment: Experiment, network: Network, state: TrainState, dataset: Dataset) -> None:
-        self._experiment, self._network, self._state, self._dataset = experiment, network, state, dataset
-        self._columns = columns(experiment, network)
-        self._monitor = monitored(experiment)
+    def __init__(self, plan: Plan, network: Network, state: TrainState, dataset: Dataset) -> None:
+        self._plan, self._network, self._state, self._dataset = plan, network, state, dataset
+        self._columns = columns(plan)
+        self._monitor = monitored(plan)
         earlier = (dict(zip(self._columns, row, strict=True)) for row in state.history)
         self._diagnostician = Diagnostician(network, naive_loss(network, dataset.training.target()), earlier)
 
@@ -56,9 +56,9 @@ class Observer:
         warnings = self._diagnostician.look(record, progress, watch, scores)
         progress.warnings.extend(warnings)
         progress.begin_epoch()
-        if patience_is_over(progress, self._experiment.training.early_stopping):
+        if patience_is_over(progress, self._plan.training.early_stopping):
             progress.stopped = "early_stopping"
-        elif progress.epoch == self._experiment.training.epochs:
+        elif progress.epoch == self._plan.training.epochs:
             progress.stopped = "epochs"
         return EpochDone(record, improved, tuple(warnings))
 
@@ -94,7 +94,7 @@ class Observer:
             progress.epoch,
             progress.step,
             progress.loss_sum / progress.rows,
-            self._experiment.penalty.value(state.parameters[: state.layout.weight_size]),
+            self._plan.penalty.value(state.parameters[: state.layout.weight_size]),
             *validation.values(),
             learning_rate,
             math.sqrt(progress.squared_norm_sum / progress.batch),
@@ -105,10 +105,10 @@ class Observer:
         """Keep the weights if they are the best so far, or if nothing tells; let the schedule see the value."""
         progress, monitor = self._state.progress, self._monitor or "train_loss"
         value, higher = record[monitor], higher_is_better(monitor)
-        stopping = self._experiment.training.early_stopping
+        stopping = self._plan.training.early_stopping
         improved = judge(progress, progress.epoch, value, higher, stopping) if self._monitor else True
         if improved:
             self._state.keep_as_best()
         if value is not None:
-            self._experiment.schedule.observe(progress.schedule, value, higher)
+            self._plan.schedule.observe(progress.schedule, value, higher)
         return improved

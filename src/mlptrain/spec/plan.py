@@ -1,0 +1,118 @@
+"""What is a run, once its data are known? An experiment in which nothing is left open.
+
+An `Experiment` is what somebody wrote: the loss may be left to the target, the seed to chance, the number of threads to
+the machine. `prepare` reads the data, decides all of it and answers with a `Plan`. Whatever comes later takes the plan.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from mlptrain.component import OneOf, refuse
+from mlptrain.data.dataset import Dataset, Transforms, load_dataset
+from mlptrain.errors import DataError, SpecError, UsageError
+from mlptrain.nn.layers import Layer
+from mlptrain.nn.layout import Layout
+from mlptrain.nn.losses import Loss
+from mlptrain.nn.network import lay_out
+from mlptrain.nn.threads import choose_threads
+from mlptrain.randomness import draw_seed
+from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.load import describe
+from mlptrain.system import memory_size
+
+
+class Plan(Experiment):
+    """An experiment with every choice made, and what was learned of its table."""
+
+    name: str
+    seed: int = Field(ge=0, lt=2**63)
+    loss: Annotated[Loss, OneOf()]
+    transforms: Transforms
+    """What turns a table into inputs and targets, fitted on the training rows."""
+    threads: int = Field(ge=1, le=1024)
+    """Threads of the matrix products."""
+
+    @model_validator(mode="after")
+    def _fits_the_target(self) -> Self:
+        kinds = {"classes": "class", "binary": "binary", "values": "value"}
+        if kinds[self.transforms.target.role] != self.loss.target_kind:
+            refuse([("loss", f"{self.loss.name()} does not go with a target of {self.transforms.target.role}")])
+        return self
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the network, the output layer last."""
+        return self.network.layers(self.loss.outputs(self.transforms.target.outputs))
+
+    @property
+    def batch_rows(self) -> int | None:
+        """Rows of a batch; None takes all training rows."""
+        size = self.training.batch_size
+        return None if size == "full" else size
+
+
+def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None = None) -> tuple[Plan, Dataset]:
+    """Read the data of `experiment` and decide what it leaves open.
+
+    Parameters
+    ----------
+    experiment
+        What was written. A plan is an experiment too, and comes back as it was.
+    name
+        The name of an experiment that has none.
+    dtype
+        Another precision than the experiment's, as the gradient check needs.
+
+    Raises
+    ------
+    SpecError, UsageError
+        Settings that do not go together, now that the target is known, or a network too large for the machine.
+    DataError
+        A table that cannot be read or trained on.
+    """
+    if dtype is not None:
+        training = experiment.training.model_copy(update={"dtype": dtype})
+        experiment = experiment.model_copy(update={"training": training})
+    seed = draw_seed() if experiment.seed is None else experiment.seed
+    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, seed)
+    plan = decide(experiment, dataset, experiment.name or name, seed)
+    if plan.network.uses_batch_statistics and len(dataset.training) < 2:
+        raise DataError(f"{plan.data.path}: one training row has no variance; network.normalization cannot be batch")
+    return plan, dataset
+
+
+def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Plan:
+    """The plan for `experiment` on `dataset`; a `SpecError` if the settings do not go together with the loss."""
+    settings = experiment.completed(dataset.loss) | {"name": name, "seed": seed, "loss": dataset.loss}
+    try:
+        draft = Plan(**settings, transforms=dataset.transforms, threads=1)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details) from None
+    draft.locate_like(experiment)
+    layout = lay_out(draft.layers, draft.transforms.width)
+    check_memory(layout, draft)
+    return draft.model_copy(update={"threads": chosen_threads(draft, layout, len(dataset.training))})
+
+
+def chosen_threads(plan: Plan, layout: Layout, rows: int) -> int:
+    """The number of threads that the spec gives, or else the one that suits the network."""
+    if plan.training.threads != "auto":
+        return plan.training.threads
+    return choose_threads(layout, min(plan.batch_rows or rows, rows))
+
+
+def check_memory(layout: Layout, plan: Plan) -> None:
+    """Refuse a network whose parameters alone do not fit into the machine."""
+    copies = 4 + len(plan.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
+    needed = layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
+    there = memory_size()
+    if there is not None and needed > there:
+        raise UsageError(
+            f"network.hidden: {layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
+            f"this machine has {there / 2**30:.1f} GiB; make the layers smaller"
+        )
