@@ -25,7 +25,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.errors", "mlptrain.system"),
     ("mlptrain.component",),
     ("mlptrain._loops",),  # in C
-    ("mlptrain.compiled",),
     ("mlptrain.nn.arrays",),
     ("mlptrain.randomness",),
     ("mlptrain.nn",),

@@ -80,8 +80,10 @@ class Component(Frozen):
 
     def label(self) -> str:
         """The variant and the settings that differ from its defaults, for tables and test ids."""
-        changed = self.model_dump(exclude_defaults=True, exclude={"kind"})
-        settings = ", ".join(f"{key}={value}" for key, value in changed.items())
+        changed = {key: getattr(self, key) for key in self.model_dump(exclude_defaults=True, exclude={"kind"})}
+        settings = ", ".join(
+            f"{key}={value.label() if isinstance(value, Component) else value}" for key, value in changed.items()
+        )
         return f"{self.name()}({settings})" if settings else self.name()
 
 

@@ -14,8 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from mlptrain.component import OneOf, refuse
 from mlptrain.data.dataset import Dataset, Transforms, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Layer
+from mlptrain.nn.layout import Layout
 from mlptrain.nn.losses import Loss
+from mlptrain.nn.network import lay_out
 from mlptrain.nn.threads import choose_threads
 from mlptrain.randomness import draw_seed
 from mlptrain.spec.experiment import Experiment
@@ -44,7 +46,7 @@ class Plan(Experiment):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
-        return self.network.layers(self.transforms.width, self.loss.outputs(self.transforms.target.outputs))
+        return self.network.layers(self.loss.outputs(self.transforms.target.outputs))
 
     @property
     def batch_rows(self) -> int | None:
@@ -92,7 +94,7 @@ def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Pl
         details = error.errors(include_url=False)
         raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details) from None
     draft.locate_like(experiment)
-    layout = Layout(draft.layers)
+    layout = lay_out(draft.layers, draft.transforms.width)
     check_memory(layout, draft)
     return draft.model_copy(update={"threads": chosen_threads(draft, layout, len(dataset.training))})
 

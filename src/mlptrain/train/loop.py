@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import Diverged
-from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
@@ -19,7 +18,8 @@ from mlptrain.train.step import Step
 
 def network_for(plan: Plan) -> Network:
     """The network that `plan` describes."""
-    return Network(Layout(plan.layers), plan.transforms.target.bind(plan.loss), plan.training.dtype)
+    transforms, dtype = plan.transforms, plan.training.dtype
+    return Network(plan.layers, transforms.width, plan.loss, dtype, class_weights=transforms.target.class_weights)
 
 
 def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
