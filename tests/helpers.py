@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlptrain import gradcheck
 from mlptrain.component import Component
 from mlptrain.gradcheck import random_target
+from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.initializers import GlorotUniform, Initializer
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import Network
+from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import SGD, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
@@ -30,6 +32,25 @@ def label(value: object) -> str:
     return value.label() if isinstance(value, Component) else getattr(value, "__name__", str(value))
 
 
+class Architecture(NamedTuple):
+    """Layers, and the number of inputs that they get."""
+
+    inputs: int
+    layers: list[Layer]
+
+
+def stack(
+    inputs: int,
+    *widths: int,
+    activation: Activation,
+    normalization: Normalization | None = None,
+    dropout: float = 0.0,
+) -> Architecture:
+    """Hidden layers of one kind and a linear output layer, for the sizes from input to output."""
+    layers = gradcheck.stack(*widths, activation=activation, normalization=normalization, dropout=dropout)
+    return Architecture(inputs, layers)
+
+
 class CountedStep:
     """A training step that counts itself, as the loop would."""
 
@@ -38,7 +59,8 @@ class CountedStep:
 
     def __call__(self, x: Array, target: Target, learning_rate: float, weights: Array | None = None) -> float:
         loss = self._step(x, target, learning_rate, weights)
-        self._state.progress.count_step(loss, len(x), self._step.squared_norm, self._step.layer_squared_norms)
+        norms = self._step.squared_norm, self._step.layer_squared_norms
+        self._state.progress.count_step(loss, len(x), *norms)
         return loss
 
     @property
@@ -80,7 +102,7 @@ class Trainer:
 
 
 def trainer(
-    layers: Sequence[Layer],
+    architecture: Architecture,
     loss: Loss,
     optimizer: Optimizer | None = None,
     penalty: Penalty | None = None,
@@ -90,10 +112,9 @@ def trainer(
     seed: int = 0,
 ) -> Trainer:
     """A network that starts from random weights; what is not given is plain gradient descent."""
-    layout = Layout(layers)
     optimizer = optimizer or SGD()
-    network = Network(layout, loss, dtype)
-    state = TrainState.start(layout, optimizer, initializer or GlorotUniform(), dtype, seed)
+    network = Network(architecture.layers, architecture.inputs, loss, dtype)
+    state = TrainState.start(network.layout, optimizer, initializer or GlorotUniform(), dtype, seed)
     step = Step(network, state, Update(optimizer, penalty or Penalty(), clip), DropoutStream(seed))
     return Trainer(network, state, CountedStep(state, step))
 
@@ -101,9 +122,8 @@ def trainer(
 def random_batch(network: Network, rows: int, seed: int = 0) -> tuple[Array, Target]:
     """Inputs and targets that suit `network`; read-only, since nothing may ever write to them."""
     rng = np.random.default_rng(seed)
-    layers = network.layout.layers
-    x = rng.standard_normal((rows, layers[0].inputs)).astype(network.dtype)
-    target = random_target(network.loss, rows, layers[-1].units, rng)
+    x = rng.standard_normal((rows, network.inputs)).astype(network.dtype)
+    target = random_target(network.loss, rows, network.outputs, rng)
     if network.loss.target_kind != "class":
         target = target.astype(network.dtype)
     return read_only(x), read_only(target)

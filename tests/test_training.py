@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cli import Cli, Write, metrics, summary, write_csv
-from helpers import assert_close, label, random_batch, trainer
+from cli import Cli, Write, metrics, run_process, summary, write_csv
+from helpers import assert_close, label, random_batch, stack, trainer
 from mlptrain.component import example_instances, variants
 from mlptrain.errors import Diverged
-from mlptrain.explain import Stage, explain
-from mlptrain.gradcheck import stack
+from mlptrain.explain import explain
 from mlptrain.nn.activations import Tanh
 from mlptrain.nn.arrays import Array
+from mlptrain.nn.layers import Stage
 from mlptrain.nn.losses import MeanSquaredError
 from mlptrain.nn.normalization import BatchNorm
 from mlptrain.optim.optimizers import SGD, Adam, AMSGrad, Optimizer, TensorOptimizer
@@ -28,7 +27,7 @@ from mlptrain.randomness import DropoutStream
 from mlptrain.runs.run import begin, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
-from mlptrain.train.diagnostics import Diagnosis, Seen, Trend
+from mlptrain.train.diagnostics import Diagnosis, Trend
 from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone
 from mlptrain.train.state import Progress
 from mlptrain.train.step import Step, Update
@@ -90,13 +89,14 @@ def test_the_record_holds_the_rate_of_the_last_step(cli: Cli, spec: Write, class
     assert_close(rate, [0.5 * Cosine(warmup=1).at(step, 12, 4) for step in (3, 7, 11)], 1e-15)
 
 
-class Wave(Schedule):
-    """A schedule of somebody's own, by steps."""
+PLUGIN = Path(__file__).parent / "plugins" / "training.py"
+"""A schedule by steps, an optimizer by layer and a diagnosis of somebody's own."""
 
-    kind: Literal["wave"] = "wave"
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: dict[str, float]) -> float:
-        return 0.5 if step % 2 else 1.0
+def test_a_schedule_by_steps_of_somebodys_own(spec: Write, classes: Path, tmp_path: Path) -> None:
+    spec(CLASSES + "schedule: wave\ntraining: {epochs: 2, batch_size: 10}\n")  # three steps an epoch
+    run_process("fit", "spec.yaml", "--plugin", PLUGIN, "--out", "run", folder=tmp_path).succeeded()
+    assert metrics(tmp_path / "run")["learning_rate"] == ["0.001", "0.0005"]
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def listen(path: Path, out: Path, *consumers: Consumer) -> None:
 
 
 def test_a_consumer_gets_every_event(spec: Write, classes: Path, tmp_path: Path) -> None:
-    path = spec(CLASSES + "schedule: wave\ntraining: {epochs: 3, batch_size: 8}\n")
+    path = spec(CLASSES + "schedule: {kind: step, step_size: 1}\ntraining: {epochs: 3, batch_size: 8}\n")
     first, second = Listener(), Listener()
     listen(path, tmp_path / "run", first, second)
     assert first.steps == second.steps
     assert [step for step, *_ in first.steps] == list(range(1, 13))
-    assert [rate for _, _, rate, _ in first.steps] == [0.001, 0.0005] * 6
+    assert_close([rate for _, _, rate, _ in first.steps], [0.001] * 4 + [1e-4] * 4 + [1e-5] * 4, 1e-12)
     assert first.ends == ["epochs", "closed"]
     rows = metrics(tmp_path / "run")
     assert [event.record["step"] for event in first.epochs] == [4, 8, 12]
@@ -187,11 +187,7 @@ def test_a_consumer_that_wants_no_steps_is_not_asked(spec: Write, classes: Path,
 
 
 class Lars(TensorOptimizer):
-    """Layer-wise adaptive rates (You et al. 2017), without momentum: a rule that needs the norm of each tensor."""
-
-    kind: Literal["lars"] = "lars"
-    trust: float = 0.1
-    seen: ClassVar[list[tuple[int, ...]]] = []
+    """Layer-wise adaptive rates (You et al. 2017), without momentum; no variant, as it has no kind."""
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -199,36 +195,32 @@ class Lars(TensorOptimizer):
 
     def update(self, w: Array, g: Array, slots: Any, scratch: Array, lr: float, t: int) -> None:
         assert w.shape == g.shape == slots[0].shape == scratch.shape
-        self.seen.append(w.shape)
         size, slope = np.linalg.norm(w), np.linalg.norm(g)
-        ratio = self.trust * size / slope if size and slope else 1.0
-        np.multiply(g, lr * ratio, out=scratch)
+        np.multiply(g, lr * (size / slope if size and slope else 1.0), out=scratch)
         np.copyto(slots[0], scratch)
         np.subtract(w, scratch, out=w)
 
 
-def test_an_optimizer_by_layer_trains_through_the_command_line(
-    cli: Cli, spec: Write, classes: Path, tmp_path: Path
-) -> None:
-    Lars.seen.clear()
-    path = spec(CLASSES + "optimizer: {kind: lars, learning_rate: 0.5}\ntraining: {epochs: 30, baselines: false}\n")
-    cli("fit", path, "--out", "run").succeeded()
-    assert Lars.seen[:4] == [(6, 5), (5, 2), (5,), (2,)]
-    loss = [float(value) for value in metrics(tmp_path / "run")["train_loss"]]
-    assert loss[-1] < 0.7 * loss[0]
-    assert summary(tmp_path / "run")["results"]["test"]["accuracy"] is not None
-
-
-def test_an_optimizer_by_layer_is_scale_free() -> None:
-    """Twice the gradient of one layer is the same step for all."""
+def test_an_optimizer_by_layer_gets_each_tensor_in_its_shape() -> None:
+    """The step of each tensor is a share of its own norm, whatever the gradient of the others."""
     network = trainer(stack(3, 4, 2, activation=Tanh()), MeanSquaredError(), Lars())
     x, target = random_batch(network.network, 6)
-    before = network.state.parameters.copy()
+    named, before = network.network.layout.named_parameters, network.state.parameters.copy()
     network.step(x, target, 0.1)
-    for name, moved in network.network.layout.named_parameters(network.state.parameters - before).items():
-        started = network.network.layout.named_parameters(before)[name]
-        if np.linalg.norm(started):
-            assert_close(np.linalg.norm(moved), 0.1 * 0.1 * np.linalg.norm(started), 1e-12)
+    moved = named(before - network.state.parameters)
+    for name in ("layers.0.weight", "layers.1.weight"):
+        assert_close(np.linalg.norm(moved[name]), 0.1 * np.linalg.norm(named(before)[name]), 1e-12)
+    assert_close(network.state.slots["last"], before - network.state.parameters, 1e-12, scale=1e-3)
+
+
+def test_an_optimizer_by_layer_trains_and_resumes(spec: Write, classes: Path, tmp_path: Path) -> None:
+    spec(CLASSES + "optimizer: {kind: lars, learning_rate: 0.05}\ntraining: {epochs: 30, baselines: false}\n")
+    plugin = ("--plugin", PLUGIN)
+    run_process("fit", "spec.yaml", *plugin, "--out", "run", folder=tmp_path).succeeded()
+    loss = [float(value) for value in metrics(tmp_path / "run")["train_loss"]]
+    assert loss[-1] < 0.7 * loss[0]
+    run_process("fit", "--resume", "run", *plugin, folder=tmp_path).succeeded()
+    run_process("evaluate", "run", *plugin, folder=tmp_path).succeeded()
 
 
 @pytest.mark.parametrize("optimizer", [Adam(beta1=0.8, beta2=0.99), AMSGrad()], ids=label)
@@ -346,23 +338,11 @@ def test_patience_begins_with_the_first_value() -> None:
     assert (progress.wait, progress.best_cost) == (0, 1.0)
 
 
-class TooQuick(Diagnosis):
-    """A diagnosis of somebody's own, which needs the trend of a column that nobody else looks at."""
-
-    kind: Literal["too_quick"] = "too_quick"
-    columns: ClassVar = ("validation_accuracy",)
-
-    def after_epoch(self, seen: Seen) -> str | None:
-        recent = seen.trends["validation_accuracy"].recent
-        return f"accuracy {max(recent):.0%} already" if seen.plan.name == "quick" and len(recent) == 2 else None
-
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        yield "celebrate"
-
-
-def test_a_diagnosis_is_found_by_itself(cli: Cli, spec: Write, classes: Path) -> None:
-    outcome = cli("fit", spec("name: quick\n" + CLASSES + "training: {epochs: 4}\n")).succeeded()
-    assert re.search(r"warning: too quick: accuracy \d+% already \(epoch 1\). Try: celebrate", outcome.err)
+def test_a_diagnosis_of_somebodys_own_is_found_by_itself(spec: Write, classes: Path, tmp_path: Path) -> None:
+    spec(CLASSES + "training: {epochs: 4}\n")
+    outcome = run_process("fit", "spec.yaml", "--plugin", PLUGIN, folder=tmp_path).succeeded()
+    said = r"warning: too quick: accuracy \d+% already \(epoch 1\)\. Try:\s+celebrate"
+    assert re.search(said, outcome.err), outcome.err
     assert outcome.err.count("too quick") == 1
 
 

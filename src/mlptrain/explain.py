@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import UsageError
-from mlptrain.nn.network import LayerWorkspace
+from mlptrain.nn.arrays import Array
+from mlptrain.nn.layers import Stage
 from mlptrain.spec.plan import Plan
 from mlptrain.train.events import StepDone
 from mlptrain.train.loop import Loop, network_for, start
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One line of the calculation: a name, the formula and its value."""
-
-    title: str
-    """Headline of the stage that begins here; empty within a stage."""
-    formula: str
-    value: NDArray[np.floating] | float
 
 
 def explain(plan: Plan, dataset: Dataset, number: int) -> list[Stage]:
@@ -78,7 +69,8 @@ class Recorder:
         return [*computed, *self._update(event), *self._averages()]
 
     @property
-    def _layers(self) -> list[LayerWorkspace]:
+    def _layers(self) -> list[Any]:
+        """What each layer keeps of the batch."""
         return self._network.workspace(len(self.loop.batch[0])).layers
 
     def _batch(self, _: int) -> Iterator[Stage]:
@@ -86,21 +78,10 @@ class Recorder:
         yield Stage(f"Batch of {len(x)} rows", "x", x)
 
     def _forward(self, i: int) -> Iterator[Stage]:
-        """z and a of a layer."""
-        layer, ws = self._network.layout.layers[i], self._layers[i]
+        """The forward pass of a layer."""
+        below = self._layers[i - 1].output if i else self.loop.batch[0]
         tensors = self._network.layout.views(self._state.parameters)[i]
-        yield Stage(f"Forward, layer {i}: {layer.inputs} -> {layer.units}", f"W{i}", tensors.weight)
-        yield Stage("", f"b{i}", tensors.bias)
-        name = f"z{i} = {self._below(i)} W{i} + b{i}"
-        if layer.normalization is not None:
-            name = f"n{i}: {name}, then {layer.normalization.name()} normalization"
-        yield Stage("", name, ws.z)
-        yield Stage("", f"a{i} = {layer.activation.label()}({'n' if ws.norm else 'z'}{i})", ws.a)
-        if ws.mask is not None:
-            yield Stage("", f"m{i}: dropout mask, 0 or 1/(1 - {layer.dropout:g})", ws.mask)
-        if ws.output is not ws.a:
-            past = " + input" if layer.residual else ""
-            yield Stage("", f"h{i} = a{i}{f' * m{i}' if ws.mask is not None else ''}{past}", ws.output)
+        yield from self._network.layers[i].forward_stages(i, self._below(i), below, tensors, self._layers[i])
 
     def _loss(self, _: int) -> Iterator[Stage]:
         """The target, the prediction and the derivative of the loss by the scores."""
@@ -110,23 +91,10 @@ class Recorder:
         yield Stage("", f"dL/da{len(self._layers) - 1}", ws.grad)
 
     def _backward(self, i: int) -> Iterator[Stage]:
-        """The chain rule: dL/dz and the gradients of the tensors of a layer."""
-        layer, here = self._network.layout.layers[i], self._layers[i]
+        """The chain rule through a layer."""
         grads = self._network.layout.views(self.loop.step.gradient)[i]
-        output = self._output(i)
-        way = ", ".join(
-            [f"dL/d{output}", *([f"m{i}"] if here.mask is not None else []), f"f'({'n' if here.norm else 'z'}{i})"]
-        )
-        through = "" if layer.normalization is None else f" and the {layer.normalization.name()} normalization"
-        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {way}{through}", here.grad)
-        if grads.gamma is not None and grads.beta is not None:
-            yield Stage("", f"dL/dgamma{i}", grads.gamma)
-            yield Stage("", f"dL/dbeta{i} = sum over rows of dL/dn{i}", grads.beta)
-        yield Stage("", f"dL/dW{i} = {self._below(i)}' d{i}", grads.weight)
-        yield Stage("", f"dL/db{i} = sum over rows of d{i}", grads.bias)
-        if i:
-            past = f" + dL/d{output}" if layer.residual else ""
-            yield Stage("", f"dL/d{self._below(i)} = d{i} W{i}'{past}", self._layers[i - 1].grad)
+        below_grad = self._layers[i - 1].grad if i else None
+        yield from self._network.layers[i].backward_stages(i, self._below(i), grads, self._layers[i], below_grad)
 
     def _penalty(self, _: int) -> Iterator[Stage]:
         """What L1 and L2 add to the gradient of the weights, if anything."""
@@ -135,51 +103,57 @@ class Recorder:
             return
         weights = self._state.parameters[: layout.weight_size]
         yield Stage("Penalty", "l1 sum|W| + l2 sum W^2", penalty.value(weights))
-        for i, grads in enumerate(layout.views(self.loop.step.gradient)):
-            yield Stage("", f"dL/dW{i} + l1 sign(W{i}) + 2 l2 W{i}", grads.weight)
+        for name, value in self._tensors(self.loop.step.gradient, decaying=True):
+            yield Stage("", f"dL/d{name} + l1 sign({name}) + 2 l2 {name}", value)
 
     def _clip(self, _: int) -> Iterator[Stage]:
         """The gradient that the optimizer gets, where the plan clips it."""
         training, norm = self._plan.training, math.sqrt(self.loop.step.squared_norm)
+        title, formula = "", "c * dL/d{}"
         if training.clip_norm is not None:
             factor = min(1.0, training.clip_norm / norm) if norm else 1.0
             yield Stage("Clipping", f"c = min(1, {training.clip_norm:g} / gradient norm {norm:.6g})", factor)
-            formula = "c * dL/d{}"
         elif training.clip_value is not None:
-            formula = f"dL/d{{}}, clipped to [{-training.clip_value:g}, {training.clip_value:g}]"
+            title, formula = "Clipping", f"dL/d{{}}, clipped to [{-training.clip_value:g}, {training.clip_value:g}]"
         else:
             return
-        for i, grads in enumerate(self._network.layout.views(self.loop.step.gradient)):
-            title = "Clipping" if training.clip_value is not None and i == 0 else ""
-            yield Stage(title, formula.format(f"W{i}"), grads.weight)
-            yield Stage("", formula.format(f"b{i}"), grads.bias)
+        for name, value in self._tensors(self.loop.step.gradient):
+            yield Stage(title, formula.format(name), value)
+            title = ""
 
     def _update(self, event: StepDone) -> Iterator[Stage]:
         """The parameters after the step."""
-        layout, state = self._network.layout, self._state
-        moved, after = layout.views(state.parameters - self._before), layout.views(state.parameters)
         figures = f"learning rate {event.learning_rate:g}, gradient norm {event.gradient_norm:.6g}"
         title = f"Update: {self._plan.optimizer.label()}, {figures}"
-        for i in range(len(after)):
-            yield Stage(title if i == 0 else "", f"change of W{i}", moved[i].weight)
-            yield Stage("", f"W{i}, new", after[i].weight)
-            yield Stage("", f"b{i}, new", after[i].bias)
+        moved = self._tensors(self._state.parameters - self._before)
+        for (name, change), (_, value) in zip(moved, self._tensors(self._state.parameters), strict=True):
+            yield Stage(title, f"change of {name}", change)
+            yield Stage("", f"{name}, new", value)
+            title = ""
 
     def _averages(self) -> Iterator[Stage]:
         """The moving averages after the step, where the plan keeps some."""
         if self._state.ema is None:
             return
-        for i, average in enumerate(self._network.layout.views(self._state.ema[0])):
-            yield Stage("Moving average" if i == 0 else "", f"W{i}, average", average.weight)
-            yield Stage("", f"b{i}, average", average.bias)
+        title = "Moving average"
+        for name, value in self._tensors(self._state.ema[0]):
+            yield Stage(title, f"{name}, average", value)
+            title = ""
 
-    def _output(self, i: int) -> str:
-        """What the output of layer `i` is called: h where something is done to its activation, a otherwise."""
-        return f"a{i}" if self._layers[i].output is self._layers[i].a else f"h{i}"
+    def _tensors(self, vector: Array, decaying: bool = False) -> Iterator[tuple[str, Array]]:
+        """The tensors of a vector layer by layer with their names in formulas; only those that decay, if wanted."""
+        for tensor in sorted(self._network.layout.parameters, key=lambda tensor: tensor.layer):
+            if tensor.spec.decays or not decaying:
+                yield symbol(tensor.spec.name) + str(tensor.layer), tensor.view(vector)
 
     def _below(self, i: int) -> str:
         """What the input of layer `i` is called."""
-        return self._output(i - 1) if i else "x"
+        return self._network.layers[i - 1].output_name(i - 1) if i else "x"
+
+
+def symbol(name: str) -> str:
+    """What formulas call a tensor: W, b, gamma."""
+    return {"weight": "W", "bias": "b"}.get(name, name.rpartition(".")[2])
 
 
 def copied(value: NDArray[np.floating] | float) -> NDArray[np.floating] | float:

@@ -16,6 +16,7 @@ from mlptrain.component import Component, variants
 from mlptrain.data.scalers import Scaler
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.initializers import Initializer
+from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Optimizer
@@ -23,6 +24,7 @@ from mlptrain.optim.schedules import Schedule
 from mlptrain.spec import yaml
 
 FAMILIES: tuple[tuple[str, type[Component]], ...] = (
+    ("layers", Layer),
     ("activations", Activation),
     ("losses", Loss),
     ("initializers", Initializer),
@@ -78,7 +80,7 @@ def default_text(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return "see below"
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return f"[{', '.join(str(block.width) for block in value)}]"
+        return f"[{', '.join(str(getattr(layer, 'width', layer)) for layer in value)}]"
     return yaml.dump({"": value}).partition(":")[2].strip()
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.console import Console
 
-from mlptrain import compiled
 from mlptrain.cli.console import (
     Course,
     Display,
@@ -25,10 +24,12 @@ from mlptrain.cli.console import (
     stderr_console,
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
+from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
+from mlptrain.system import STOP_SIGNALS
 from mlptrain.train.step import Probe
 
 
@@ -90,7 +91,7 @@ def profiling(console: Console) -> Iterator[Probe]:
         with profile:
             yield profile
     finally:
-        console.print(profile_table(profile.seconds, profile.calls, profile.total, compiled.PRESENT))
+        console.print(profile_table(profile.seconds, profile.calls, profile.total, kernels.PRESENT))
 
 
 def default_name(config: Path) -> str:
@@ -149,7 +150,7 @@ def measured(current: Run, console: Console) -> Results:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT interrupts at once."""
+    """Note the signals that ask a process to stop instead of dying of them; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -163,8 +164,8 @@ def signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Give SIGINT, SIGTERM and SIGHUP to `handler` for a while."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """Give the signals that ask a process to stop to `handler` for a while."""
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -174,8 +175,8 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 def describe(current: Run, console: Console) -> None:
     """What is about to be trained on what."""
-    dataset, layers = current.dataset, current.network.layout.layers
-    sizes = "-".join(str(size) for size in (layers[0].inputs, *(layer.units for layer in layers)))
+    dataset = current.dataset
+    sizes = "-".join(str(size) for size in current.network.sizes)
     rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
     loss, threads = current.network.loss.name(), current.environment.threads
     console.print(

@@ -88,8 +88,11 @@ class Part:
         return self.targets[self.rows]
 
     def weights(self) -> Array | None:
-        """How much each of these rows counts; None counts all alike."""
-        return None if self.all_weights is None else self.all_weights[self.rows]
+        """How much each of these rows counts, with mean 1; None counts all alike."""
+        if self.all_weights is None:
+            return None
+        weights = self.all_weights[self.rows]
+        return weights / (weights.mean(dtype=np.float64) or 1)
 
     def lit_inputs(self) -> NDArray[np.bool_]:
         """Which inputs are different from zero in any of these rows."""
@@ -241,6 +244,8 @@ def prepare(
     fitted = tuple(fit_feature(column, data, chosen["train"], origin) for column in features.values())
     transforms = Transforms(features=fitted, target=target, missing_values=missing, sample_weight=data.sample_weight)
     weights = transforms.weights(table, rows, dtype)
+    if weights is not None:
+        weights /= weights[chosen["train"]].mean(dtype=np.float64) or 1
     inputs, notes = transforms.encode(table, dtype, features)
     targets = as_target(target.encode(columns, rows, origin), dtype)
     parts = {name: Part(inputs, targets, some, weights) if len(some) else None for name, some in chosen.items()}

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
 from mlptrain.data.scalers import Scaler
 from mlptrain.data.split import Split
 from mlptrain.data.transforms import Categorical, Numeric, Words
@@ -80,7 +79,7 @@ class Data(Frozen):
     @classmethod
     def _names_a_column(cls, target: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if target is None and info.data.get("target_path") is None:
-            raise PydanticCustomError("target", "is missing: name the column to predict, as in 'target: species'")
+            raise mistake("is missing: name the column to predict, as in 'target: species'")
         return target
 
     @model_validator(mode="after")

@@ -52,9 +52,10 @@ class FittedTarget(Frozen):
         """The same target with what the encoded targets (n, ...) of the training rows tell."""
         return self
 
-    def bind(self, loss: Loss) -> Loss:
-        """`loss` with what it has to know of the target."""
-        return loss
+    @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """How much each class counts in the loss; None where all count alike."""
+        return None
 
     @abstractmethod
     def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
@@ -125,10 +126,13 @@ class FittedClasses(FittedTarget):
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
             classes = ", ".join(self.classes[:12])
             raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
-        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
+        weights = np.array([given[label] for label in self.classes])
+        weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
+        return self.model_copy(update={"weights": tuple(weights.tolist())})
 
-    def bind(self, loss: Loss) -> Loss:
-        return loss.with_class_weights(self.weights) if isinstance(loss, ClassLoss) else loss
+    @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        return None if self.weights is None else np.array(self.weights)
 
     def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
         labels = np.array(self.classes, dtype=object)[predictions.argmax(axis=1)]
@@ -222,8 +226,8 @@ class FittedValues(FittedTarget):
         return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
 
     def decode(self, predictions: Array, loss: Loss) -> dict[str, NDArray[Any]]:
-        assert isinstance(loss, ValueLoss)
-        return dict(zip(loss.names(self.names), self.unscaled(predictions).T, strict=True))
+        names = [f"{self.names[0]}_q{level:g}" for level in loss.levels] or self.names
+        return dict(zip(names, self.unscaled(predictions).T, strict=True))
 
 
 AnyTarget = Annotated[FittedClasses | FittedBinary | FittedValues, Field(discriminator="role")]

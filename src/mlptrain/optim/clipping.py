@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
@@ -43,4 +44,4 @@ def clip_norm(grad: Array, limit: float, norm: float | None = None) -> None:
 
 def clip_value(grad: Array, limit: float) -> None:
     """Clip each entry of `grad` to [-limit, limit]."""
-    grad.clip(-limit, limit, out=grad)
+    kernels.clip(grad, -limit, limit, out=grad)

@@ -35,8 +35,10 @@ def baselines(plan: Plan, network: Network, dataset: Dataset, part: Part) -> dic
 
 def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     """The metrics of the best constant scores."""
-    outputs = network.layout.layers[-1].units
-    best = network.loss.best_constant(dataset.training.target(), outputs).astype(network.dtype)
+    training = dataset.training
+    best = network.loss.best_constant(
+        training.target(), network.outputs, training.weights(), network.class_weights
+    ).astype(network.dtype)
     return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part)
 
 

@@ -18,13 +18,13 @@ import numpy as np
 
 from mlptrain.component import Component, variants
 from mlptrain.data.dataset import Dataset, Part
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, Weights
 from mlptrain.nn.network import Network
 from mlptrain.spec.plan import Plan
 from mlptrain.train.early_stopping import monitored
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
-from mlptrain.train.metrics import Metrics
+from mlptrain.train.metrics import Metrics, normalized_weights
 from mlptrain.train.state import Diagnosed, Progress
 
 WINDOW = 5
@@ -450,11 +450,16 @@ def yaml_text(value: float | str) -> str:
 
 def lowest_loss(network: Network, part: Part) -> float:
     """The lowest loss that any prediction could reach on the rows of `part`."""
-    return network.loss.optimum(part.target(), part.weights(), network.layout.layers[-1].units)
+    truth, weights = part.target(), weights_of(network, part)
+    return network.loss.optimum(truth, weights, network.outputs, network.class_weights)
 
 
 def naive_loss(network: Network, part: Part) -> float:
-    """The loss of a network that knows nothing: every pre-activation of the output layer is zero."""
-    last = network.layout.layers[-1]
-    score = last.activation(0.0)
-    return network.loss.value(np.full((len(part), last.units), score, network.dtype), part.target(), part.weights())
+    """The loss of a network that knows nothing: the parameters of its last layer are zero."""
+    scores = np.tile(network.scores_at_zero(), (len(part), 1))
+    return float(network.loss.value(scores, part.target(), weights_of(network, part), network.class_weights))
+
+
+def weights_of(network: Network, part: Part) -> Weights:
+    """Row weights of `part` as a loss takes them."""
+    return normalized_weights(part.weights(), network.class_weights, part.target())

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import Diverged
-from mlptrain.nn.arrays import Array, Target
-from mlptrain.nn.layout import Layout
-from mlptrain.nn.losses import Weights
+from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
@@ -22,7 +20,8 @@ from mlptrain.train.step import Probe, Step, Update
 
 def network_for(plan: Plan) -> Network:
     """The network that `plan` describes."""
-    return Network(Layout(plan.layers), plan.transforms.target.bind(plan.loss), plan.training.dtype)
+    transforms, dtype = plan.transforms, plan.training.dtype
+    return Network(plan.layers, transforms.width, plan.loss, dtype, class_weights=transforms.target.class_weights)
 
 
 def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:

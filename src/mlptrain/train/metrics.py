@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mlptrain.data.dataset import Part
 from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
-from mlptrain.nn.arrays import Array, Indices, Target
-from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetKind, ValueLoss
+from mlptrain.nn.arrays import Array, Indices, Target, Weights
+from mlptrain.nn.losses import BinaryCrossEntropy, ClassWeights, CrossEntropy, Loss, TargetKind, ValueLoss
 
 Metrics = dict[str, float | None]
 
@@ -32,8 +32,17 @@ def measure(target: FittedTarget, loss: Loss, scores: Array, part: Part) -> Metr
     if not np.isfinite(scores).all():
         return dict.fromkeys(("loss", *NAMES[loss.target_kind]))
     metrics = every_metric(target, loss, scores, truth)
-    metrics = {"loss": loss.value(scores, truth, part.weights()), **metrics}
+    weights = normalized_weights(part.weights(), target.class_weights, truth)
+    metrics = {"loss": loss.value(scores, truth, weights, target.class_weights), **metrics}
     return {name: value if value is None or math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def normalized_weights(weights: Weights, class_weights: ClassWeights, truth: Target) -> Weights:
+    """Row weights whose product with the weight of the class has mean 1 over these rows."""
+    if class_weights is None:
+        return weights
+    own = np.ones(len(truth)) if weights is None else weights
+    return np.asarray(own / np.mean(own * class_weights[truth]))
 
 
 def every_metric(target: FittedTarget, loss: Loss, scores: Array, truth: Target) -> Metrics:
@@ -44,7 +53,10 @@ def every_metric(target: FittedTarget, loss: Loss, scores: Array, truth: Target)
         return binary_metrics(scores, truth)
     assert isinstance(target, FittedValues)
     assert isinstance(loss, ValueLoss)
-    point = loss.point(loss.predict(scores))
+    point = loss.predict(scores)
+    if loss.levels:
+        nearest = min(range(len(loss.levels)), key=lambda i: abs(loss.levels[i] - 0.5))
+        point = point[:, nearest : nearest + 1]
     return value_metrics(target.unscaled(point), target.unscaled(truth))
 
 

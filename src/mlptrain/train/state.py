@@ -165,7 +165,7 @@ class TrainState:
         parameters, buffers = layout.neutral_parameters(dtype), layout.neutral_buffers(dtype)
         initializer.start(layout, parameters, buffers, stream(seed, "init"))
         if active is not None and not isinstance(initializer, FromFile):
-            layout.views(parameters)[0].weight[~active] = 0
+            layout.silence_inputs(parameters, active)
         slots = {name: np.zeros_like(parameters) for name in optimizer.slots}
         averages = (parameters.copy(), buffers.copy()) if ema else None
         return cls(layout, parameters, buffers, slots, averages, parameters.copy(), buffers.copy())

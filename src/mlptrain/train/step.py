@@ -16,9 +16,8 @@ from functools import partial
 import numpy as np
 
 from mlptrain.errors import Diverged
-from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.layout import Layout
-from mlptrain.nn.losses import Weights
 from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, clip_value, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer
@@ -75,10 +74,10 @@ class Step:
         )
         self._clips = update.clip_norm is not None or update.clip_value is not None
         self._penalized = bool(update.penalty.l1 or update.penalty.l2)
-        self._drops = any(layer.dropout for layer in layout.layers)
+        self._drops = network.stochastic
         self._probe = probe
         self._on_forward = None if probe is None else partial(probe, "forward")
-        self._on_backward = None if probe is None else partial(tell_backward, probe, len(layout.layers))
+        self._on_backward = None if probe is None else partial(tell_backward, probe, layout.depth)
         self.squared_norm = 0.0
         """Of the last gradient, with penalties, before clipping."""
         self.layer_squared_norms = NONE
@@ -99,7 +98,7 @@ class Step:
         network, probe = self._network, self._probe
         rng = self._dropout.at(self._state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, True, rng, self._on_forward)
-        loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
+        loss = float(network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward))
         if self._penalized:
             self._update.penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
         if probe is not None:
