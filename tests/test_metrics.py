@@ -13,14 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike, NDArray
-
-from helpers import assert_close
-from mlptrain.data.dataset import Features, Part
-from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
-from mlptrain.nn.arrays import Array, Target
-from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
 from mlptrain.train.metrics import (
     HIGHER_IS_BETTER,
     NAMES,
@@ -33,6 +26,13 @@ from mlptrain.train.metrics import (
     roc_auc,
     value_metrics,
 )
+from numpy.typing import ArrayLike, NDArray
+
+from helpers import assert_close
+from mlptrain.data.dataset import Features, Part
+from mlptrain.data.scalers import NoScaling, Scaler, Standard
+from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
 from strategies import Answers, answers, seeds, unhurried
 
 

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from mlptrain.data.transforms import medians
 
 from mlptrain.data import tables
 from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpret
@@ -23,7 +24,6 @@ from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
 from mlptrain.data.tables import Hints, Table, parse_table
-from mlptrain.data.transforms import medians
 from mlptrain.errors import DataError
 from mlptrain.nn.losses import CrossEntropy
 from strategies import unhurried

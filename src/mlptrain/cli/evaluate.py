@@ -19,9 +19,9 @@ from mlptrain.cli.console import (
 from mlptrain.component import nearest
 from mlptrain.data.tables import read_table
 from mlptrain.errors import CheckFailed, UsageError
+from mlptrain.metrics import higher_is_better
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import Evaluation, evaluate, open_model, own_test, table_part
-from mlptrain.train.metrics import HIGHER_IS_BETTER
 
 LARGEST_CONFUSION = 20  # classes that a table on a terminal can hold
 
@@ -75,7 +75,7 @@ def check_names(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluatio
             guess = nearest(name, evaluation.metrics)
             hint = f"; did you mean '{guess}'?" if guess else f"; there are {', '.join(evaluation.metrics)}"
             raise UsageError(f"no metric '{name}'{hint}")
-        if lowest != (name in HIGHER_IS_BETTER):
+        if lowest != higher_is_better(name):
             good, option = ("lower", "--fail-over") if lowest else ("higher", "--fail-under")
             raise UsageError(f"{name} is better when it is {good}: write {option} {name}={bound:g}")
 

@@ -119,8 +119,8 @@ class Loss(Component):
         """The link: probabilities or values (n, outputs) for raw scores, as a new array."""
 
     @abstractmethod
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        """The scores (outputs,) that minimize the loss, without weights, when every row must get the same."""
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        """The scores (outputs,) that minimize the loss when every row must get the same; rows count by `weights`."""
 
     def outputs(self, columns: int) -> int:
         """Number of scores for a target of so many columns (or classes)."""
@@ -188,6 +188,24 @@ class ValueLoss(ElementwiseLoss):
         return None
 
 
+def weighted_mean(target: Target, weights: Weights) -> Array:
+    """The mean over rows, in float64."""
+    if weights is None:
+        return np.asarray(np.mean(target, axis=0, dtype=np.float64))
+    return np.asarray(np.average(target.astype(np.float64), axis=0, weights=weights.astype(np.float64)))
+
+
+def weighted_quantile(target: Target, q: float, weights: Weights) -> Array:
+    """The least value of each column for which at least the share `q` of the rows is not above it."""
+    if weights is None:
+        return np.asarray(np.quantile(target, q, axis=0, method="inverted_cdf"), dtype=np.float64)
+    order = np.argsort(target, axis=0)
+    mass = np.cumsum(weights.astype(np.float64)[order], axis=0)
+    place = (mass >= q * mass[-1] * (1 - 1e-12)).argmax(axis=0)
+    rising = np.take_along_axis(target, order, axis=0)
+    return np.asarray(np.take_along_axis(rising, place[None], axis=0)[0], dtype=np.float64)
+
+
 MEAN = r"L = \frac{1}{S} \sum_r \omega_r \sum_k \ell(p_{rk}, y_{rk}), \qquad S = K \sum_r \omega_r"
 """The formula of a loss that is a mean of terms, with a weight for each row."""
 SOFTMAX = r"p_{rj} = \frac{e^{z_{rj}}}{\sum_k e^{z_{rk}}}"
@@ -211,8 +229,8 @@ class MeanSquaredError(ValueLoss):
         np.multiply(grad, grad, out=terms)
         np.multiply(grad, 2, out=grad)
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        return np.asarray(np.mean(target, axis=0, dtype=np.float64))
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        return weighted_mean(target, weights)
 
 
 class MeanAbsoluteError(ValueLoss):
@@ -231,8 +249,8 @@ class MeanAbsoluteError(ValueLoss):
         np.abs(grad, out=terms)
         np.sign(grad, out=grad)
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        return np.asarray(np.median(target, axis=0), dtype=np.float64)
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        return np.asarray(np.median(target, axis=0)) if weights is None else weighted_quantile(target, 0.5, weights)
 
     def corner_side(self, scores: Array, target: Target) -> Array | None:
         return np.sign(scores - target)
@@ -265,10 +283,13 @@ class Huber(ValueLoss):
         np.multiply(terms, grad, out=terms)
         np.multiply(terms, 0.5, out=terms)
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        best = np.median(target, axis=0).astype(np.float64)
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        best, rows = (
+            MeanAbsoluteError().best_constant(target, outputs, weights),
+            1.0 if weights is None else weights[:, None],
+        )
         for _ in range(100):  # iteratively reweighted means converge to the minimum of this convex function
-            weight = self.delta / np.maximum(np.abs(target - best), self.delta)
+            weight = rows * self.delta / np.maximum(np.abs(target - best), self.delta)
             best = (weight * target).sum(axis=0) / weight.sum(axis=0)
         return np.asarray(best)
 
@@ -318,8 +339,8 @@ class Quantile(ValueLoss):
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(f"{columns[0]}_q{q:g}" for q in self.quantiles)
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        return np.asarray(np.quantile(target[:, 0], self.quantiles, method="inverted_cdf"), dtype=np.float64)
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        return np.stack([weighted_quantile(target[:, 0], q, weights) for q in self.quantiles])
 
     def corner_side(self, scores: Array, target: Target) -> Array | None:
         return np.sign(scores - target)
@@ -350,8 +371,8 @@ class Poisson(ValueLoss):
     def predict(self, scores: Array) -> Array:
         return np.exp(scores)
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        return np.asarray(np.log(np.maximum(np.mean(target, axis=0, dtype=np.float64), 1e-12)))
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        return np.asarray(np.log(np.maximum(weighted_mean(target, weights), 1e-12)))
 
     def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
         return np.asarray((target < 0).any(axis=1))
@@ -399,8 +420,8 @@ class BinaryCrossEntropy(ElementwiseLoss):
         sigmoid(scores, out, np.empty_like(scores))
         return out
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        share = np.mean(target, axis=0, dtype=np.float64) * (1 - self.label_smoothing) + self.label_smoothing / 2
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        share = weighted_mean(target, weights) * (1 - self.label_smoothing) + self.label_smoothing / 2
         share = np.clip(share, 1e-12, 1 - 1e-12)
         return np.asarray(np.log(share) - np.log1p(-share))
 
@@ -444,8 +465,8 @@ class ClassLoss(Loss):
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(p / p.sum(axis=1, keepdims=True))
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        counts = np.bincount(target, minlength=outputs).astype(np.float64)
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        counts = np.bincount(target, weights, minlength=outputs).astype(np.float64)
         mass = self.class_mass(counts) * (1.0 if self.by_class is None else self.by_class)
         return np.asarray(np.log(np.maximum(mass / mass.sum(), 1e-12)))
 
@@ -574,9 +595,9 @@ class Focal(ClassLoss):
     gamma: float = Field(2.0, ge=1, description="How little rows count that are right already.")
     examples: ClassVar = ({}, {"gamma": 1.0}, {"gamma": 3.5})
 
-    def best_constant(self, target: Target, outputs: int) -> Array:
-        scores = super().best_constant(target, outputs)
-        counts = np.bincount(target, minlength=outputs).astype(np.float64)
+    def best_constant(self, target: Target, outputs: int, weights: Weights = None) -> Array:
+        scores = super().best_constant(target, outputs, weights)
+        counts = np.bincount(target, weights, minlength=outputs).astype(np.float64)
         one_of_each, ws = np.arange(outputs), self.workspace(outputs, outputs, np.dtype(np.float64))
         grad = np.empty((outputs, outputs))
         for _ in range(500):  # no closed form: gradient descent on a smooth function of a few numbers

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.columns import row_list
 from mlptrain.data.dataset import Part, join_target
-from mlptrain.data.tables import Table
+from mlptrain.data.tables import Table, row_list
 from mlptrain.errors import CheckpointError, DataError, UsageError
+from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.plan import prepare
 from mlptrain.train.evaluation import part_scores, predict_scores
-from mlptrain.train.metrics import Metrics, confusion, measure
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def own_test(model: Model) -> Part:
 def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, list[str]]:
     """All rows of another table with their targets, which may come from a file of their own."""
     if target is not None:
-        table = join_target(table, target, model.transforms.target.names)
+        table = join_target(table, target, model.transforms.task.columns)
     drop = model.plan.data.missing_target == "drop"
     return model.transforms.part(table, model.network.dtype, drop)
 
@@ -71,9 +70,9 @@ def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     with blas_threads(model.plan.threads):
         scores = part_scores(model.network, model.parameters, model.buffers, part)
     refuse_far_away(scores, "these rows")
-    target, truth = model.transforms.target, part.target()
-    metrics = measure(target, model.network.loss, scores, part)
-    return Evaluation(len(part), metrics, confusion(target, scores, truth), tuple(notes))
+    task, loss = model.transforms.task, model.network.loss
+    metrics = task.measure(loss, scores, part)
+    return Evaluation(len(part), metrics, task.confusion(task.outcome(loss, scores, part.truth())), tuple(notes))
 
 
 def refuse_far_away(scores: Array, origin: str) -> None:
@@ -93,4 +92,4 @@ def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[s
     with blas_threads(model.plan.threads):
         scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
     refuse_far_away(scores, table.path)
-    return model.transforms.target.decode(model.network.loss.predict(scores), model.network.loss), notes
+    return model.transforms.task.decode(model.network.loss, scores), notes

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
+from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs import checkpoint as files
@@ -32,7 +33,6 @@ from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
 from mlptrain.train.loop import network_for, start, train
-from mlptrain.train.metrics import Metrics, measure
 from mlptrain.train.state import TrainState, Warned
 
 SAVE_SECONDS = 5.0
@@ -207,9 +207,9 @@ def finish(run: Run) -> Results:
     """Measure the best weights and the baselines, write the model and the summary."""
     run.save_model()
     best = run.state.best_parameters, run.state.best_buffers
-    target, loss = run.dataset.transforms.target, run.network.loss
+    task, loss = run.dataset.transforms.task, run.network.loss
     results = {
-        name: measure(target, loss, part_scores(run.network, *best, part), part)
+        name: task.measure(loss, part_scores(run.network, *best, part), part)
         for name, part in run.dataset.parts.items()
     }
     name, part = report_part(run.dataset)

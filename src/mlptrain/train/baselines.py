@@ -11,6 +11,7 @@ import numpy as np
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import Diverged
+from mlptrain.metrics import Metrics
 from mlptrain.nn.activations import Identity
 from mlptrain.nn.initializers import Zeros
 from mlptrain.nn.layout import Layer, Layout
@@ -20,7 +21,6 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Cosine
 from mlptrain.randomness import DropoutStream
 from mlptrain.train.evaluation import part_scores
-from mlptrain.train.metrics import Metrics, measure
 from mlptrain.train.state import TrainState
 from mlptrain.train.step import Step
 
@@ -36,8 +36,9 @@ def baselines(network: Network, dataset: Dataset, part: Part, seed: int) -> dict
 def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     """The metrics of the best constant scores."""
     outputs = network.layout.layers[-1].units
-    best = network.loss.best_constant(dataset.training.target(), outputs).astype(network.dtype)
-    return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part)
+    training = dataset.training
+    best = network.loss.best_constant(training.target(), outputs, training.weights()).astype(network.dtype)
+    return dataset.transforms.task.measure(network.loss, np.tile(best, (len(part), 1)), part)
 
 
 def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics | None:
@@ -59,9 +60,5 @@ def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics
                 step(x, target, rate, weights=weights)
     except Diverged:
         return None
-    return measure(
-        dataset.transforms.target,
-        network.loss,
-        part_scores(model, state.parameters, state.buffers, part),
-        part,
-    )
+    scores = part_scores(model, state.parameters, state.buffers, part)
+    return dataset.transforms.task.measure(network.loss, scores, part)

@@ -13,11 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
+from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.network import Network
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
-from mlptrain.train.metrics import Metrics
 from mlptrain.train.state import Progress, Warned
 
 PATIENT = 5  # epochs before a trend is believed

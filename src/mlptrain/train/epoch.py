@@ -8,6 +8,7 @@ import numpy as np
 
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import Diverged
+from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.spec.plan import Plan
@@ -15,13 +16,12 @@ from mlptrain.train.diagnostics import Diagnostician, naive_loss
 from mlptrain.train.early_stopping import higher_is_better, judge, monitored, patience_is_over
 from mlptrain.train.evaluation import ActivationWatch, part_scores
 from mlptrain.train.events import EpochDone, Record
-from mlptrain.train.metrics import NAMES, Metrics, measure
 from mlptrain.train.state import TrainState
 
 
 def columns(plan: Plan) -> list[str]:
     """The columns of metrics.csv."""
-    validation = ["loss", *NAMES[plan.loss.target_kind]] if plan.validates else []
+    validation = plan.transforms.task.figures if plan.validates else ()
     layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
         "epoch",
@@ -80,7 +80,7 @@ class Observer:
     def _measure(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
         state, progress = self._state, self._state.progress
         scores = part_scores(self._network, state.judged, state.buffers, part, watch)
-        validation = measure(self._dataset.transforms.target, self._network.loss, scores, part)
+        validation = self._dataset.transforms.task.measure(self._network.loss, scores, part)
         if validation["loss"] is None:
             raise Diverged(
                 f"training diverged: after epoch {progress.epoch} the validation loss is not finite. "

@@ -8,6 +8,7 @@ from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import Diverged
 from mlptrain.nn.layout import Layout
+from mlptrain.nn.losses import ClassLoss, Loss
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
@@ -19,7 +20,13 @@ from mlptrain.train.step import Step
 
 def network_for(plan: Plan) -> Network:
     """The network that `plan` describes."""
-    return Network(Layout(plan.layers), plan.transforms.target.bind(plan.loss), plan.training.dtype)
+    return Network(Layout(plan.layers), bound(plan), plan.training.dtype)
+
+
+def bound(plan: Plan) -> Loss:
+    """The loss with the weights of the classes."""
+    weights = plan.transforms.task.class_weights
+    return plan.loss.with_class_weights(weights) if isinstance(plan.loss, ClassLoss) else plan.loss
 
 
 def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
@@ -30,7 +37,7 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
         plan.network.initializer,
         network.dtype,
         plan.seed,
-        dataset.training.lit_inputs(),
+        dataset.training.active_inputs(),
         averaging=plan.training.averaging is not None,
     )
     state.progress.schedule = plan.schedule.start()
