@@ -191,7 +191,7 @@ def test_unknown_categories_can_be_an_error(cli: Cli, here: Path) -> None:
     cli("fit", "classes.yaml", "--out", "strict", *strict).succeeded()
     write_csv(here / "t.csv", HEADER, [*classes_rows(3), ("1", "1", "violet", "yes")])
     outcome = cli("predict", "strict", "t.csv")
-    outcome.refused(3, "t.csv: column 'colour'", "training did not see: violet in row 4", "it knows blue, green, red")
+    outcome.refused(3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "it knows 'blue', 'green', 'red'")
 
 
 def test_missing_values_can_be_an_error(cli: Cli, here: Path) -> None:
@@ -656,15 +656,15 @@ HEADERS: dict[str, dict[str, Any]] = {
     "another optimizer": {"experiment.optimizer": {"kind": "sgd"}},
     "wider layer": {"experiment.network.hidden.0.width": 1_000_000},
     "float64": {"experiment.training.dtype": "float64"},
-    "no features": {"transforms.features": []},
-    "one class more": {"transforms.target.classes": ["no", "yes", "perhaps"]},
+    "no features": {"transforms.encoders": []},
+    "one class more": {"transforms.task.classes": ["no", "yes", "perhaps"]},
     "another loss": {"experiment.loss": {"kind": "mse"}},
 }
 BROKEN_HEADERS: dict[str, dict[str, Any]] = {
     "no loss": {"experiment.loss": None},
     "no progress": {"progress": None},
     "no seed": {"experiment.seed": None},
-    "no fitted numbers": {"transforms.features.0.fitted": []},
+    "no fitted numbers": {"transforms.encoders.0.fitted": []},
     "home of nobody": {"experiment.data.path": "~nobody-at-all/t.csv"},
 }
 TENSORS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

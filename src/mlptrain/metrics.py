@@ -1,7 +1,7 @@
 """How good are the predictions?
 
-Every metric follows scikit-learn's definition of the same name and is computed from the values of the file, in their own
-units. Where a metric has no value - one class only, a constant target - it is None: never 0, never NaN.
+Every metric follows scikit-learn's definition of the same name and is computed from the values of the file, in their
+own units. Where a metric has no value - one class only, a constant target - it is None: never 0, never NaN.
 """
 
 from __future__ import annotations

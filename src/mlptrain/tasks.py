@@ -497,10 +497,11 @@ def refuse_single_rows(target: str, classes: Sequence[str], counts: NDArray[np.i
     """Refuse classes of one row, which cannot be in training and be tested too."""
     single = [name for name, count in zip(classes, counts, strict=True) if count == 1]
     if single:
-        raise DataError(
-            f"{table.path}: {len(single)} of {len(classes)} classes in target '{target}' have a single row "
+        raise Trouble(
+            table.path,
+            f"{len(single)} of {len(classes)} classes in target '{target}' have a single row "
             f"({quoted(single)}), which cannot be in training and be tested too; add rows, merge such classes, or "
-            "leave them out of the table"
+            "leave them out of the table",
         )
 
 

@@ -276,8 +276,9 @@ def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, L
     table, weights, columns, notes = usable_rows(table, data, troubles)
     settled = settle(table, columns, fit, troubles)
     names, more = choose_features(table, data)
-    everything = {"train": np.arange(table.rows)}
-    chosen = choose_rows(settled, data.effective_split, fit.seed, table) if settled else everything
+    chosen = {"train": np.arange(table.rows)}
+    with troubles.collected():
+        chosen = choose_rows(settled, data.effective_split, fit.seed, table) if settled else chosen
     encoders, features = fit_encoders(table, names, chosen["train"], data, troubles)
     troubles.refuse()
     assert settled is not None

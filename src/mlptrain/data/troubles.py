@@ -17,7 +17,7 @@ class Trouble(DataError):
     """One thing that is wrong with one column of a table."""
 
     def __init__(self, path: str, text: str, change: Change | None = None) -> None:
-        """`text` is the message without the path; `change` mends it without a change of the table, if something does."""
+        """`text` is the message without the path; `change` mends it in the spec, if something does."""
         super().__init__(f"{path}: {text}")
         self.path, self.text, self.change = path, text, change or {}
 
