@@ -487,7 +487,10 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     "minus infinity": (HEAD + ROWS + "-Infinity,1,red,yes\n", ("column 'x1' holds infinite values in row 41", "")),
     "too large": (HEAD + ROWS + "1e400,1,red,yes\n", ("column 'x1' holds infinite values in row 41", "")),
     "a word among numbers": (HEAD + ROWS + "much,1,red,yes\n", ("'much' in row 41", "categorical: {columns: [x1]}")),
-    "question mark": (HEAD + ROWS + "?,1,red,yes\n", ("'?' in row 41", "missing_values: ['', NA, N/A, NaN, nan, 'null', 'NULL', '?']")),
+    "question mark": (
+        HEAD + ROWS + "?,1,red,yes\n",
+        ("'?' in row 41", "N/A, NaN, nan, 'null', 'NULL', '?']"),
+    ),
     "header again": (HEAD + ROWS + HEAD + ROWS, ("column 'x1' holds numbers, but 1 of its cells", "'x1' in row 41")),
     "decimal commas": (HEAD + ROWS.replace(".", ","), ("line 2 has 6 cells", "")),
     "quoted decimal commas": (

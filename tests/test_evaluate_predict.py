@@ -191,7 +191,9 @@ def test_unknown_categories_can_be_an_error(cli: Cli, here: Path) -> None:
     cli("fit", "classes.yaml", "--out", "strict", *strict).succeeded()
     write_csv(here / "t.csv", HEADER, [*classes_rows(3), ("1", "1", "violet", "yes")])
     outcome = cli("predict", "strict", "t.csv")
-    outcome.refused(3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "it knows 'blue', 'green', 'red'")
+    outcome.refused(
+        3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "it knows 'blue', 'green', 'red'"
+    )
 
 
 def test_missing_values_can_be_an_error(cli: Cli, here: Path) -> None:

@@ -180,25 +180,21 @@ def softmax_margins(scores: Array) -> NDArray[np.float64]:
     """The log-odds (n, classes) of each class by the softmax of `scores`, for any gap between them.
 
     With L = log sum_k e^z_k they are -log(e^(L - z) - 1). Only for the largest score does that lose its digits; there
-    the sum over the other classes says it.
+    they are what it is above the log-sum-exp of the other scores.
     """
     z = scores.astype(np.float64)
     if z.shape[1] == 2:
         return z - z[:, ::-1]
     rows, top = np.arange(len(z)), z.argmax(axis=1)
-    highest = z[rows, top]
-    others = np.exp(z - highest[:, None])
-    others[rows, top] = 0
-    rest = others.sum(axis=1)
-    gap = highest[:, None] - z + np.log1p(rest)[:, None]
+    z -= z[rows, top][:, None]
+    z[rows, top] = -np.inf
+    second = z.max(axis=1, keepdims=True)
+    exponentials = np.sort(np.exp(z - second), axis=1)  # so that the order of the classes does not round differently
+    others = second + np.log(exponentials.sum(axis=1, keepdims=True))
+    z[rows, top] = 0
+    gap = np.log1p(np.exp(others)) - z
     with np.errstate(divide="ignore"):
-        margins = np.asarray(-(gap + np.log(-np.expm1(-gap))))
-        margins[rows, top] = -np.log(rest)
-    underflown = rest == 0  # the next score alone says how far away the others are
-    if underflown.any():
-        second = np.partition(z[underflown], -2, axis=1)[:, -2]
-        margins[rows[underflown], top[underflown]] = highest[underflown] - second
-    return margins
+        return np.where(z == 0, -others, -(gap + np.log(-np.expm1(-gap))))
 
 
 def softplus(z: NDArray[np.float64]) -> NDArray[np.float64]:

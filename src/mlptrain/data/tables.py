@@ -290,7 +290,9 @@ def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = Non
     if hints and hints.wanted:
         delimiter = fitting_delimiter(first, delimiter, hints.wanted)
     header = parse_header(first, origin, delimiter)
-    check_header(header, origin, delimiter)
+    check_header(header, origin)
+    if not (hints and hints.wanted):
+        check_delimiter(header, origin, delimiter)
     header = with_names(header)
     records, rectangular = shape(raw, delimiter, len(header))
     if records == 1:
@@ -404,7 +406,7 @@ def header_end(raw: bytes) -> int:
     return len(raw)
 
 
-def check_header(header: list[str], origin: str, delimiter: str) -> None:
+def check_header(header: list[str], origin: str) -> None:
     """Refuse a header that names two columns alike, or that seems to be none."""
     if all(is_number(name) for name in header):
         raise DataError(
@@ -414,6 +416,10 @@ def check_header(header: list[str], origin: str, delimiter: str) -> None:
     if repeated:
         places = "; ".join(f"'{n}' in columns {[i + 1 for i, h in enumerate(header) if h == n]}" for n in repeated)
         raise DataError(f"{origin}:1: column names must differ: {places}")
+
+
+def check_delimiter(header: list[str], origin: str, delimiter: str) -> None:
+    """Refuse a single column whose name holds what separates the cells of other tables."""
     other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and header[0].count(mark)), None)
     if len(header) == 1 and other:
         shown = "\\t" if other == "\t" else other
