@@ -645,7 +645,7 @@ def test_signing_anew_changes_nothing(here: Path) -> None:
 
 
 HEADERS: dict[str, dict[str, Any]] = {
-    "newer format": {"format": 2},
+    "newer format": {"format": 3},
     "no format": {"format": None},
     "unknown content": {"content": "weights"},
     "extra entry": {"more": 1},
@@ -654,20 +654,20 @@ HEADERS: dict[str, dict[str, Any]] = {
     "negative step": {"progress.step": -1},
     "step as text": {"progress.step": "16"},
     "unknown reason": {"progress.stopped": "boredom"},
-    "class from a module": {"experiment.optimizer": {"kind": "os.system"}},
-    "another optimizer": {"experiment.optimizer": {"kind": "sgd"}},
-    "wider layer": {"experiment.network.hidden.0.width": 1_000_000},
-    "float64": {"experiment.training.dtype": "float64"},
-    "no features": {"transforms.encoders": []},
-    "one class more": {"transforms.task.classes": ["no", "yes", "perhaps"]},
-    "another loss": {"experiment.loss": {"kind": "mse"}},
+    "class from a module": {"plan.optimizer": {"kind": "os.system"}},
+    "another optimizer": {"plan.optimizer": {"kind": "sgd"}},
+    "wider layer": {"plan.network.hidden.0.width": 1_000_000},
+    "float64": {"plan.training.dtype": "float64"},
+    "no features": {"plan.transforms.encoders": []},
+    "one class more": {"plan.transforms.task.classes": ["no", "yes", "perhaps"]},
+    "another loss": {"plan.loss": {"kind": "mse"}},
 }
 BROKEN_HEADERS: dict[str, dict[str, Any]] = {
-    "no loss": {"experiment.loss": None},
+    "no loss": {"plan.loss": None},
     "no progress": {"progress": None},
-    "no seed": {"experiment.seed": None},
-    "no fitted numbers": {"transforms.encoders.0.fitted": []},
-    "home of nobody": {"experiment.data.path": "~nobody-at-all/t.csv"},
+    "no seed": {"plan.seed": None},
+    "no fitted numbers": {"plan.transforms.encoders.0.fitted": []},
+    "home of nobody": {"plan.data.path": "~nobody-at-all/t.csv"},
 }
 TENSORS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "extra": lambda t: {"layers.9.weight": t["layers.0.weight"]},
@@ -713,7 +713,7 @@ def test_signed_tensors_that_do_not_fit(
 
 def test_paths_in_a_model_are_not_opened(cli: Cli, here: Path) -> None:
     """Evaluating on a table never reads what the file of a stranger points at."""
-    raw = crafted(here / "classes" / "model.safetensors", {"experiment.data.path": str(here / "secret.csv")})
+    raw = crafted(here / "classes" / "model.safetensors", {"plan.data.path": str(here / "secret.csv")})
     (here / "m.safetensors").write_bytes(raw)
     os.mkfifo(here / "secret.csv")  # opening it would wait for ever
     cli("evaluate", "m.safetensors", "--data", "classes.csv").succeeded()

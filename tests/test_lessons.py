@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from cli import DATASETS, Outcome, run_cli, summary
+from cli import DATASETS, Outcome, run_cli, run_process, summary
 from mlptrain.spec.load import load_experiment
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILES = {path.stem: path for path in (CONFIGS / "lessons").glob("*")}
+FILES = {path.stem: path for path in (CONFIGS / "lessons").glob("*.yaml")}
 BOUND = 1e-6  # of the ravine
 
 
@@ -432,6 +432,32 @@ def l1(fit: Fit) -> None:
     assert without.result("test", "rmse") > 5 * run.result("test", "rmse")
     _, others = input_weights(fit("10-l1-sparse", "penalty.l1=0", "penalty.l2=0.003"))
     assert min(others) > 0.1
+
+
+# --- 11: write your own
+
+
+@shows("11-your-own-activation")
+def your_own_activation(fit: Fit) -> None:
+    assert fit("11-your-own-activation").result("validation", "accuracy") > 0.95
+    plugin = ("--plugin", CONFIGS / "lessons" / "11_softsign.py")
+    checked = run_process("gradcheck", *plugin, folder=CONFIGS)
+    assert checked.code == 6
+    failed = [line for line in checked.err.splitlines() if "failed" in line]
+    assert len(failed) >= 2
+    assert all("softsign_mistaken" in line for line in failed)
+    assert "softsign " in checked.out
+    losses = [softsign_loss(fit, kind, plugin) for kind in ("softsign", "softsign_mistaken")]
+    assert losses[0] < losses[1] < 0.1
+
+
+def softsign_loss(fit: Fit, kind: str, plugin: tuple[object, ...]) -> float:
+    """The training loss at the end, with an activation of the plugin; in a process, where its classes stay."""
+    config = FILES["11-your-own-activation"]
+    folder = fit("11-your-own-activation").folder.parent
+    options = ("--set", f"network.activation={kind}", "--json", "--out", folder / kind)
+    document = run_process("fit", config, *plugin, *options, folder=folder).succeeded().json()
+    return float(document["results"]["train"]["loss"])
 
 
 # --- All of them

@@ -95,6 +95,11 @@ def example_instances(family: type[FamilyT]) -> list[FamilyT]:
     return [variant(**settings) for variant in variants(family) for settings in variant.examples]
 
 
+def names(found: Iterable[type[Component]]) -> dict[str, str]:
+    """The kind that each word stands for: the names of some variants, and their aliases."""
+    return {word: variant.name() for variant in found for word in (variant.name(), *variant.aliases)}
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` most likely means, or None when nothing is close."""
     lowered = {choice.lower(): choice for choice in choices}
@@ -113,12 +118,11 @@ class OneOf:
     default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: type[Component], handler: GetCoreSchemaHandler) -> CoreSchema:
-        classes = {variant.name(): variant for variant in variants(source)}
-        words = {word: variant.name() for variant in classes.values() for word in (variant.name(), *variant.aliases)}
-
         def choose(value: Any, info: ValidationInfo) -> Component:
             if isinstance(value, source):
                 return value
+            classes = {variant.name(): variant for variant in variants(source)}  # now: a plugin may have added some
+            words = names(classes.values())
             if isinstance(value, str):
                 return classes[resolve(value, words)].model_validate({}, context=info.context)
             if not isinstance(value, dict):

@@ -194,7 +194,7 @@ def softmax_margins(scores: Array) -> NDArray[np.float64]:
     z[rows, top] = 0
     gap = np.log1p(np.exp(others)) - z
     with np.errstate(divide="ignore"):
-        return np.where(z == 0, -others, -(gap + np.log(-np.expm1(-gap))))
+        return np.asarray(np.where(z == 0, -others, -(gap + np.log(-np.expm1(-gap)))))
 
 
 def softplus(z: NDArray[np.float64]) -> NDArray[np.float64]:

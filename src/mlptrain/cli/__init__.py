@@ -10,6 +10,7 @@ import traceback
 
 from mlptrain.cli.app import app
 from mlptrain.errors import MlptrainError
+from mlptrain.system import can_start_threads
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     except MemoryError as error:
         fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
     except Exception as error:
-        if str(error) == "can't start new thread":  # a RuntimeError of Python's
+        if isinstance(error, RuntimeError) and not can_start_threads():  # Python has no class for that
             fail("no thread can be started; raise the limits on processes and memory (ulimit -u, ulimit -v)", 5, debug)
         fail(
             f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints",

@@ -33,6 +33,26 @@ ModelPath = Annotated[
 ]
 
 
+def load_plugins(paths: list[Path] | None) -> list[Path] | None:
+    """Make the components of the user's own files known, before anything is read that may name them."""
+    if paths:
+        from mlptrain import plugins
+
+        plugins.load_plugins(paths)
+    return paths
+
+
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        callback=load_plugins,
+        help="A Python file with components of your own, which is run. Repeatable.",
+    ),
+]
+
+
 def show_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
@@ -67,6 +87,7 @@ def fit(
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, too.")] = False,
     json: Json = False,
     quiet: Quiet = False,
+    plugin: Plugin = None,
 ) -> None:
     """Train a network and save it as a run."""
     from mlptrain.cli import fit as verb
@@ -93,6 +114,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
     json: Json = False,
+    plugin: Plugin = None,
 ) -> None:
     """Measure a trained model."""
     from mlptrain.cli import evaluate as verb
@@ -106,6 +128,7 @@ def predict(
     data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV to this file instead of stdout.")] = None,
     quiet: Quiet = False,
+    plugin: Plugin = None,
 ) -> None:
     """Predict the target of every row of a table, as CSV."""
     from mlptrain.cli import predict as verb
@@ -116,6 +139,7 @@ def predict(
 @app.command()
 def components(
     name: Annotated[str | None, typer.Argument(help="One of them, for its formula, settings, source and plot.")] = None,
+    plugin: Plugin = None,
 ) -> None:
     """List every activation, loss, optimizer, schedule, initializer, normalization and scaler."""
     from mlptrain.cli import components as verb
@@ -129,6 +153,7 @@ def explain(
     step: Annotated[int, typer.Option(min=1, help="Which training step, from 1.")] = 1,
     rows: Annotated[int, typer.Option(min=1, help="Rows and columns shown at each end of a large array.")] = 3,
     overrides: Set = None,
+    plugin: Plugin = None,
 ) -> None:
     """Show one training step with all its numbers: forward, backward, update."""
     from mlptrain.cli import explain as verb
@@ -143,6 +168,7 @@ def gradcheck(
     ] = None,
     overrides: Set = None,
     json: Json = False,
+    plugin: Plugin = None,
 ) -> None:
     """Compare every gradient with a numerical derivative."""
     from mlptrain.cli import gradcheck as verb

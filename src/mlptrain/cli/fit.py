@@ -27,6 +27,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
+from mlptrain.system import STOP_SIGNALS
 from mlptrain.train.events import EpochDone
 
 
@@ -137,7 +138,7 @@ def measured(current: Run, console: Console) -> Results:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them; a second SIGINT interrupts at once."""
+    """Note the signals that ask a process to stop instead of dying of them; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -151,8 +152,8 @@ def signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Give SIGINT, SIGTERM and SIGHUP to `handler` for a while."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """Give the signals that ask a process to stop to `handler` for a while."""
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -129,8 +129,8 @@ class TextColumn:
         """
         index: dict[str, int] = {}
         for i, word in enumerate(known):
-            index.setdefault(word, i)
-        if other := other_spelling(known):
+            index.setdefault(canonical(word), i)
+        if other := other_spelling(index):
             index |= {other[word]: i for word, i in index.items() if other[word] not in index}
         found = [index.get(category, -1) for category in self.categories]
         return np.array([*found, -2], dtype=np.intp)[self.codes]

@@ -7,12 +7,12 @@ runs of one spec must give the same bytes, and how many threads share a sum can 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlptrain.nn.layout import Layout
+from mlptrain.system import bound_cores
 
 GRAIN = 2_000_000
 """Multiplications of the largest product that are worth a thread.
@@ -33,9 +33,8 @@ def cores() -> int:
     """How many cores the process may use: those it is bound to, those a container grants, those BLAS was told of."""
     from threadpoolctl import threadpool_info
 
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     pools = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return max(1, min(bound, granted(), *pools))
+    return max(1, min(bound_cores(), granted(), *pools))
 
 
 def granted() -> int:
@@ -45,6 +44,15 @@ def granted() -> int:
     except (OSError, ValueError):
         return 1 << 16
     return 1 << 16 if quota == "max" else max(1, int(quota) // int(period))
+
+
+def blas_library() -> str:
+    """The library of NumPy's matrix products, its version and its kernels; another one may round another way."""
+    from threadpoolctl import threadpool_info
+
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    facts = [(pool["internal_api"], pool["version"], pool.get("architecture")) for pool in pools]
+    return ", ".join(" ".join(filter(None, fact)) for fact in facts)
 
 
 @contextmanager

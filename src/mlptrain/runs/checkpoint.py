@@ -1,12 +1,16 @@
 """How are a model and the state of a run written to one file, and read back so that they can be trusted?
 
-Both files are safetensors: tensors by name, and one metadata entry of canonical JSON that holds the experiment, the
-fitted transforms and, in a checkpoint, the counters. A sha256 covers the metadata and every tensor. Reading takes the
-bytes once, checks the digest, and then demands that names, dtypes and shapes are exactly those that the experiment
-inside builds. Nothing in a file is executed, imported or opened.
+Both files are safetensors: tensors by name, and one metadata entry of canonical JSON that holds the plan (the
+experiment with all that was decided, and the fitted transforms) and, in a checkpoint, the counters and the names of the
+columns of the history. A sha256 covers the metadata and every tensor. Reading takes the bytes once, checks the digest,
+and then demands that names, dtypes and shapes are exactly those that the plan inside builds. Nothing in a file is
+executed, imported or opened.
 
     model.safetensors        layers.*, the best weights
     checkpoint.safetensors   layers.*  best.layers.*  average.layers.*  optimizer.<slot>  history
+
+The header carries the number of its format. `runs/format1.py` brings an older one to today's: a model is read for
+ever, while a run is resumed by the format that began it.
 """
 
 from __future__ import annotations
@@ -14,15 +18,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import mlptrain
 from mlptrain.data.dataset import Transforms
@@ -31,13 +34,16 @@ from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
-from mlptrain.spec.experiment import Experiment
+from mlptrain.nn.threads import blas_library
+from mlptrain.runs import format1
+from mlptrain.spec import yaml
+from mlptrain.spec.load import describe
 from mlptrain.spec.plan import Plan
 from mlptrain.train.epoch import columns
 from mlptrain.train.loop import network_for
 from mlptrain.train.state import Progress, TrainState
 
-FORMAT = 1
+FORMAT = 2
 SIZE_LIMIT = 1 << 33
 KEY = "mlptrain"
 Tensors = dict[str, NDArray[Any]]
@@ -60,6 +66,8 @@ class Environment(BaseModel):
     python: str
     machine: str
     threads: int
+    blas: str | None = None
+    """Library, version and kernels of the matrix products; files of format 1 do not tell."""
 
     @classmethod
     def now(cls, threads: int) -> Environment:
@@ -70,6 +78,7 @@ class Environment(BaseModel):
             python=platform.python_version(),
             machine=platform.machine(),
             threads=threads,
+            blas=blas_library(),
         )
 
 
@@ -78,19 +87,15 @@ class Header(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    format: Literal[1]
+    format: Literal[2] = 2
     content: Literal["model", "checkpoint"]
-    experiment: Experiment
-    transforms: Transforms
+    plan: Plan
     fingerprint: dict[str, str]
     environment: Environment
     progress: Progress | None = None
-
-    @cached_property
-    def plan(self) -> Plan:
-        """The experiment with all that was decided."""
-        settings = {name: getattr(self.experiment, name) for name in Experiment.model_fields}
-        return Plan(**settings, transforms=self.transforms, threads=self.environment.threads)
+    """Of a checkpoint."""
+    history: tuple[str, ...] | None = Field(None, strict=False)
+    """The columns of the history of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ class Model:
     @property
     def transforms(self) -> Transforms:
         """What turns a table into its inputs."""
-        return self.header.transforms
+        return self.header.plan.transforms
 
 
 @dataclass(frozen=True)
@@ -128,13 +133,13 @@ def encode_model(header: Header, layout: Layout, parameters: Array, buffers: Arr
 
 def encode_checkpoint(header: Header, state: TrainState) -> bytes:
     """The bytes of a checkpoint file."""
+    assert header.history is not None
     tensors = named(state.layout, state.parameters, state.buffers)
     tensors |= named(state.layout, state.best_parameters, state.best_buffers, "best.")
     if state.average is not None:
         tensors |= named_parameters(state.layout, state.average, "average.")
     tensors |= {f"optimizer.{name}": slot for name, slot in state.slots.items()}
-    width = len(state.history[0]) if state.history else 0
-    tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), width)
+    tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), len(header.history))
     return encode(header, tensors)
 
 
@@ -155,17 +160,19 @@ def decode_model(raw: bytes, origin: str) -> Model:
 def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
     """The state of a run."""
     header, tensors = decode(raw, origin)
-    if header.progress is None or header.content != "checkpoint":
-        raise CheckpointError(f"{origin}: is a model, not a checkpoint; only a checkpoint can be resumed")
+    if header.progress is None or header.history is None:
+        raise CheckpointError(
+            f"{origin}: is a model, not a checkpoint, or a checkpoint of format 1; only one of format {FORMAT} can be "
+            "resumed. It can be evaluated and predicted with; to train on, begin a new run"
+        )
     network = network_for(header.plan)
     expect(tensors, expected_in_checkpoint(header, network), origin)
     parameters, buffers = filled(network, tensors, "", origin)
     best_parameters, best_buffers = filled(network, tensors, "best.", origin)
-    slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.experiment.optimizer.slots}
+    slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.plan.optimizer.slots}
     average = None
-    if header.experiment.training.averaging is not None:
+    if header.plan.training.averaging is not None:
         average = filled(network, tensors, "average.", origin, with_buffers=False)[0]
-    rows = [[None if np.isnan(v) else float(v) for v in row] for row in tensors["history"]]
     state = TrainState(
         network.layout,
         parameters,
@@ -175,9 +182,20 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
         best_parameters,
         best_buffers,
         header.progress,
-        rows,
+        history_rows(tensors["history"], header.history, columns(header.plan)),
     )
     return Checkpoint(header, state)
+
+
+def history_rows(table: NDArray[Any], written: Sequence[str], wanted: Sequence[str]) -> list[list[float | None]]:
+    """The rows of a stored history in the columns `wanted`; what was not `written` then has no value."""
+    place = {name: i for i, name in enumerate(written)}
+    return [[cell(row, place.get(name)) for name in wanted] for row in table]
+
+
+def cell(row: NDArray[Any], place: int | None) -> float | None:
+    """One value of a stored row; NaN stands for none."""
+    return None if place is None or np.isnan(row[place]) else float(row[place])
 
 
 def named(layout: Layout, parameters: Array, buffers: Array, prefix: str = "") -> Tensors:
@@ -200,19 +218,16 @@ def expected_tensors(network: Network, prefix: str) -> dict[str, tuple[str, tupl
 def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name, dtype and shape of every tensor of a checkpoint."""
     assert header.progress is not None
-    epochs = header.progress.epoch
-    width = len(columns(header.plan)) if epochs else 0
-    slots = {
-        f"optimizer.{name}": (str(network.dtype), (network.layout.parameter_size,))
-        for name in header.experiment.optimizer.slots
-    }
-    parameters = {f"average.{t.name}": (str(network.dtype), t.shape) for t in network.layout.parameters}
+    assert header.history is not None
+    dtype, plan = str(network.dtype), header.plan
+    slots = {f"optimizer.{name}": (dtype, (network.layout.parameter_size,)) for name in plan.optimizer.slots}
+    average = {f"average.{tensor.name}": (dtype, tensor.shape) for tensor in network.layout.parameters}
     return {
         **expected_tensors(network, ""),
         **expected_tensors(network, "best."),
-        **(parameters if header.experiment.training.averaging else {}),
+        **(average if plan.training.averaging else {}),
         **slots,
-        "history": ("float64", (epochs, width)),
+        "history": ("float64", (header.progress.epoch, len(header.history))),
     }
 
 
@@ -226,7 +241,7 @@ def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]]
         for name in sorted(found.keys() | expected.keys())
         if found.get(name) != expected.get(name)
     ]
-    raise CheckpointError(f"{origin}: the tensors do not fit the experiment inside: " + "; ".join(differences[:5]))
+    raise CheckpointError(f"{origin}: the tensors do not fit the plan inside: " + "; ".join(differences[:5]))
 
 
 def filled(
@@ -313,24 +328,50 @@ def decode(raw: bytes, origin: str) -> tuple[Header, Tensors]:
         raise CheckpointError(f"{origin}: is not a model or checkpoint of mlptrain, or is damaged: {what}") from error
     if not matches:
         raise CheckpointError(f"{origin}: is damaged: the digest does not match its content")
-    return parse_header(text, origin), tensors
+    values = strict_values(text, origin)
+    if values.get("format") == 1:
+        values, tensors = format1.model_of(values, tensors, origin)
+    return parse_header(values, origin), tensors
 
 
-def parse_header(text: str, origin: str) -> Header:
-    """The header in its JSON text."""
+def strict_values(text: str, origin: str) -> dict[str, Any]:
+    """The header as plain values."""
     try:
         values = strict_json(text)
-        version = values.get("format")
-        if version != FORMAT:
-            raise CheckpointError(f"{origin}: has format {version!r}, this version of mlptrain reads format {FORMAT}")
-        header = Header.model_validate_json(text)
-        if (header.content == "checkpoint") != (header.progress is not None):
-            raise ValueError("a checkpoint has progress, a model has none")
-        if header.experiment.seed is None or header.experiment.loss is None:
-            raise ValueError("the experiment inside is not resolved")
+        if isinstance(values, dict):
+            return values
+        raise ValueError("it is no mapping")
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{origin}: its metadata cannot be used: {error}") from error
+
+
+def parse_header(values: dict[str, Any], origin: str) -> Header:
+    """The header that plain values say."""
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{origin}: has format {values.get('format')!r}, this version of mlptrain reads formats 1 to {FORMAT}"
+        )
+    try:
+        header = Header.model_validate_json(json.dumps(values))
+        parts = (header.progress is not None, header.history is not None)
+        if parts != (header.content == "checkpoint",) * 2:
+            raise ValueError("a checkpoint has progress and a history, a model has none")
         return header
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{origin}: its metadata cannot be used: {error}") from error
+        raise CheckpointError(f"{origin}: its metadata cannot be used: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a header, in the words of the spec; a kind that is not known here may be of a plugin."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "kind_unknown":
+            word = f"'{detail['ctx']['word']}' ({yaml.dotted(detail['loc'])})"
+            return f"it needs the component {word}, unknown here: load the file that defines it with --plugin FILE.py"
+    more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
+    return "; ".join(f"{yaml.dotted(detail['loc'])}: {describe(detail)}" for detail in details[:3]) + more
 
 
 def strict_json(text: str) -> Any:

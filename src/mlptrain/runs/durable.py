@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from mlptrain.errors import EnvironmentFault
+from mlptrain.system import flush_file, flush_folder
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -24,25 +25,13 @@ def write_durably(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            flush_file(file.fileno())
         if temporary.stat().st_size != len(content):
             raise OSError(errno.EIO, "the file is shorter than what was written")
         os.replace(temporary, path)  # noqa: PTH105  # the call whose atomicity this function is about
-        sync_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be written: {error.strerror} ({len(content)} bytes)") from error
     finally:
         with contextlib.suppress(OSError):  # it is there no more if it took the name
             temporary.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in `folder` to the disk; some file systems do not know how and need not."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)

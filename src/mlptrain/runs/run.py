@@ -55,13 +55,12 @@ class Run:
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
         return Header(
-            format=1,
             content=content,
-            experiment=Experiment(**{name: getattr(self.plan, name) for name in Experiment.model_fields}),
-            transforms=self.plan.transforms,
+            plan=self.plan,
             fingerprint=self.dataset.fingerprint,
             environment=self.environment,
             progress=self.state.progress if content == "checkpoint" else None,
+            history=tuple(columns(self.plan)) if content == "checkpoint" else None,
         )
 
     def save_checkpoint(self) -> None:
@@ -119,11 +118,11 @@ def begin(experiment: Experiment, name: str, out: Path | None) -> Run:
 
 def resume(folder: RunFolder) -> Run:
     """The run in `folder` as it was at its last save; one that was killed before any save starts again."""
+    raw = files.read_file(folder.checkpoint) if folder.checkpoint.exists() else None
+    saved = None if raw is None else files.decode_checkpoint(raw, str(folder.checkpoint))
     spec = load_experiment(folder.spec)
-    saved = None
-    if folder.checkpoint.exists():
-        saved = files.decode_checkpoint(files.read_file(folder.checkpoint), str(folder.checkpoint))
-        if changes := "; ".join(differences(saved.header.experiment.model_dump(), spec.model_dump())):
+    if saved is not None:
+        if changes := "; ".join(differences(saved.header.plan.written(), spec.written())):
             raise CheckpointError(
                 f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run"
             )

@@ -313,6 +313,10 @@ class Experiment(Frozen):
         written = {name: getattr(self, name) for name in Experiment.model_fields}
         return written | {"data": data, "network": network, "training": training}
 
+    def written(self) -> dict[str, Any]:
+        """The settings as plain values, as spec.yaml holds them."""
+        return self.model_dump(mode="json", include=set(Experiment.model_fields))
+
     def locate_like(self, other: Experiment) -> None:
         """Find settings in the file that `other` was read from."""
         self._locate = other._locate

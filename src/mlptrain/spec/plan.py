@@ -6,13 +6,12 @@ the machine. `prepare` reads the data, decides all of it and answers with a `Pla
 
 from __future__ import annotations
 
-import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from mlptrain.component import OneOf
+from mlptrain.component import OneOf, refuse
 from mlptrain.data.dataset import Dataset, Transforms, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
 from mlptrain.nn.layout import Layer, Layout
@@ -21,6 +20,7 @@ from mlptrain.nn.threads import choose_threads
 from mlptrain.randomness import draw_seed
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import describe
+from mlptrain.system import memory_size
 
 
 class Plan(Experiment):
@@ -34,6 +34,13 @@ class Plan(Experiment):
     threads: int = Field(ge=1, le=1024)
     """Threads of the matrix products."""
 
+    @model_validator(mode="after")
+    def _fits_the_target(self) -> Self:
+        task = self.transforms.task
+        if task.target_kind != self.loss.target_kind:
+            refuse([("loss", f"{self.loss.name()} does not go with task {task.name()}")])
+        return self
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
@@ -44,10 +51,6 @@ class Plan(Experiment):
         """Rows of a batch; None takes all training rows."""
         size = self.training.batch_size
         return None if size == "full" else size
-
-    def written(self) -> dict[str, Any]:
-        """What spec.yaml holds: the experiment with every default written out."""
-        return self.model_dump(mode="json", exclude={"transforms", "threads"})
 
 
 def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None = None) -> tuple[Plan, Dataset]:
@@ -112,8 +115,8 @@ def check_memory(layout: Layout, plan: Plan) -> None:
     """Refuse a network whose parameters alone do not fit into the machine."""
     copies = 4 + len(plan.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
     needed = layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
+    there = memory_size()
+    if there is not None and needed > there:
         raise UsageError(
             f"network.hidden: {layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
             f"this machine has {there / 2**30:.1f} GiB; make the layers smaller"

@@ -22,6 +22,7 @@ from mlptrain.errors import EnvironmentFault, Problem, SpecError, UsageError
 
 BYTES_MAX = 1 << 20
 NESTING_MAX = 50
+TOO_DEEP = f"nesting too deep (limit {NESTING_MAX})"
 DIGITS_MAX = 100
 PROBLEMS_MAX = 100  # a hostile file may hold a mistake in every two bytes
 EXCERPT_WIDTH = 100
@@ -172,22 +173,52 @@ LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
 TOML = re.compile(r"^(\[\[?[\w.-]+\]\]?|[\w.-]+ *= *\S.*) *$", re.MULTILINE)
 
-SYNTAX = (  # a part of PyYAML's words, which differ a little between its two parsers, and ours
-    ("mapping values", "':' cannot stand here: check the indentation, or put a text with ': ' in quotes"),
-    ("start any token", "{character!r} cannot start a value: put the text in quotes"),
-    ("',' or ']'", "the list opened on line {opened} is not closed: ',' or ']' is missing"),
-    ("',' or '}'", "the mapping opened on line {opened} is not closed: ',' or '}}' is missing"),
-    ("end of stream", "the quote opened on line {opened} is never closed"),
-    ("expected ':'", "expected 'key: value', but ':' is missing"),
-    ("alphabetic or numeric", "'*' and '&' are for aliases, which are not allowed: put the text in quotes"),
-    ("directive", "'%' cannot start a line: put the text in quotes"),
-    ("tag handle", "tags are not allowed; remove it, or quote the text"),
-    ("escape", "this escape is not known: in double quotes write '\\\\' for '\\', or use single quotes"),
-    ("node content", "a value is missing here, or a bracket is not closed"),
-    ("document start", "text after the end of the spec"),
-    ("sequence entries", "a list item cannot stand here: check the indentation"),
-    ("expected", "this does not continue what starts on line {opened}: check the indentation and the quotes"),
-)
+OPENED = {  # what stands where a token or a collection that is broken begins
+    "*": "'*' and '&' are for aliases, which are not allowed: put the text in quotes",
+    "&": "'*' and '&' are for aliases, which are not allowed: put the text in quotes",
+    "%": "'%' cannot start a line: put the text in quotes",
+    "!": "tags are not allowed; remove it, or quote the text",
+    "|": "after '|' only '+', '-' or a digit can follow on the same line",
+    ">": "after '>' only '+', '-' or a digit can follow on the same line",
+    "[": "the list opened on line {opened} is not closed: ',' or ']' is missing",
+    "{": "the mapping opened on line {opened} is not closed: ',' or '}}' is missing",
+}
+ESCAPE = "this escape is not known: in double quotes write '\\\\' for '\\', or use single quotes"
+BRACKET = re.compile(r"""(?<![^\s\[{,:?-])(?:'[^']*'|"(?:[^"\\]|\\.)*"|\#.*)|([\[{])|([\]}])""")
+"""A bracket, or what may hold brackets that are text: a quoted scalar, a comment."""
+
+
+def syntax_message(is_token: bool, opened: str | None, here: str, same_place: bool) -> str:
+    """Say what is wrong where the parser gave up, in plain words.
+
+    The two parsers of PyYAML have words of their own, which change with its versions. What counts is whether a token
+    is broken or the order of tokens, and the characters at the two places that they name: `opened`, where what is
+    broken begins (None if they do not say), and `here`, where they gave up, empty at the end.
+    """
+    if is_token:
+        return scanner_message(opened, here)
+    if here == "!":
+        return OPENED["!"]
+    if opened is None:
+        return "this version of YAML is not known: remove it" if here == "%" else "text after the end of the spec"
+    if same_place:
+        return "a value is missing here, or a bracket is not closed"
+    return OPENED.get(
+        opened, "this does not continue what starts on line {opened}: check the indentation and the quotes"
+    )
+
+
+def scanner_message(opened: str | None, here: str) -> str:
+    """Say what is wrong with a token; see `syntax_message`."""
+    if here == ":" and opened in (None, ":"):
+        return "':' cannot stand here: check the indentation, or put a text with ': ' in quotes"
+    if here == "-" and opened in (None, "-"):
+        return "a list item cannot stand here: check the indentation"
+    if opened in (None, here) and here not in ("", "'", '"'):
+        return "{here!r} cannot start a value: put the text in quotes"
+    if opened in ("'", '"'):
+        return ESCAPE if here else "the quote opened on line {opened} is never closed"
+    return OPENED.get(opened or "", "expected 'key: value', but ':' is missing")
 
 
 def parse(text: str, source: str) -> Node:
@@ -219,6 +250,7 @@ class _Composer:
             before = (self._text[: bad.start()] + "|").splitlines()
             message = f"control character U+{ord(bad.group()):04X} at offset {bad.start()} is not allowed"
             raise self._fatal((len(before), len(before[-1])), message)
+        self._refuse_deep_brackets()
         root = self._document()
         if self._problems:
             raise SpecError(self._problems)
@@ -227,19 +259,29 @@ class _Composer:
         message = f"expected a mapping of keys, got {root.kind}{self._toml_hint()}"
         raise self._fatal((root.line, root.column), "the spec is empty" if root.value is None else message)
 
+    def _refuse_deep_brackets(self) -> None:
+        """Refuse more open brackets than may be nested, before a parser with a limit of its own looks ahead at them."""
+        depth = 0
+        for found in BRACKET.finditer(self._text):
+            depth = max(0, depth + bool(found[1]) - bool(found[2]))
+            if depth > NESTING_MAX:
+                before = self._text[: found.end()].splitlines()
+                raise self._fatal((len(before), len(before[-1])), TOO_DEEP)
+
     def syntax_error(self, error: yaml.MarkedYAMLError) -> SpecError:
         """Return the mistakes found so far and, in plain words, the one at which the parser gave up."""
         self._path.clear()  # the parser reads ahead: only the place is certain
         place = self._place(error.problem_mark)
-        opened = self._place(error.context_mark or error.problem_mark)
-        character = self._lines[place[0] - 1][place[1] - 1 : place[1]]
-        if character == "\t":
+        start = self._place(error.context_mark or error.problem_mark)
+        here, opened = self._character(place), self._character(start) if error.context_mark else None
+        if here == "\t":
             return self._fatal(place, "a tab cannot indent: use spaces")
-        theirs = str(error.problem)
-        message = next((ours for part, ours in SYNTAX if part in theirs), "{theirs}")
-        message = message.format(opened=opened[0], character=character, theirs=theirs)
-        in_token = str(error.context).startswith("while scanning")  # then its start is the place to look at
-        return self._fatal(opened if in_token else place, message + self._toml_hint())
+        is_token = isinstance(error, yaml.scanner.ScannerError)  # then its start is the place to look at
+        message = syntax_message(is_token, opened, here, start == place).format(opened=start[0], here=here)
+        return self._fatal(start if is_token else place, message + self._toml_hint())
+
+    def _character(self, place: Place) -> str:
+        return self._lines[place[0] - 1][place[1] - 1 : place[1]]
 
     def _place(self, mark: Any) -> Place:  # yaml.Mark or its twin in C; the parser always gives one
         if mark.line < len(self._lines):
@@ -285,7 +327,7 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return ""  # reported; any string lets the pass go on
         if len(self._path) >= NESTING_MAX:
-            raise self._fatal(place, f"nesting too deep (limit {NESTING_MAX})")
+            raise self._fatal(place, TOO_DEEP)
         return self._mapping() if isinstance(event, yaml.MappingStartEvent) else self._sequence()
 
     def _scalar(self, event: yaml.ScalarEvent, place: Place) -> Scalar:

@@ -1,0 +1,61 @@
+"""Does a run work on a system that lacks what only Linux and macOS have?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import environment, summary
+
+SPEC = "data: {path: classes.csv, target: answer}\ntraining: {epochs: 3, baselines: false}\n"
+LACKING = {
+    "no sysconf": "del os.sysconf",
+    "sysconf does not know": "def sysconf(name): raise ValueError(name)\nos.sysconf = sysconf",
+    "no SIGHUP": "del signal.SIGHUP",
+    "no affinity": "del os.sched_getaffinity",
+    "no fcntl": "sys.modules['fcntl'] = None",
+    "folders cannot be opened": (
+        "real_open = os.open\n"
+        "def open_files_only(path, flags, *rest, **named):\n"
+        "    if os.path.isdir(path): raise PermissionError(13, 'Permission denied')\n"
+        "    return real_open(path, flags, *rest, **named)\n"
+        "os.open = open_files_only\n"
+        "import mlptrain.system\n"
+        "mlptrain.system.os = types.SimpleNamespace(**vars(os) | {'name': 'nt'})"
+    ),
+    "folders cannot be flushed": (
+        "import errno, stat\n"
+        "real_fsync = os.fsync\n"
+        "def flush_files_only(handle):\n"
+        "    if stat.S_ISDIR(os.fstat(handle).st_mode): raise OSError(errno.EINVAL, 'Invalid argument')\n"
+        "    real_fsync(handle)\n"
+        "os.fsync = flush_files_only"
+    ),
+}
+LACKING["all of it"] = "\n".join(
+    text for name, text in LACKING.items() if name not in ("sysconf does not know", "no fcntl")
+)
+
+
+@pytest.mark.parametrize("setup", LACKING.values(), ids=LACKING)
+@pytest.mark.usefixtures("classes")
+def test_a_fit_works_without_what_posix_alone_has(tmp_path: Path, setup: str) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    script = (
+        f"import os, signal, sys, types\n{setup}\n"
+        "from mlptrain.cli import main\nsys.argv = ['mlptrain', 'fit', 'spec.yaml', '--out', 'run']\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary(tmp_path / "run")["epochs"] == 3
