@@ -64,6 +64,7 @@ class Accuracy(Metric):
     """The share of rows that are right; of several labels, of rows in which every label is."""
 
     kind: Literal["accuracy"] = "accuracy"
+    formula: ClassVar = (r"\frac{1}{n} \sum_r [\hat y_r = y_r]",)
     forms: ClassVar = ("class", "labels")
     main: ClassVar = True
 
@@ -78,6 +79,7 @@ class BalancedAccuracy(Metric):
     """The mean recall of the classes that occur; the mean over labels."""
 
     kind: Literal["balanced_accuracy"] = "balanced_accuracy"
+    formula: ClassVar = (r"\frac{1}{K} \sum_k \frac{\mathrm{TP}_k}{\mathrm{TP}_k + \mathrm{FN}_k}",)
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
@@ -88,6 +90,7 @@ class MacroF1(Metric):
     """The mean F1 of the classes that occur or are predicted; of several labels, the mean of their F1."""
 
     kind: Literal["macro_f1"] = "macro_f1"
+    formula: ClassVar = (r"\frac{1}{K} \sum_k \frac{2 \mathrm{TP}_k}{2 \mathrm{TP}_k + \mathrm{FP}_k + \mathrm{FN}_k}",)
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
@@ -101,6 +104,7 @@ class LogLoss(Metric):
     """Minus the mean log-probability of what is true; the mean over labels."""
 
     kind: Literal["log_loss"] = "log_loss"
+    formula: ClassVar = (r"-\frac{1}{n} \sum_r \log p_{r c(r)}",)
     forms: ClassVar = ("class", "labels")
     higher_is_better: ClassVar = False
 
@@ -117,6 +121,10 @@ class RocAuc(Metric):
     """The area under the ROC curve, from log-odds, which do not saturate; the mean over classes against the rest."""
 
     kind: Literal["roc_auc"] = "roc_auc"
+    formula: ClassVar = (
+        r"\frac{1}{n_1 n_0} \sum_{r \in 1} \sum_{s \in 0} \left( [m_r \gt m_s] + \frac{1}{2} [m_r = m_s] \right)",
+        r"m = \log \frac{p}{1 - p}",
+    )
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
@@ -133,6 +141,7 @@ class RootMeanSquaredError(Metric):
     """The square root of the mean squared error; the mean over columns."""
 
     kind: Literal["rmse"] = "rmse"
+    formula: ClassVar = (r"\sqrt{\frac{1}{n} \sum_r (\hat y_r - y_r)^2}",)
     forms: ClassVar = ("values",)
     higher_is_better: ClassVar = False
 
@@ -141,10 +150,11 @@ class RootMeanSquaredError(Metric):
         return float(np.mean(np.sqrt((error**2).mean(axis=0))))
 
 
-class MeanAbsoluteErrorOfValues(Metric):
+class MeanAbsoluteError(Metric):
     """The mean absolute error."""
 
     kind: Literal["mae"] = "mae"
+    formula: ClassVar = (r"\frac{1}{n} \sum_r \lvert \hat y_r - y_r\rvert",)
     forms: ClassVar = ("values",)
     higher_is_better: ClassVar = False
 
@@ -156,6 +166,7 @@ class RSquared(Metric):
     """The share of the variance that is explained; the mean over columns, None where one is constant."""
 
     kind: Literal["r2"] = "r2"
+    formula: ClassVar = (r"1 - \frac{\sum_r (\hat y_r - y_r)^2}{\sum_r (y_r - \bar y)^2}",)
     forms: ClassVar = ("values",)
     main: ClassVar = True
 

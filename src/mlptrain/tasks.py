@@ -182,6 +182,9 @@ class Classification(Task):
     kind: Literal["classification"] = "classification"
     target_kind: ClassVar = "class"
     form: ClassVar = "class"
+    formula: ClassVar = (
+        r"\hat c_r = \mathrm{argmax} \ z_r, \qquad \mathrm{balanced:} \quad \kappa_k = \frac{N}{K n_k}",
+    )
     meaning: ClassVar = "if each value is a class"
     examples: ClassVar = ({"columns": ("y",), "classes": ("no", "yes")},)
     classes: Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
@@ -292,6 +295,7 @@ class MultiLabel(Task):
     kind: Literal["multilabel"] = "multilabel"
     target_kind: ClassVar = "binary"
     form: ClassVar = "labels"
+    formula: ClassVar = (r"\hat y_{rk} = [z_{rk} \gt 0]",)
     meaning: ClassVar = "if each column is a yes or no"
     examples: ClassVar = ({"columns": ("y", "z"), "labels": (None, ("no", "yes"))},)
     labels: Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)] | None, ...], Field(strict=False)]
@@ -356,6 +360,7 @@ class Regression(Task):
     kind: Literal["regression"] = "regression"
     target_kind: ClassVar = "value"
     form: ClassVar = "values"
+    formula: ClassVar = (r"y \leftarrow \mathrm{scale}(y), \qquad \hat y = \mathrm{scale}^{-1}(p)",)
     meaning: ClassVar = "to predict a quantity"
     examples: ClassVar = ({"columns": ("y",), "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,))},)
     scaler: Annotated[Scaler, OneOf()]

@@ -106,7 +106,11 @@ def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], 
 
 
 class Number(Encoder):
-    """A column of numbers, or a block of them: missing values are filled, then all are scaled."""
+    """A column of numbers, or a block of them: missing values are filled, then all are scaled.
+
+    An input that is the same in every training row teaches nothing; it is 0 in every row ever after, so that its later
+    values have no effect.
+    """
 
     kind: Literal["number"] = "number"
     formula: ClassVar = (
@@ -179,7 +183,13 @@ class Number(Encoder):
 
 
 class Category(Encoder):
-    """A column of categories: an input for each of them, one for missing cells, one for unknown categories."""
+    """A column of categories: an input for each of them, one for missing cells, one for unknown categories.
+
+    A category is a value, however a file spells it. Spaces around it do not count and letters are composed (NFC).
+    `True` and `TRUE` are `true`. A number is written as short as can be: `1`, `1.0` and `1e0` are one category, `0.50`
+    and `0.5` another, while leading zeros mark a code: `01` and `007` are not 1 and 7. Where the categories of training
+    are those of a flag, its other spelling is read for it: 1 for true and 0 for false, or the other way round.
+    """
 
     kind: Literal["category"] = "category"
     formula: ClassVar = (r"x_k = [\mathrm{the\ cell\ is\ category} \ k]",)
