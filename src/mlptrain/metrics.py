@@ -79,7 +79,9 @@ class BalancedAccuracy(Metric):
     """The mean recall of the classes that occur; the mean over labels."""
 
     kind: Literal["balanced_accuracy"] = "balanced_accuracy"
-    formula: ClassVar = (r"\frac{1}{K} \sum_k \frac{\mathrm{TP}_k}{\mathrm{TP}_k + \mathrm{FN}_k}",)
+    formula: ClassVar = (
+        r"\frac{1}{K} \sum_k \frac{a_k}{n_k}, \qquad a_k \ \mathrm{of} \ n_k \ \mathrm{rows\ are\ right}",
+    )
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
@@ -90,7 +92,9 @@ class MacroF1(Metric):
     """The mean F1 of the classes that occur or are predicted; of several labels, the mean of their F1."""
 
     kind: Literal["macro_f1"] = "macro_f1"
-    formula: ClassVar = (r"\frac{1}{K} \sum_k \frac{2 \mathrm{TP}_k}{2 \mathrm{TP}_k + \mathrm{FP}_k + \mathrm{FN}_k}",)
+    formula: ClassVar = (
+        r"\frac{1}{K} \sum_k \frac{2 a_k}{n_k + m_k}, \qquad m_k \ \mathrm{rows\ are\ taken\ for\ class} \ k",
+    )
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
