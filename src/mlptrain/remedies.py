@@ -32,7 +32,18 @@ def scalar(text: str) -> str:
         return text
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    return json.dumps(text)
+    return (
+        '"'
+        + "".join(letter if letter.isprintable() and letter not in '"\\' else escape(letter) for letter in text)
+        + '"'
+    )
+
+
+def escape(letter: str) -> str:
+    """A letter as it is written in double quotes."""
+    if letter.isprintable() and letter not in '"\\':
+        return letter
+    return {"\t": "\\t", "\n": "\\n", '"': '\\"', "\\": "\\\\"}.get(letter, f"\\U{ord(letter):08X}")
 
 
 def setting(**settings: Any) -> str:

@@ -180,8 +180,8 @@ class Classification(Task):
     """One column whose values are classes; the truth is the index of the class."""
 
     kind: Literal["classification"] = "classification"
-    target_kind: ClassVar = "class"
-    form: ClassVar = "class"
+    target_kind: ClassVar[TargetKind] = "class"
+    form: ClassVar[Form] = "class"
     formula: ClassVar = (
         r"\hat c_r = \mathrm{argmax} \ z_r, \qquad \mathrm{balanced:} \quad \kappa_k = \frac{N}{K n_k}",
     )
@@ -293,8 +293,8 @@ class MultiLabel(Task):
     """Columns of yes or no, each an output of its own; numbers between 0 and 1 are taken as they are."""
 
     kind: Literal["multilabel"] = "multilabel"
-    target_kind: ClassVar = "binary"
-    form: ClassVar = "labels"
+    target_kind: ClassVar[TargetKind] = "binary"
+    form: ClassVar[Form] = "labels"
     formula: ClassVar = (r"\hat y_{rk} = [z_{rk} \gt 0]",)
     meaning: ClassVar = "if each column is a yes or no"
     examples: ClassVar = ({"columns": ("y", "z"), "labels": (None, ("no", "yes"))},)
@@ -358,8 +358,8 @@ class Regression(Task):
     """Columns of numbers, trained in scaled units."""
 
     kind: Literal["regression"] = "regression"
-    target_kind: ClassVar = "value"
-    form: ClassVar = "values"
+    target_kind: ClassVar[TargetKind] = "value"
+    form: ClassVar[Form] = "values"
     formula: ClassVar = (r"y \leftarrow \mathrm{scale}(y), \qquad \hat y = \mathrm{scale}^{-1}(p)",)
     meaning: ClassVar = "to predict a quantity"
     examples: ClassVar = ({"columns": ("y",), "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,))},)
