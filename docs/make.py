@@ -79,7 +79,7 @@ def family_section(title: str, family: type[Component], found: list[type[Compone
         yield f"\n### `{variant.name()}`{also}\n"
         yield from (f"{formula}\n" for formula in formulas(variant))
         yield "\n\n".join(paragraphs(variant))
-        if set(variant.model_fields) - {"kind"}:
+        if settings(variant, skip=("kind",)):
             yield ""
             yield from table(variant, skip=("kind",))
 

@@ -23,12 +23,17 @@ CONFIGS = sorted(path for suffix in ("*.yaml", "*.yml") for path in (ROOT / "con
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain",),  # the package itself: its version, nothing else
     ("mlptrain.errors", "mlptrain.system"),
+    ("mlptrain.remedies",),
     ("mlptrain.component",),
     ("mlptrain._loops",),  # in C
     ("mlptrain.nn.arrays",),
     ("mlptrain.randomness",),
     ("mlptrain.nn",),
     ("mlptrain.optim", "mlptrain.data"),
+    ("mlptrain.metrics",),
+    ("mlptrain.tasks",),
+    ("mlptrain.data.dataset",),
+    ("mlptrain.data.batches",),
     ("mlptrain.spec",),
     ("mlptrain.train",),
     ("mlptrain.runs",),

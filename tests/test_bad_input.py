@@ -187,7 +187,7 @@ DATA_SETTINGS: dict[str, Case] = {
         "data.split",
         "together take 1.1 of the rows",
     ),
-    "{path: classes.csv, target: answer, delimiter: ';;'}": ("data.delimiter", "at most 1 character"),
+    "{path: classes.csv, target: answer, delimiter: ';;'}": ("data.delimiter", "must be one ASCII character"),
     "{path: classes.csv, target: answer, test_target_path: t.csv}": (
         "data.test_target_path",
         "needs test_path beside it",
@@ -464,7 +464,7 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     "stray quote": (HEAD + ROWS + '1,1,re"d,yes\n', ("line 42 has a quote within a cell", "")),
     "semicolons": (
         (HEAD + ROWS).replace(",", ";"),
-        ("only 1 column found; if ';' separates them", 'data: {delimiter: ";"}'),
+        ("only 1 column found; if ';' separates them", "data: {delimiter: ';'}"),
     ),
     "tabs": ((HEAD + ROWS).replace(",", "\t"), ("only 1 column found; if '\\t' separates", 'data: {delimiter: "\\t"}')),
     "comment line": ("# of 2024\n" + HEAD + ROWS, ("line 2 has 4 cells, the header 1", "")),
@@ -476,8 +476,6 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         "x1,x1,colour,answer\n" + ROWS,
         ("classes.csv:1: column names must differ", "'x1' in columns [1, 2]"),
     ),
-    "nameless column": ("x1,,colour,answer\n" + ROWS, ("classes.csv:1: column 2 of 4 has no name", "")),
-    "spaces as name": ("x1, ,colour,answer\n" + ROWS, ("classes.csv:1: column 2 of 4 has no name", "")),
     "no target column": ("x1,x2,colour,Answer\n" + ROWS, ("no column 'answer'", "did you mean 'Answer'?")),
     "missing target": (
         HEAD + ROWS + "1,1,red,\n1,1,red,NA\n",
@@ -487,7 +485,10 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     "minus infinity": (HEAD + ROWS + "-Infinity,1,red,yes\n", ("column 'x1' holds infinite values in row 41", "")),
     "too large": (HEAD + ROWS + "1e400,1,red,yes\n", ("column 'x1' holds infinite values in row 41", "")),
     "a word among numbers": (HEAD + ROWS + "much,1,red,yes\n", ("'much' in row 41", "categorical: {columns: [x1]}")),
-    "question mark": (HEAD + ROWS + "?,1,red,yes\n", ("'?' in row 41", "missing_values: ['', NA, '?']")),
+    "question mark": (
+        HEAD + ROWS + "?,1,red,yes\n",
+        ("'?' in row 41", "N/A, NaN, nan, 'null', 'NULL', '?']"),
+    ),
     "header again": (HEAD + ROWS + HEAD + ROWS, ("column 'x1' holds numbers, but 1 of its cells", "'x1' in row 41")),
     "decimal commas": (HEAD + ROWS.replace(".", ","), ("line 2 has 6 cells", "")),
     "quoted decimal commas": (
@@ -522,11 +523,11 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     ),
     "ambiguous": (
         HEAD + ROWS.replace("yes", "1").replace("no", "0"),
-        ("'loss: cross_entropy' if these numbers are classes", "'loss: mse'"),
+        ("(2 values: 0, 1)", "'task: classification' if each value is a class or 'task: regression' to predict a quan"),
     ),
     "nothing in a column": (
         HEAD + ROWS.replace("red", "").replace("green", "").replace("blue", "NA"),
-        ("column 'colour' has no value in any training row", "data.exclude"),
+        ("column 'colour' has no value in any training row", "data: {exclude: [colour]}"),
     ),
     "identifier": (
         HEAD + "".join(f"1,1,id{i},{'yes' if i % 2 else 'no'}\n" for i in range(200)),
@@ -534,7 +535,7 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     ),
     "one row": (HEAD + "1,1,red,yes\n", ("one class only: 'yes' in all 1 rows", "")),
     "two rows": (HEAD + "1,1,red,yes\n2,2,red,no\n", ("have a single row ('no', 'yes')", "")),
-    "JSON": ('{"x1": [1, 2]}\n', ("classes.csv: ", "0 data rows")),
+    "JSON": ('{"x1": [1, 2]}\n', ("classes.csv: is JSON, which is not read", "save it as CSV")),
     "HTML": ("<html><body>\n</body></html>\n", ("no column 'answer'", "")),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), ("a NUL byte at offset 8", "not a text file")),
 }
@@ -747,7 +748,7 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "parquet, cut": damaged(b"PAR1 and no more", "cannot be read as Parquet"),
     "parquet, dates": parquet("column 'x' is of type Date", x=[date(2020, 1, 1)] * 40, answer=LABELS),
     "parquet, lists": parquet("column 'x' is of type List(Int64)", x=[[1, 2]] * 40, answer=LABELS),
-    "parquet, nulls": parquet("column 'x' is of type Null", x=[None] * 40, answer=LABELS),
+    "parquet, nulls": parquet("column 'x' has no value in any training row", x=[None] * 40, answer=LABELS),
     "parquet, infinite": parquet("column 'x' holds infinite values in row 40", x=[1.5] * 39 + [np.inf], answer=LABELS),
     "parquet, no rows": parquet("0 data rows", x=[], answer=[]),
     "npz, cut": damaged(b"PK\x03\x04 and no more", "cannot be read as NPZ"),

@@ -191,7 +191,9 @@ def test_unknown_categories_can_be_an_error(cli: Cli, here: Path) -> None:
     cli("fit", "classes.yaml", "--out", "strict", *strict).succeeded()
     write_csv(here / "t.csv", HEADER, [*classes_rows(3), ("1", "1", "violet", "yes")])
     outcome = cli("predict", "strict", "t.csv")
-    outcome.refused(3, "t.csv: column 'colour'", "training did not see: violet in row 4", "it knows blue, green, red")
+    outcome.refused(
+        3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "it knows 'blue', 'green', 'red'"
+    )
 
 
 def test_missing_values_can_be_an_error(cli: Cli, here: Path) -> None:
@@ -656,15 +658,15 @@ HEADERS: dict[str, dict[str, Any]] = {
     "another optimizer": {"plan.optimizer": {"kind": "sgd"}},
     "wider layer": {"plan.network.hidden.0.width": 1_000_000},
     "float64": {"plan.training.dtype": "float64"},
-    "no features": {"plan.transforms.features": []},
-    "one class more": {"plan.transforms.target.classes": ["no", "yes", "perhaps"]},
+    "no features": {"plan.transforms.encoders": []},
+    "one class more": {"plan.transforms.task.classes": ["no", "yes", "perhaps"]},
     "another loss": {"plan.loss": {"kind": "mse"}},
 }
 BROKEN_HEADERS: dict[str, dict[str, Any]] = {
     "no loss": {"plan.loss": None},
     "no progress": {"progress": None},
     "no seed": {"plan.seed": None},
-    "no fitted numbers": {"plan.transforms.features.0.fitted": []},
+    "no fitted numbers": {"plan.transforms.encoders.0.fitted": []},
     "home of nobody": {"plan.data.path": "~nobody-at-all/t.csv"},
 }
 TENSORS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -630,7 +630,7 @@ def test_the_words_na_and_none_can_be_categories(cli: Cli, spec: Write, tmp_path
     spec("data: {path: t.csv, target: answer, missing_values: ['']}\n" + QUICK)
     cli("fit", "spec.yaml", "--out", "run").succeeded()
     model = decode_model((tmp_path / "run" / "model.safetensors").read_bytes(), "model")
-    assert model.transforms.features[1].model_dump()["categories"] == ("-", "NA", "None")
+    assert model.transforms.encoders[1].model_dump()["categories"] == ("-", "NA", "None")
 
 
 # --- Stopping, starting, configurations

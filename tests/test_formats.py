@@ -1,7 +1,8 @@
 """Can every format of model and checkpoint that was ever released still be used?
 
 `formats/N/` holds small files that the version with format N wrote, the tables they belong to, and what that version
-predicted and measured with them.
+predicted and measured with them. Where its figures were wrong (format 1 scaled the truth of amounts there and back, and
+let quantiles cross), what scikit-learn makes of its predictions and the table stands in their place.
 """
 
 from __future__ import annotations

@@ -18,21 +18,20 @@ from numpy.typing import ArrayLike, NDArray
 from helpers import assert_close
 from mlptrain.data.dataset import Features, Part
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
-from mlptrain.data.targets import FittedBinary, FittedClasses, FittedTarget, FittedValues
+from mlptrain.metrics import (
+    Form,
+    Metrics,
+    Outcome,
+    confusion_matrix,
+    higher_is_better,
+    mean_or_none,
+    metrics_for,
+    roc_auc,
+    softmax_margins,
+)
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
-from mlptrain.train.metrics import (
-    HIGHER_IS_BETTER,
-    NAMES,
-    binary_metrics,
-    class_metrics,
-    confusion,
-    confusion_matrix,
-    mean_or_none,
-    measure,
-    roc_auc,
-    value_metrics,
-)
+from mlptrain.tasks import Classes, Classification, MultiLabel, Regression, Task
 from strategies import Answers, answers, seeds, unhurried
 
 
@@ -59,13 +58,40 @@ def column(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64).reshape(-1, 1)
 
 
-def values_target(outputs: int, scaler: Scaler, fitted: NDArray[np.float64]) -> FittedValues:
-    names = tuple(f"y{k}" for k in range(outputs))
-    return FittedValues(names=names, scaler=scaler, fitted=tuple(tuple(row) for row in fitted.tolist()))
+def values_target(outputs: int, scaler: Scaler, fitted: NDArray[np.float64]) -> Regression:
+    columns = tuple(f"y{k}" for k in range(outputs))
+    return Regression(columns=columns, scaler=scaler, fitted=tuple(tuple(row) for row in fitted.tolist()))
 
 
-CLASSES: FittedTarget = FittedClasses(names=("y",), classes=("a", "b"))
-AMOUNTS: FittedTarget = values_target(1, NoScaling(), np.array([[0.0], [1.0]]))
+CLASSES: Task = Classification(columns=("y",), classes=("a", "b"))
+ANSWER: Task = MultiLabel(columns=("y",), labels=(("no", "yes"),))
+AMOUNTS: Task = values_target(1, NoScaling(), np.array([[0.0], [1.0]]))
+
+
+def names(form: Form) -> tuple[str, ...]:
+    return tuple(metric.name() for metric in metrics_for(form))
+
+
+def figures(outcome: Outcome, form: Form) -> Metrics:
+    return {metric.name(): metric(outcome) for metric in metrics_for(form)}
+
+
+def class_metrics(scores: Array, truth: Target) -> Metrics:
+    task = Classification(columns=("y",), classes=tuple(str(k) for k in range(scores.shape[1])))
+    return figures(task.outcome(CrossEntropy(), scores, truth), task.form)
+
+
+def binary_metrics(scores: Array, truth: Target) -> Metrics:
+    task = MultiLabel(columns=tuple(f"y{k}" for k in range(scores.shape[1])), labels=(None,) * scores.shape[1])
+    return figures(task.outcome(BinaryCrossEntropy(), scores, truth), task.form)
+
+
+def value_metrics(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> Metrics:
+    return figures(Outcome(truth, predicted), "values")
+
+
+def confusion(task: Task, scores: Array, truth: Target) -> Classes | None:
+    return task.confusion(task.outcome(task.default_loss(), scores, truth))
 
 
 # -- a choice among classes
@@ -78,7 +104,7 @@ def test_choice_among_classes(drawn: Answers) -> None:
     scores, truth = drawn
     predicted = np.array([row.index(max(row)) for row in scores.tolist()])
     found = class_metrics(scores, truth)
-    assert tuple(found) == NAMES["class"]
+    assert tuple(found) == names("class")
     demand_equal(found["accuracy"], reference("accuracy_score", truth, predicted))
     demand_equal(found["balanced_accuracy"], reference("balanced_accuracy_score", truth, predicted))
     demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
@@ -92,8 +118,9 @@ def test_choice_among_classes(drawn: Answers) -> None:
 @given(answers(st.integers(3, 6), every_class=True))
 def test_area_under_the_curve_of_several_classes_is_one_against_the_rest(drawn: Answers) -> None:
     scores, truth = drawn
-    probabilities = CrossEntropy().predict(scores)
-    expected = reference("roc_auc_score", truth, probabilities, multi_class="ovr", average="macro")
+    one_against_the_rest = np.eye(scores.shape[1])[truth]
+    probabilities = np.round(CrossEntropy().predict(scores), 12)  # equal ones are tied in spite of their rounding
+    expected = reference("roc_auc_score", one_against_the_rest, probabilities, average="macro")
     demand_equal(class_metrics(scores, truth)["roc_auc"], expected)
 
 
@@ -124,14 +151,13 @@ def test_confusion_matrix_of_a_target() -> None:
     found = confusion(CLASSES, scores, np.array([0, 1, 1]))
     assert found is not None
     assert (found[0], found[1].tolist()) == (("a", "b"), [[1, 0], [1, 1]])
-    words = FittedBinary(names=("y",), labels=(("no", "yes"),))
-    found = confusion(words, column([-1, 1, 2]), column([0, 0, 1]))
+    found = confusion(ANSWER, column([-1, 1, 2]), column([0, 0, 1]))
     assert found is not None
     assert (found[0], found[1].tolist()) == (("no", "yes"), [[1, 1], [0, 1]])
-    numbers = confusion(FittedBinary(names=("y",), labels=(None,)), column([-1]), column([1]))
+    numbers = confusion(MultiLabel(columns=("y",), labels=(None,)), column([-1]), column([1]))
     assert numbers is not None
     assert numbers[0] == ("0", "1")
-    several = FittedBinary(names=("y", "z"), labels=(None, None))
+    several = MultiLabel(columns=("y", "z"), labels=(None, None))
     assert confusion(several, scores, np.zeros((3, 2))) is None
     assert confusion(AMOUNTS, scores[:, :1], column([1, 2, 3])) is None
 
@@ -146,7 +172,7 @@ def test_metrics_of_float32_scores_are_those_of_their_values() -> None:
     rng = np.random.default_rng(0)
     scores, truth = rng.standard_normal((50, 4)).astype(np.float32), rng.integers(0, 4, 50)
     single, double = class_metrics(scores, truth), class_metrics(scores.astype(np.float64), truth)
-    assert_close([single[n] or -1 for n in NAMES["class"]], [double[n] or -1 for n in NAMES["class"]], 2e-6)
+    assert_close([single[n] or -1 for n in names("class")], [double[n] or -1 for n in names("class")], 2e-6)
 
 
 # -- ranking
@@ -160,6 +186,25 @@ def test_area_under_the_curve_with_ties(seed: int, rows: int, levels: int) -> No
     pairs = [(s > t) + (s == t) / 2 for s in scores[positive] for t in scores[~positive]]
     demand_equal(roc_auc(positive, scores), math.fsum(pairs) / len(pairs) if pairs else None)
     demand_equal(roc_auc(positive, scores), reference("roc_auc_score", positive, scores) if pairs else None)
+
+
+@unhurried
+@given(seed=seeds, classes=st.integers(2, 5), gap=st.floats(0.01, 5000))
+def test_margins_are_log_odds_however_far_the_scores_are_apart(seed: int, classes: int, gap: float) -> None:
+    scores = gap * np.random.default_rng(seed).standard_normal((20, classes))
+    for row, found in zip(scores.tolist(), softmax_margins(scores).tolist(), strict=True):
+        for k, margin in enumerate(found):
+            others = [z for j, z in enumerate(row) if j != k]
+            expected = row[k] - max(others) - math.log(math.fsum(math.exp(z - max(others)) for z in others))
+            assert margin == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_area_under_the_curve_where_probabilities_round_to_one() -> None:
+    """Scores 40 and more apart give probabilities that no float can tell apart; the ranking is still there."""
+    gaps, truth = np.array([40.0, 45.0, 50.0, 55.0]), np.array([0, 1, 1, 1])
+    scores = np.stack([np.zeros(4), gaps], axis=1)
+    assert class_metrics(scores, truth)["roc_auc"] == 1.0
+    assert roc_auc(truth == 1, CrossEntropy().predict(scores)[:, 1]) == 0.5
 
 
 def test_area_under_the_curve_of_many_rows_does_not_overflow() -> None:
@@ -179,7 +224,7 @@ def test_one_yes_or_no(drawn: Answers, seed: int) -> None:
     truth = np.random.default_rng(seed).integers(0, 2, len(scores))
     predicted = (scores[:, 0] > 0).astype(int)
     found = binary_metrics(scores, column(truth))
-    assert tuple(found) == NAMES["binary"]
+    assert tuple(found) == names("labels")
     demand_equal(found["accuracy"], reference("accuracy_score", truth, predicted))
     demand_equal(found["balanced_accuracy"], reference("balanced_accuracy_score", truth, predicted))
     demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
@@ -219,7 +264,7 @@ def test_amounts(seed: int, rows: int, outputs: int, coarse: bool) -> None:
         truth, predicted = np.round(truth / 5), np.round(predicted / 5)
     truth[0] = truth[1] + 1  # no output is constant
     found = value_metrics(predicted, truth)
-    assert tuple(found) == NAMES["value"]
+    assert tuple(found) == names("values")
     demand_equal(found["rmse"], reference("root_mean_squared_error", truth, predicted))
     demand_equal(found["mae"], reference("mean_absolute_error", truth, predicted))
     demand_equal(found["r2"], reference("r2_score", truth, predicted))
@@ -235,9 +280,10 @@ def test_amounts_by_hand() -> None:
 # -- the metrics of a loss, in the units of the target
 
 
-def rows_of(truth: Target) -> Part:
+def rows_of(target: Target, truth: Target | None = None) -> Part:
     """Rows with these targets and no features."""
-    return Part(Features(np.empty((len(truth), 0)), np.dtype(np.float64)), truth, np.arange(len(truth)))
+    features = Features(np.empty((len(target), 0)), np.dtype(np.float64))
+    return Part(features, target, np.arange(len(target)), truths=truth)
 
 
 @pytest.mark.parametrize("loss", [MeanSquaredError(), MeanAbsoluteError()], ids=lambda loss: loss.name())
@@ -248,8 +294,8 @@ def test_amounts_are_measured_in_the_units_of_their_columns(loss: Loss) -> None:
     fitted = scaler.fit(amounts)
     truth = scaler.apply(amounts, fitted)
     scores = truth + 0.5
-    found = measure(values_target(2, scaler, fitted), loss, scores, rows_of(truth))
-    assert list(found) == ["loss", *NAMES["value"]]
+    found = values_target(2, scaler, fitted).measure(loss, scores, rows_of(truth, amounts))
+    assert list(found) == ["loss", *names("values")]
     assert_close(found["loss"] or 0, 0.25 if loss.name() == "mse" else 0.5, 1e-12)  # in scaled units
     spread = amounts.std(axis=0)
     assert_close(found["rmse"] or 0, 0.5 * spread.mean(), 1e-12)
@@ -263,25 +309,25 @@ NUMBERS = column([1, 2, 3]), column([1, 2, 3.1]), column([3, 2, 1])
 
 
 @pytest.mark.parametrize(
-    ("target", "loss", "data"),
+    ("task", "loss", "data"),
     [
         (CLASSES, CrossEntropy(), CHOICES),
-        (CLASSES, BinaryCrossEntropy(), ANSWERS),
+        (ANSWER, BinaryCrossEntropy(), ANSWERS),
         (AMOUNTS, MeanSquaredError(), NUMBERS),
     ],
     ids=["class", "binary", "value"],
 )
 def test_which_metrics_are_better_when_they_are_higher(
-    target: FittedTarget, loss: Loss, data: tuple[Target, Array, Array]
+    task: Task, loss: Loss, data: tuple[Target, Array, Array]
 ) -> None:
     truth, good, bad = data
-    better, worse = measure(target, loss, good, rows_of(truth)), measure(target, loss, bad, rows_of(truth))
-    for name in ("loss", *NAMES[loss.target_kind]):
+    better, worse = task.measure(loss, good, rows_of(truth)), task.measure(loss, bad, rows_of(truth))
+    for name in task.figures:
         one, other = better[name], worse[name]
         assert one is not None
         assert other is not None
-        assert (one > other) == (name in HIGHER_IS_BETTER)
-        assert (one < other) == (name not in HIGHER_IS_BETTER)
+        assert (one > other) == higher_is_better(name)
+        assert (one < other) != higher_is_better(name)
 
 
 # -- where a metric has no value

@@ -20,11 +20,10 @@ import pytest
 from helpers import assert_close, label, read_only
 from mlptrain.component import example_instances
 from mlptrain.data.dataset import Dataset, Features, Part, Transforms
+from mlptrain.data.encoders import Number
 from mlptrain.data.scalers import NoScaling
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
-from mlptrain.data.targets import AnyTarget, FittedBinary, FittedClasses, FittedValues
-from mlptrain.data.transforms import FittedNumeric
 from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation, HardSigmoid, Identity, Tanh
 from mlptrain.nn.arrays import Array, Target
@@ -37,6 +36,7 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, Plateau, Schedule
 from mlptrain.spec.experiment import Experiment, NetworkSpec, Training
 from mlptrain.spec.plan import Plan, decide
+from mlptrain.tasks import Classification, MultiLabel, Regression, Task
 from mlptrain.train.evaluation import predict_scores
 from mlptrain.train.events import EpochDone, StepDone
 from mlptrain.train.loop import network_for, start, train
@@ -353,21 +353,21 @@ class Case(NamedTuple):
         target = random_target(self.loss, ROWS, COLUMNS, rng)
         target = read_only(target if self.loss.target_kind == "class" else target.astype(self.dtype))
         as_it_is = ((0.0,) * INPUTS, (1.0,) * INPUTS)
-        feature = FittedNumeric(name="x", scaler=NoScaling(), fitted=as_it_is, fill=None)
-        transforms = Transforms(features=(feature,), target=fitted_target(self.loss, target), missing_values=())
+        encoder = Number(column="x", scaler=NoScaling(), fitted=as_it_is, fill=None)
+        transforms = Transforms(encoders=(encoder,), task=fitted_task(self.loss, target), missing_values=())
         part = Part(Features(x, np.dtype(self.dtype)), target, np.arange(ROWS))
         return Dataset(part, None, None, transforms, self.loss, {}, ())
 
 
-def fitted_target(loss: Loss, target: Target) -> AnyTarget:
+def fitted_task(loss: Loss, target: Target) -> Task:
     """The words for `target` that a table would have given, and class weights where `loss` has them."""
     if loss.target_kind == "class":
-        classes = FittedClasses(names=("y",), classes=("a", "b", "c"))
-        return classes.weighted(loss, np.bincount(target), "memory.csv")
+        classes = Classification(columns=("y",), classes=("a", "b", "c"))
+        return classes.weighted(loss, target, "memory.csv")
     names = tuple(f"y{i}" for i in range(target.shape[1]))
     if loss.target_kind == "binary":
-        return FittedBinary(names=names, labels=(None,) * len(names))
-    return FittedValues(names=names, scaler=NoScaling(), fitted=((0.0,) * len(names), (1.0,) * len(names)))
+        return MultiLabel(columns=names, labels=(None,) * len(names))
+    return Regression(columns=names, scaler=NoScaling(), fitted=((0.0,) * len(names), (1.0,) * len(names)))
 
 
 def is_in_pytorch(case: Case) -> bool:

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mlptrain.component import Component, variants
+from mlptrain.data.encoders import Encoder
 from mlptrain.data.scalers import Scaler
+from mlptrain.metrics import Metric
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.initializers import Initializer
 from mlptrain.nn.layers import Layer
@@ -22,6 +24,7 @@ from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.optim.schedules import Schedule
 from mlptrain.spec import yaml
+from mlptrain.tasks import Task
 
 FAMILIES: tuple[tuple[str, type[Component]], ...] = (
     ("layers", Layer),
@@ -32,6 +35,9 @@ FAMILIES: tuple[tuple[str, type[Component]], ...] = (
     ("optimizers", Optimizer),
     ("schedules", Schedule),
     ("scalers", Scaler),
+    ("encoders", Encoder),
+    ("tasks", Task),
+    ("metrics", Metric),
 )
 
 
@@ -52,11 +58,11 @@ def catalogue() -> Iterator[tuple[str, type[Component], list[type[Component]]]]:
 
 
 def settings(model: type[BaseModel], skip: tuple[str, ...] = ()) -> list[Setting]:
-    """The keys of a mapping."""
+    """The keys of a mapping; what is learned, not written, has no description."""
     return [
-        Setting(name, type_text(field), default_text(field), field.description or "")
+        Setting(name, type_text(field), default_text(field), field.description)
         for name, field in model.model_fields.items()
-        if name not in skip
+        if name not in skip and field.description
     ]
 
 

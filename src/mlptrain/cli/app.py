@@ -99,7 +99,7 @@ def fit(
 def evaluate(
     model: ModelPath,
     data: Annotated[
-        Path | None, typer.Option(help="A table with the target; by default the run's own test rows.")
+        Path | None, typer.Option(help="A table with the target, - for stdin; by default the run's own test rows.")
     ] = None,
     target_data: Annotated[
         Path | None, typer.Option(help="The target of --data, if it has a file of its own (IDX).")
@@ -125,7 +125,7 @@ def evaluate(
 @app.command()
 def predict(
     model: ModelPath,
-    data: Annotated[Path, typer.Argument(help="A table of features; - reads a CSV from stdin.")],
+    data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV to this file instead of stdout.")] = None,
     quiet: Quiet = False,
     plugin: Plugin = None,

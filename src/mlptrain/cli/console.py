@@ -21,12 +21,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mlptrain.component import variants
 from mlptrain.errors import Diverged, EnvironmentFault, UsageError
+from mlptrain.metrics import Metric, Metrics
 from mlptrain.train.events import Consumer, EpochDone, Record
-from mlptrain.train.metrics import Metrics
 from mlptrain.train.state import Diagnosed, Progress
 
-MAIN_METRICS = ("validation_accuracy", "validation_r2")
 LONGEST_SILENCE = 30.0  # seconds
 
 
@@ -172,7 +172,7 @@ class Display(Consumer):
     def _plain_line(self, event: EpochDone) -> str:
         record = event.record
         star = " *" if event.improved and self._best else ""
-        shown = ["train_loss", "validation_loss", *MAIN_METRICS, "learning_rate"]
+        shown = ["train_loss", "validation_loss", *main_metrics(), "learning_rate"]
         cells = [
             f"{name} {number(record[name])}{star if name == 'validation_loss' else ''}"
             for name in shown
@@ -199,7 +199,7 @@ class Display(Consumer):
             losses.append(f"validation loss {number(record['validation_loss'])}")
         if self._best:
             losses.append(f"★ best {number(self._best[0])} (epoch {self._best[1]})")
-        others = [f"{name.replace('_', ' ')} {number(record[name])}" for name in MAIN_METRICS if name in record]
+        others = [f"{name.replace('_', ' ')} {number(record[name])}" for name in main_metrics() if name in record]
         others.append(f"learning rate {number(record['learning_rate'])}")
         return [Text("  ".join(cells), no_wrap=True, overflow="ellipsis") for cells in (losses, others)]
 
@@ -210,6 +210,11 @@ class Display(Consumer):
             return ""
         left = int(seconds / ran * (self._course.epochs - done))
         return f"at most {left // 60}:{left % 60:02d} left"
+
+
+def main_metrics() -> list[str]:
+    """The columns that are shown of each epoch beside the losses."""
+    return [f"validation_{metric.name()}" for metric in variants(Metric) if metric.main]
 
 
 def next_line(epoch: int) -> int:

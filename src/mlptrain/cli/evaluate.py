@@ -16,12 +16,12 @@ from mlptrain.cli.console import (
     refuse_same_file,
     stderr_console,
 )
+from mlptrain.cli.tables import table_for, target_for
 from mlptrain.component import nearest
-from mlptrain.data.tables import read_table
 from mlptrain.errors import CheckFailed, UsageError
+from mlptrain.metrics import higher_is_better
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import Evaluation, evaluate, open_model, own_test, table_part
-from mlptrain.train.metrics import HIGHER_IS_BETTER
 
 LARGEST_CONFUSION = 20  # classes that a table on a terminal can hold
 
@@ -40,14 +40,13 @@ def run(
     model = open_model(path)
     bounds = [(*parse_bound(text, "--fail-under"), True) for text in fail_under]
     bounds += [(*parse_bound(text, "--fail-over"), False) for text in fail_over]
-    delimiter = model.plan.data.delimiter
     if data is None:
         if target_data is not None:
             raise UsageError("--target-data goes with --data")
         evaluation = evaluate(model, own_test(model))
     else:
-        target = None if target_data is None else read_table(target_data, delimiter)
-        part, notes = table_part(model, read_table(data, delimiter), target)
+        target = None if target_data is None else target_for(model, target_data)
+        part, notes = table_part(model, table_for(model, data), target)
         evaluation = evaluate(model, part, notes)
     check_names(bounds, evaluation)
     if out is not None:
@@ -75,7 +74,7 @@ def check_names(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluatio
             guess = nearest(name, evaluation.metrics)
             hint = f"; did you mean '{guess}'?" if guess else f"; there are {', '.join(evaluation.metrics)}"
             raise UsageError(f"no metric '{name}'{hint}")
-        if lowest != (name in HIGHER_IS_BETTER):
+        if lowest != higher_is_better(name):
             good, option = ("lower", "--fail-over") if lowest else ("higher", "--fail-under")
             raise UsageError(f"{name} is better when it is {good}: write {option} {name}={bound:g}")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from mlptrain.cli.console import print_text, refuse_same_file, stderr_console
-from mlptrain.data.tables import parse_table, read_table
+from mlptrain.cli.tables import table_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import open_model, predict
 
@@ -17,11 +16,7 @@ def run(path: Path, data: Path, out: Path | None, quiet: bool) -> None:
 
     refuse_same_file(out, data, path)
     model = open_model(path)
-    delimiter = model.plan.data.delimiter
-    table = (
-        parse_table(sys.stdin.buffer.read(), "stdin", delimiter) if str(data) == "-" else read_table(data, delimiter)
-    )
-    columns, notes = predict(model, table)
+    columns, notes = predict(model, table_for(model, data))
     console = stderr_console(quiet)
     for note in notes:
         console.print(f"note: {note}")

@@ -1,13 +1,14 @@
-"""What does a column hold: numbers, categories or pixels?
+"""What does a column hold: numbers, words or pixels?
 
-A column of text is numeric when every cell that is not missing reads as a number, categorical when none does. A mixture
-is never guessed at: it is refused with the rows in question and the line to write for either reading.
+A column is read as numbers when every cell that is not missing reads as one, as words otherwise. What that means for a
+network is for the encoders to say. A word is a value, not a spelling: see `canonical`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.tables import Table, is_number
+from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
-from mlptrain.nn.arrays import Indices
 
 if TYPE_CHECKING:
     import polars as pl
 
-_DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([T ]\d{1,2}:\d{2}.*)?")
-_COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)")
+_WHOLE = re.compile(r"[-+]?(0|[1-9]\d*)")
+_REAL = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_MAY_CHANGE = r"^\s|\s$|^[-+.\d]|[^\x00-\x7F]|^(?i:true|false)$"
+FLAGS = (frozenset(("false", "true")), frozenset(("0", "1")))
+"""The two spellings of no and yes that are read for each other."""
+
+
+def canonical(word: str) -> str:
+    """The one text of a category, however a file spells it.
+
+    Spaces around it are dropped and letters are composed (NFC). `True` and `TRUE` are `true`. A number is written as
+    short as can be: `1`, `1.0`, `+1` and `1e0` are all `1`, and `0.50` is `0.5`. Leading zeros are kept, since they
+    mark a code: `01` and `007` are not the numbers 1 and 7.
+
+    >>> [canonical(word) for word in ("True", "1.0", "1e3", "-0.50", "007", " red ")]
+    ['true', '1', '1000', '-0.5', '007', 'red']
+    """
+    word = unicodedata.normalize("NFC", word.strip())
+    if word.lower() in ("true", "false"):
+        return word.lower()
+    if _WHOLE.fullmatch(word):
+        return word.removeprefix("+") if word.strip("+-") != "0" else "0"
+    if _REAL.fullmatch(word) and np.isfinite(value := float(word)):
+        return np.format_float_positional(value or 0.0, trim="-")
+    return word
 
 
 @dataclass(frozen=True)
@@ -50,6 +74,11 @@ class NumericColumn:
         """The values (n, width) of a span of rows."""
         return matrix(self.source[rows])
 
+    @property
+    def absent(self) -> NDArray[np.bool_]:
+        """(rows,): which rows lack a value."""
+        return np.asarray(np.isnan(self.values).any(axis=1))
+
 
 def matrix(source: Any) -> NDArray[np.float64]:
     """The numbers (rows, width) of an array or a series, NaN where missing."""
@@ -68,10 +97,15 @@ class PixelColumn:
     values: NDArray[np.uint8]
     """(rows, width)"""
 
+    @property
+    def absent(self) -> NDArray[np.bool_]:
+        """(rows,): no byte is ever missing."""
+        return np.zeros(len(self.values), bool)
+
 
 @dataclass(frozen=True)
 class TextColumn:
-    """Categories, by their number in a sorted list; -1 where missing."""
+    """Words, by their number in a sorted list of canonical text; -1 where missing."""
 
     name: str
     categories: tuple[str, ...]
@@ -79,15 +113,33 @@ class TextColumn:
     """(rows,)"""
 
     @property
-    def missing(self) -> int:
-        """How many cells are missing."""
-        return int((self.codes < 0).sum())
+    def absent(self) -> NDArray[np.bool_]:
+        """(rows,): which cells are missing."""
+        return self.codes < 0
 
-    def seen(self, rows: Indices) -> list[str]:
-        """The categories of `rows`, in the order of the list."""
-        codes = self.codes[rows]
-        counts = np.bincount(codes[codes >= 0])  # not np.unique, which loads numpy.ma
+    def seen(self) -> list[str]:
+        """The categories that occur, in the order of the list."""
+        counts = np.bincount(self.codes[self.codes >= 0])  # not np.unique, which loads numpy.ma
         return [self.categories[code] for code in np.flatnonzero(counts)]
+
+    def places(self, known: Sequence[str]) -> NDArray[np.intp]:
+        """(rows,): where each cell stands in the list of `known` words; -1 for another word, -2 for a missing cell.
+
+        Where the known words are those of a flag, its other spelling is read too: 1 for true, true for 1.
+        """
+        index: dict[str, int] = {}
+        for i, word in enumerate(known):
+            index.setdefault(canonical(word), i)
+        if other := other_spelling(index):
+            index |= {other[word]: i for word, i in index.items() if other[word] not in index}
+        found = [index.get(category, -1) for category in self.categories]
+        return np.array([*found, -2], dtype=np.intp)[self.codes]
+
+
+def other_spelling(known: Collection[str]) -> dict[str, str]:
+    """The other word for each of the two words of a flag; nothing if `known` are not such words."""
+    pairs = {"false": "0", "true": "1", "0": "false", "1": "true"}
+    return pairs if known and any(set(known) <= words for words in FLAGS) else {}
 
 
 Column = NumericColumn | PixelColumn | TextColumn
@@ -96,45 +148,39 @@ Column = NumericColumn | PixelColumn | TextColumn
 def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
     """The column `name` as what it looks like; `missing` are the words that stand for no value."""
     raw = table.column(name)
-    if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.ndim == 2:
+    if is_block_of_bytes(raw):
         return PixelColumn(name, raw)
+    if is_flag(raw):
+        return as_text(table, name, missing)
     if not is_text(raw, name, table.path):
         return as_numeric(table, name, missing)
     numbers, wrong = parse_numbers(raw, missing)
-    if not wrong.any():
-        return finite(name, numbers, table.path)
-    column = as_text(table, name, missing)
-    if wrong.sum() < len(wrong) - column.missing:
-        raise DataError(mixed_message(table, name, raw, wrong))
-    refuse_unreadable(column, table.path)
-    return column
-
-
-def refuse_unreadable(column: TextColumn, origin: str) -> None:
-    """Refuse text that is meant as numbers or dates, which would make a category of every value."""
-    example = f"such as '{column.categories[0]}'"
-    if all(_COMMA_NUMBER.fullmatch(category) for category in column.categories):
-        raise DataError(
-            f"{origin}: column '{column.name}' holds numbers with commas, {example}; write them with a decimal "
-            "point and no thousands separator"
-        )
-    if all(_DATE.fullmatch(category) for category in column.categories):
-        raise DataError(
-            f"{origin}: column '{column.name}' holds dates, {example}; write what counts of them as numbers (the "
-            f"month, the days since the first), leave them out with data: {{exclude: [{column.name}]}}, or make each "
-            f"date a category with data: {{categorical: {{columns: [{column.name}]}}}}"
-        )
+    return as_text(table, name, missing) if wrong.any() else finite(name, numbers, table)
 
 
 def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn:
-    """The column `name` as numbers; a cell that is none, or an infinite one, is an error with its row."""
+    """The column `name` as numbers, a flag as 0 and 1; a cell that is none, or an infinite one, is an error."""
     raw = table.column(name)
-    if is_text(raw, name, table.path):
-        values, wrong = parse_numbers(raw, missing)
-        if wrong.any():
-            raise DataError(f"{table.path}: column '{name}' must be numeric, but {cells(raw, wrong)}")
-        return finite(name, values, table.path)
-    return finite(name, without_missing(raw, missing), table.path)
+    if is_block_of_bytes(raw) or not is_text(raw, name, table.path):
+        return finite(name, without_missing(raw, missing), table)
+    numbers, wrong = parse_numbers(raw, missing)
+    if wrong.any() and not read_flags(raw, numbers, wrong):
+        text = as_text(table, name, missing)
+        raise Trouble(table.path, f"column '{name}' must be numeric, but {not_numbers(text, table)}")
+    return finite(name, numbers, table)
+
+
+def read_flags(raw: Any, numbers: NDArray[np.float64], wrong: NDArray[np.bool_]) -> bool:
+    """Write 0 and 1 for false and true into `numbers`, if nothing else is wrong and they are a flag's; say so."""
+    import polars as pl
+
+    series = pl.Series(raw) if isinstance(raw, np.ndarray) else raw
+    words = series.cast(pl.String).str.strip_chars().str.to_lowercase()
+    yes, no = ((words == word).fill_null(False).to_numpy() for word in ("true", "false"))
+    if (wrong & ~(yes | no)).any() or not np.isin(numbers[~(wrong | np.isnan(numbers))], (0, 1)).all():
+        return False
+    numbers[yes], numbers[no] = 1, 0
+    return True
 
 
 def without_missing(source: Any, missing: Sequence[str]) -> Any:
@@ -146,34 +192,42 @@ def without_missing(source: Any, missing: Sequence[str]) -> Any:
     return np.where(np.isin(values, numbers), np.nan, values)
 
 
-def finite(name: str, source: Any, origin: str) -> NumericColumn:
+def finite(name: str, source: Any, table: Table) -> NumericColumn:
     """A numeric column, unless it holds infinite values."""
     values = matrix(source)
     if np.isfinite(values).all():
         return NumericColumn(name, source, 0)
     infinite = np.isinf(values)
     if infinite.any():
-        rows = np.flatnonzero(infinite.any(axis=1))
-        raise DataError(f"{origin}: column '{name}' holds infinite values in {row_list(rows)}")
+        where = table.row_list(np.flatnonzero(infinite.any(axis=1)))
+        raise Trouble(table.path, f"column '{name}' holds infinite values in {where}")
     return NumericColumn(name, source, int(np.count_nonzero(np.isnan(values))))
 
 
 def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
-    """The column `name` as categories; numbers become their text."""
+    """The column `name` as words in their canonical text."""
     import polars as pl
 
     raw = table.column(name)
     is_text(raw, name, table.path)
     series = pl.Series(name, raw) if isinstance(raw, np.ndarray) else raw
     if series.dtype != pl.String:
-        series = series.fill_nan(None) if series.dtype.is_float() else series
-        whole = series.dtype.is_float() and bool((series == series.round()).all())
-        series = (series.cast(pl.Int64) if whole else series).cast(pl.String)
+        series = (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String)
     cells = series.drop_nulls().unique()  # the long column is looked at as rarely as can be: each cell once
-    words = cells.str.strip_chars()
-    categories = words.filter(~words.is_in(list(missing))).unique().sort()
+    words = canonical_words(cells)
+    gone = {canonical(word) for word in missing}
+    categories = words.filter(~words.is_in(list(gone))).unique().sort()
     lookup = np.append(places(words, categories), -1)
     return TextColumn(name, tuple(categories), lookup[places(series, cells)])
+
+
+def canonical_words(cells: pl.Series) -> pl.Series:
+    """The canonical text of each cell; Python sees only those that may change."""
+    import polars as pl
+
+    if not cells.str.contains(_MAY_CHANGE).any():
+        return cells
+    return pl.Series([canonical(cell) for cell in cells], dtype=pl.String)
 
 
 def places(series: pl.Series, words: pl.Series) -> NDArray[np.int64]:
@@ -187,9 +241,19 @@ def places(series: pl.Series, words: pl.Series) -> NDArray[np.int64]:
 def as_pixels(table: Table, name: str) -> PixelColumn:
     """The column `name` as a block of bytes."""
     raw = table.column(name)
-    if not (isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.ndim == 2):
-        raise DataError(f"{table.path}: column '{name}' must be a block of bytes (pixels)")
+    if not is_block_of_bytes(raw):
+        raise Trouble(table.path, f"column '{name}' must be a block of bytes (pixels)")
     return PixelColumn(name, raw)
+
+
+def is_block_of_bytes(raw: Any) -> bool:
+    """Whether a raw column holds several bytes a row."""
+    return isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.ndim == 2
+
+
+def is_flag(raw: Any) -> bool:
+    """Whether a raw column is of a type for yes and no."""
+    return str(raw.dtype) in ("bool", "Boolean")
 
 
 def is_text(raw: Any, name: str, origin: str) -> bool:
@@ -199,17 +263,14 @@ def is_text(raw: Any, name: str, origin: str) -> bool:
             return False
         if raw.dtype.kind in "Ub" and raw.ndim == 1:
             return True
-        raise DataError(f"{origin}: '{name}' is an array of {raw.dtype}, which is neither numbers nor a column of text")
+        raise Trouble(origin, f"'{name}' is an array of {raw.dtype}, which is neither numbers nor a column of text")
     import polars as pl
 
-    if raw.dtype.is_numeric():
+    if raw.dtype.is_numeric() or raw.dtype == pl.Null:
         return False
     if raw.dtype in (pl.String, pl.Boolean, pl.Categorical) or isinstance(raw.dtype, pl.Enum):
         return True
-    raise DataError(
-        f"{origin}: column '{name}' is of type {raw.dtype}; numbers and text are understood: leave "
-        "it out with data.exclude"
-    )
+    raise Trouble(origin, f"column '{name}' is of type {raw.dtype}; numbers and text are understood")
 
 
 def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -223,38 +284,41 @@ def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64]
         series = series.set(series.is_in(list(missing)).fill_null(False), None)
         numbers = series.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & series.is_not_null()
-    return without_missing(numbers.to_numpy(), missing), wrong.to_numpy()
+    return np.array(without_missing(numbers.to_numpy(), missing)), wrong.to_numpy()
 
 
-def mixed_message(table: Table, name: str, raw: Any, wrong: NDArray[np.bool_]) -> str:
-    """Why a column that is partly numbers is refused, and the line to write for each reading."""
-    example = cell(raw, int(np.flatnonzero(wrong)[0]))
-    return (
-        f"{table.path}: column '{name}' holds numbers, but {cells(raw, wrong)}. Mend the table, or say what is meant: "
-        f"data: {{missing_values: ['', NA, '{example}']}} if that stands for a missing value, "
-        f"data: {{categorical: {{columns: [{name}]}}}} if these are categories, data: "
-        f"{{exclude: [{name}]}} to leave it out"
-    )
+def words_among_numbers(column: TextColumn) -> NDArray[np.bool_]:
+    """(categories,): which of the categories do not read as a number."""
+    import polars as pl
+
+    read = pl.Series(column.categories, dtype=pl.String).cast(pl.Float64, strict=False)
+    return np.asarray(read.is_null().to_numpy())
 
 
-def cells(raw: Any, wrong: NDArray[np.bool_]) -> str:
-    """The first wrong cells for a message, with their number and rows counted from 1 after the header."""
+def not_numbers(column: TextColumn, table: Table) -> str:
+    """The first cells of `column` that are no numbers, for a message."""
+    wrong = np.append(words_among_numbers(column), False)[column.codes]
     rows = np.flatnonzero(wrong)
-    examples = ", ".join(f"'{cell(raw, int(row))}'" for row in rows[:3])
-    return (
-        f"{len(rows)} of its cells {'do' if len(rows) > 1 else 'does'} not read as a number: "
-        f"{examples} in {row_list(rows)}"
-    )
+    examples = ", ".join(f"'{short(column.categories[code])}'" for code in column.codes[rows[:3]])
+    verb = "do" if len(rows) > 1 else "does"
+    return f"{len(rows)} of its cells {verb} not read as a number: {examples} in {table.row_list(rows)}"
 
 
-def cell(raw: Any, row: int) -> str:
-    """One cell for a message, shortened."""
-    text = str(raw[row])
+def short(text: str) -> str:
+    """A cell for a message."""
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def row_list(rows: NDArray[Any], shown: int = 5) -> str:
-    """Row numbers for a message, counted from 1 after the header: 'rows 3, 8 and 120 more'."""
-    numbers = [str(row + 1) for row in rows[:shown]]
-    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
-    return f"row{'s' * (len(rows) > 1)} {', '.join(numbers)}{more}"
+def quoted(words: Sequence[str], shown: int = 5) -> str:
+    """Words for a message: the first ones, each in quotes."""
+    return ", ".join(f"'{short(word)}'" for word in words[:shown]) + (", ..." if len(words) > shown else "")
+
+
+def single_column(column: Column, table: Table) -> NDArray[np.float64]:
+    """The values (rows,) of a target that must be one column of numbers."""
+    if isinstance(column, TextColumn):
+        raise DataError(f"{table.path}: column '{column.name}' holds words, not numbers")
+    values = column.values
+    if values.shape[1] != 1:
+        raise DataError(f"{table.path}: target '{column.name}' has {values.shape[1]} columns; a target column has one")
+    return values[:, 0].astype(np.float64, copy=False)

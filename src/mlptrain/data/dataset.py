@@ -1,54 +1,53 @@
 """How does a table become training, validation and test arrays?
 
-    table -> rows with a target -> split -> transforms fitted on the training rows -> inputs and targets
+    table -> rows that count and have a target -> split -> task and encoders fitted on the training rows -> arrays
 
 Inputs are held once, for all rows of a file, in their compact type: floats of the run's dtype, or bytes for pixels,
-which are scaled when a batch is gathered. A part is a list of row numbers.
+which are scaled when a batch is gathered. A part is a list of row numbers. The truth is held in its own units, beside
+the targets that the loss compares with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mlptrain.component import Frozen
-from mlptrain.data.columns import Column, NumericColumn, PixelColumn, as_numeric, as_text, interpret, row_list
+from mlptrain.component import Frozen, OneOf
+from mlptrain.data.columns import Column, PixelColumn, as_numeric, interpret, single_column
+from mlptrain.data.encoders import Category, Encoder, Number, Pixels, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
-from mlptrain.data.settings import Data
+from mlptrain.data.settings import Data, Words
 from mlptrain.data.split import Split, split_rows
 from mlptrain.data.tables import Hints, Table, read_table
-from mlptrain.data.targets import AnyTarget, FittedTarget, fit_target, implied_loss, present_rows, single_column
-from mlptrain.data.transforms import (
-    Encoder,
-    FittedCategorical,
-    FittedNumeric,
-    FittedPixels,
-    Words,
-)
+from mlptrain.data.troubles import Trouble, Troubles
 from mlptrain.errors import DataError
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import Loss
 from mlptrain.randomness import stream
+from mlptrain.remedies import setting
+from mlptrain.tasks import Task, Truth, implied_task, task_for_loss, task_kinds
 
 PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows whose inputs stay in the cache while they are encoded column by column
-
-FittedFeature = Annotated[FittedNumeric | FittedCategorical | FittedPixels, Field(discriminator="role")]
+_ROWS_OF_AN_INDEX = 20  # a column that counts fewer rows than this may say something
+_LARGEST = 50_000_000  # characters of a fitted record; a model file holds its record twice, within 100 MB
 
 
 @dataclass(frozen=True)
 class Features:
-    """Inputs (rows, width) of a whole file; bytes carry the shift and scale that turn them into numbers."""
+    """Inputs (rows, width) of a whole file; bytes carry what turns them into numbers: a shift and scale, or a table."""
 
     values: NDArray[Any]
     dtype: np.dtype[Any]
     offset: float = 0.0
     scale: float = 1.0
+    lookup: Array | None = None
+    """(256,): what each byte becomes, where a shift and a scale are not enough"""
 
     @property
     def width(self) -> int:
@@ -61,13 +60,16 @@ class Features:
 
     def gather(self, rows: Indices, out: Array, room: NDArray[np.uint8] | None = None) -> None:
         """Write the inputs of `rows` into `out` (n, width)."""
-        if room is not None:
-            self.values.take(rows, axis=0, out=room, mode="clip")
-            np.multiply(room, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
-            if self.offset:
-                np.subtract(out, self.offset / self.scale, out=out)
-        else:
+        if room is None:
             self.values.take(rows, axis=0, out=out, mode="clip")
+            return
+        self.values.take(rows, axis=0, out=room, mode="clip")
+        if self.lookup is not None:
+            self.lookup.take(room, out=out, mode="clip")
+            return
+        np.multiply(room, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
+        if self.offset:
+            np.subtract(out, self.offset / self.scale, out=out)
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,23 @@ class Part:
 
     features: Features
     targets: Target
+    """Of all rows of the file: what the loss compares with."""
     rows: Indices
     all_weights: Array | None = None
-    """(rows of the file,): how much each row counts"""
+    """(rows of the file,): how much each row counts; with the class weights they have mean 1 over `rows`"""
+    truths: Truth | None = None
+    """Of all rows of the file: what is true, in its own units; None where that is the targets."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def target(self) -> Target:
-        """The targets of these rows."""
+        """What the loss compares with, for these rows."""
         return self.targets[self.rows]
+
+    def truth(self) -> Truth:
+        """What is true of these rows, in its own units."""
+        return (self.targets if self.truths is None else self.truths)[self.rows]
 
     def weights(self) -> Array | None:
         """How much each of these rows counts, with mean 1; None counts all alike."""
@@ -94,95 +103,100 @@ class Part:
         weights = self.all_weights[self.rows]
         return weights / (weights.mean(dtype=np.float64) or 1)
 
-    def lit_inputs(self) -> NDArray[np.bool_]:
+    def active_inputs(self) -> NDArray[np.bool_]:
         """Which inputs are different from zero in any of these rows."""
-        lit = np.zeros(self.features.width, bool)
+        active = np.zeros(self.features.width, bool)
         out = np.empty((min(1024, len(self)), self.features.width), self.features.dtype)
+        room = self.features.byte_buffer(len(out))
         for start in range(0, len(self), 1024):
             rows = self.rows[start : start + 1024]
-            self.features.gather(rows, out[: len(rows)], self.features.byte_buffer(len(rows)))
-            lit |= out[: len(rows)].any(axis=0)
-        return lit
+            n = len(rows)
+            self.features.gather(rows, out[:n], None if room is None else room[:n])
+            active |= out[:n].any(axis=0)
+            if active.all():
+                break
+        return active
 
 
 class Transforms(Frozen):
     """Everything learned from training rows that turns a table into inputs and targets, by column name."""
 
-    features: Annotated[tuple[FittedFeature, ...], Field(strict=False)]
-    target: AnyTarget
+    encoders: Annotated[tuple[Annotated[Encoder, OneOf()], ...], Field(strict=False, min_length=1)]
+    task: Annotated[Task, OneOf()]
     missing_values: Words
     sample_weight: str | None = None
     """The column that tells how much a row counts."""
+    constant: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    """Inputs that were the same in every training row. They teach nothing, so they are 0 in every row ever after."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The name of each input of the network."""
+        return tuple(name for encoder in self.encoders for name in encoder.inputs)
 
     @property
     def width(self) -> int:
         """Number of inputs of the network."""
-        return sum(feature.width for feature in self.features)
+        return sum(encoder.width for encoder in self.encoders)
 
     @property
-    def text_columns(self) -> tuple[str, ...]:
-        """The columns whose cells are words, or may be."""
-        return self.target.names + tuple(f.name for f in self.features if isinstance(f, FittedCategorical))
+    def hints(self) -> Hints:
+        """What is known of another table before it is read."""
+        text = [encoder.column for encoder in self.encoders if not isinstance(encoder, Number)]
+        wanted = [encoder.column for encoder in self.encoders]
+        return Hints((*self.task.columns, *text), self.missing_values, wanted)
 
-    def encode(self, table: Table, dtype: Any, columns: dict[str, Column] | None = None) -> tuple[Features, list[str]]:
+    def encode(self, table: Table, dtype: Any, columns: Sequence[Column] | None = None) -> tuple[Features, list[str]]:
         """The inputs of all rows of `table`, and notes on what was filled; `columns` saves reading them again."""
         columns = columns if columns is not None else self.read(table)
         dtype = np.dtype(dtype)
-        first = self.features[0]
-        if len(self.features) == 1 and isinstance(first, FittedPixels):
-            pixels = columns[first.name]
-            assert isinstance(pixels, PixelColumn)
-            return Features(pixels.values, dtype, first.offset, first.scale), []
-        encoders = [self._encoder(feature, columns[feature.name], table.path) for feature in self.features]
+        first = self.encoders[0]
+        if len(self.encoders) == 1 and isinstance(first, Pixels) and isinstance(columns[0], PixelColumn):
+            return pixel_features(first, columns[0], table, dtype), []
+        troubles, writers = Troubles(), []
+        for encoder, column in zip(self.encoders, columns, strict=True):
+            with troubles.collected():
+                writers.append(encoder.writer(column, table))
+        troubles.refuse()
         values = np.empty((table.rows, self.width), dtype)
-        places = np.cumsum([0, *(feature.width for feature in self.features)]).tolist()
-        for start in range(0, table.rows, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            for encoder, low, high in zip(encoders, places[:-1], places[1:], strict=True):
-                encoder.write(rows, values[rows, low:high])
-        return Features(values, dtype), [encoder.note for encoder in encoders if encoder.note]
+        write_inputs(values, writers, [encoder.width for encoder in self.encoders])
+        values[:, list(self.constant)] = 0
+        return Features(values, dtype), [writer.note for writer in writers if writer.note]
 
-    def _encoder(self, feature: Any, column: Column, origin: str) -> Encoder:
-        """What encodes `column`, which is of the kind that `feature` was fitted on, or `read` made."""
-        encoder: Encoder = feature.encoder(column, origin)
-        return encoder
-
-    def read(self, table: Table) -> dict[str, Column]:
-        """The feature columns of another table, as what they were in training; all that are missing in one error."""
-        absent = [feature.name for feature in self.features if feature.name not in table.columns]
+    def read(self, table: Table) -> list[Column]:
+        """The feature columns of another table, as what they were in training."""
+        absent = [encoder.column for encoder in self.encoders if encoder.column not in table.columns]
         if absent:
             names = ", ".join(f"'{name}'" for name in absent[:10])
             more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
             raise DataError(
                 f"{table.path}: the model needs columns that are not there: {names}{more}{table.suggestion(absent[0])}"
             )
-        return {feature.name: feature.read(table, self.missing_values) for feature in self.features}
+        troubles, columns = Troubles(), []
+        for encoder in self.encoders:
+            with troubles.collected():
+                columns.append(encoder.read(table, encoder.column, self.missing_values))
+        troubles.refuse()
+        return columns
 
     def part(self, table: Table, dtype: Any, drop: bool) -> tuple[Part, list[str]]:
-        """All rows of another table, with their targets; rows without one are an error, or dropped."""
-        for name in self.target.names:
+        """All rows of another table that count, with their targets; rows without one are an error, or dropped."""
+        for name in self.task.columns:
             if name not in table.columns:
                 raise DataError(
                     f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, "
                     "`mlptrain predict` still works"
                 )
-        columns = self.target.read(table, self.missing_values)
-        rows = present_rows(columns, drop, table.path)
-        features, notes = self.encode(table, dtype)
-        weights = self.weights(table, rows, dtype)
-        targets = as_target(self.target.encode(columns, rows, table.path), dtype)
-        return Part(features, targets, rows, weights), notes
-
-    def weights(self, table: Table, rows: Indices, dtype: Any) -> Array | None:
-        """How much each row of `table` counts; None counts all alike, as where the table has no such column."""
-        if self.sample_weight is None or self.sample_weight not in table.columns:
-            return None
-        values = single_column(as_numeric(table, self.sample_weight, self.missing_values), table.path)
-        wrong = rows[~(values[rows] >= 0)]
-        if len(wrong) or not values[rows].any():
-            where = f"not so in {row_list(wrong)}" if len(wrong) else "but every one is 0"
-            raise DataError(f"{table.path}: sample weights in '{self.sample_weight}' must be 0 or more, {where}")
-        return values.astype(dtype)
+        table, weights, notes = rows_that_count(table, self.sample_weight, self.missing_values)
+        columns = self.task.read(table, self.missing_values)
+        present = rows_with_target(columns, table, drop)
+        if len(present) < table.rows:
+            notes.append(left_out(table.rows - len(present), "without a target"))
+            table, weights = table.select(present), None if weights is None else weights[present]
+            columns = self.task.read(table, self.missing_values)
+        features, more = self.encode(table, dtype)
+        truth, rows = self.task.truth(columns, table), np.arange(table.rows)
+        return make_part(self.task, features, truth, rows, weights, dtype), notes + more
 
 
 @dataclass(frozen=True)
@@ -205,21 +219,25 @@ class Dataset:
         return {name: part for name, part in named if part is not None}
 
 
-def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dtype: Any, seed: int) -> Dataset:
+def load_dataset(
+    data: Data, loss: Loss | None, scale_target: Scaler | None, dtype: Any, seed: int, task: str | None = None
+) -> Dataset:
     """Read the files of `data`, split their rows, fit the transforms on the training rows and encode everything.
 
-    Where `loss` is None, the target implies it. `scale_target` is for targets of numbers; None leaves it to the target.
+    Where `task` and `loss` are None, the target implies them. `scale_target` is for targets of numbers; None leaves
+    them as they are.
     """
-    text = (*data.target_names, *data.categorical.columns)
-    table, fingerprint = read_with_target(data.path, data.target_path, data, text)
-    parts, transforms, loss, notes = prepare(table, data, loss, scale_target or NoScaling(), dtype, seed)
+    table, fingerprint = read_with_target(data.path, data.target_path, data, data.hints)
+    settings = Fit(data, loss, task, scale_target or NoScaling(), dtype, seed)
+    parts, transforms, loss, notes = learn(table, settings)
     del table  # before the next one is read
     for name, path, target_path in (
         ("validation", data.validation_path, data.validation_target_path),
         ("test", data.test_path, data.test_target_path),
     ):
         if path is not None:
-            other, digests = read_with_target(path, target_path, data, transforms.text_columns)
+            hints = replace(transforms.hints, wanted=())
+            other, digests = read_with_target(path, target_path, data, hints)
             fingerprint |= digests
             parts[name], more = transforms.part(other, dtype, data.missing_target == "drop")
             notes += [f"{note} ({path})" for note in more]
@@ -228,40 +246,198 @@ def load_dataset(data: Data, loss: Loss | None, scale_target: Scaler | None, dty
     return Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
 
 
-def prepare(
-    table: Table, data: Data, loss: Loss | None, scaler: Scaler, dtype: Any, seed: int
-) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
-    """The parts of the main table by name, what was learned from it, the loss, and notes on what was left out."""
-    origin, missing = table.path, data.missing_values
-    columns: list[Column] = [interpret(table, name, missing) for name in data.target_names]
-    rows = present_rows(columns, data.missing_target == "drop", origin)
-    loss = loss or implied_loss(columns, rows, origin)
-    features = {name: read_feature(table, name, data) for name in feature_names(table, data)}
-    unscaled, columns = fit_target(table, columns, loss, rows, missing)
-    encoded = unscaled.encode(columns, rows, origin)
-    chosen = choose_rows(unscaled, encoded, rows, data.effective_split, seed, origin)
-    target = unscaled.trained(encoded[chosen["train"]], loss, scaler, origin)
-    fitted = tuple(fit_feature(column, data, chosen["train"], origin) for column in features.values())
-    transforms = Transforms(features=fitted, target=target, missing_values=missing, sample_weight=data.sample_weight)
-    weights = transforms.weights(table, rows, dtype)
-    if weights is not None:
-        weights /= weights[chosen["train"]].mean(dtype=np.float64) or 1
-    inputs, notes = transforms.encode(table, dtype, features)
-    targets = as_target(target.encode(columns, rows, origin), dtype)
-    parts = {name: Part(inputs, targets, some, weights) if len(some) else None for name, some in chosen.items()}
-    lost = table.rows - len(rows)
-    left_out = [f"{lost} row{'s' * (lost > 1)} without a target left out"] if lost else []
-    return parts, transforms, loss, left_out + notes
+@dataclass(frozen=True)
+class Fit:
+    """How a table is to be learned from."""
+
+    data: Data
+    loss: Loss | None
+    task: str | None
+    scaler: Scaler
+    dtype: Any
+    seed: int
 
 
-def read_with_target(
-    path: str, target_path: str | None, data: Data, text: Sequence[str]
-) -> tuple[Table, dict[str, str]]:
-    """A table, with the target from a file of its own where there is one, and the digests of the files.
+@dataclass(frozen=True)
+class Settled:
+    """What a table is to teach."""
 
-    The columns in `text` are left as they are written.
+    task: Task
+    loss: Loss
+    truth: Truth
+    """Of all rows of the table."""
+    notes: list[str]
+
+
+def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
+    """The parts of the main table by name, what was learned from it, the loss, and notes on what was left out.
+
+    All that is wrong with its columns is said in one error.
     """
-    table = read_table(path, data.delimiter, Hints(text, data.missing_values))
+    data, troubles = fit.data, Troubles()
+    check_names(table, data)
+    table, weights, columns, notes = usable_rows(table, data, troubles)
+    settled = settle(table, columns, fit, troubles)
+    names, more = choose_features(table, data)
+    chosen = {"train": np.arange(table.rows)}
+    with troubles.collected():
+        chosen = choose_rows(settled, data.effective_split, fit.seed, table) if settled else chosen
+    encoders, features = fit_encoders(table, names, chosen["train"], data, troubles)
+    troubles.refuse()
+    assert settled is not None
+    training = chosen["train"]
+    counted = None if weights is None else weights[training]
+    task = settled.task.learn(settled.truth[training], counted, settled.loss, fit.scaler, table)
+    transforms = Transforms(
+        encoders=encoders, task=task, missing_values=data.missing_values, sample_weight=data.sample_weight
+    )
+    check_size(transforms, data, table)
+    inputs, filled = transforms.encode(table, fit.dtype, features)
+    transforms, constant = without_constants(transforms, inputs, training)
+    parts = {
+        name: make_part(task, inputs, settled.truth, rows, weights, fit.dtype) if len(rows) else None
+        for name, rows in chosen.items()
+    }
+    return parts, transforms, settled.loss, [*notes, *settled.notes, *more, *constant, *filled]
+
+
+def usable_rows(
+    table: Table, data: Data, troubles: Troubles
+) -> tuple[Table, NDArray[np.float64] | None, list[Column], list[str]]:
+    """The rows that have a weight and a target, their weights, their target columns, and notes on the others."""
+    table, weights, notes = rows_that_count(table, data.sample_weight, data.missing_values)
+    columns: list[Column] = []
+    with troubles.collected():
+        columns = [interpret(table, name, data.missing_values) for name in data.target_names]
+        with troubles.collected():
+            rows_with_target(columns, table, data.missing_target == "drop")
+        present = rows_with_target(columns, table, drop=True)
+        if len(present) < table.rows:
+            notes.append(left_out(table.rows - len(present), "without a target"))
+            table, weights = table.select(present), None if weights is None else weights[present]
+            columns = [interpret(table, name, data.missing_values) for name in data.target_names]
+    return table, weights, columns, notes
+
+
+def settle(table: Table, columns: Sequence[Column], fit: Fit, troubles: Troubles) -> Settled | None:
+    """The task and the loss: what the spec says, and what it leaves open as the target implies; None in trouble."""
+    notes: list[str] = []
+    if not columns:
+        return None
+    with troubles.collected():
+        if fit.task is not None:
+            kind = task_kinds()[fit.task]
+        elif fit.loss is not None:
+            kind = task_for_loss(fit.loss)
+        else:
+            kind = implied_task(columns, table)
+            notes = kind.assumptions(columns)
+        loss = fit.loss or kind.default_loss()
+        columns = [kind.view(column, table, fit.data.missing_values) for column in columns]
+        task = kind.fit(columns, loss, table)
+        return Settled(task, loss, task.truth(columns, table), notes)
+    return None
+
+
+def fit_encoders(
+    table: Table, names: Sequence[str], training: Indices, data: Data, troubles: Troubles
+) -> tuple[tuple[Encoder, ...], list[Column]]:
+    """An encoder for each column, fitted on the `training` rows, and the columns as they were read for them."""
+    encoders, columns = [], []
+    for name in names:
+        with troubles.collected():
+            kind, column = choose_encoder(table, name, data)
+            encoders.append(kind.fit(column, training, data, table))
+            columns.append(column)
+    return tuple(encoders), columns
+
+
+def check_names(table: Table, data: Data) -> None:
+    """Refuse a spec that names a column that is not there."""
+    named = [data.sample_weight] if data.sample_weight else []
+    for name in (*named, *data.target_names, *data.exclude, *data.declared):
+        table.column(name)
+
+
+def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
+    """The columns to learn from, those that are named or all that may say something, and notes on what is left out."""
+    if data.features:
+        return list(data.features), []
+    other = {data.sample_weight, *data.exclude, *data.target_names}
+    candidates = [name for name in table.columns if name not in other]
+    counting = [name for name in candidates if name not in data.declared and counts_rows(table, name)]
+    names = [name for name in candidates if name not in counting]
+    if names or not counting:
+        if not names:
+            raise DataError(f"{table.path}: no column is left to learn from beside the target")
+        return names, [f"'{name}' left out: it numbers the rows" for name in counting]
+    raise Trouble(
+        table.path,
+        f"no column is left to learn from beside the target: '{counting[0]}' numbers the rows; if it says something, "
+        f"write {setting(data=data.with_column(counting[0]))}",
+    )
+
+
+def counts_rows(table: Table, name: str) -> bool:
+    """Whether a column is an index: as its file or its name says, or since it counts the rows from 0 or 1."""
+    if name in table.index:
+        return True
+    raw = table.columns[name]
+    if table.rows < _ROWS_OF_AN_INDEX or (isinstance(raw, np.ndarray) and raw.ndim > 1):
+        return False
+    numbers = np.arange(table.rows) if table.numbers is None else table.numbers
+    for some in (slice(0, _ROWS_OF_AN_INDEX), slice(None)):  # the first ones mostly tell
+        try:
+            values = np.asarray(raw[some]).astype(np.float64)
+        except (ValueError, TypeError):
+            return False
+        start = values[0] - numbers[0]
+        if start not in (0, 1) or not np.array_equal(values, numbers[some] + start):
+            return False
+    return True
+
+
+def rows_that_count(
+    table: Table, sample_weight: str | None, missing: Sequence[str]
+) -> tuple[Table, NDArray[np.float64] | None, list[str]]:
+    """The rows of `table` that have a weight, how much they count, and a note on those that do not."""
+    if sample_weight is None or sample_weight not in table.columns:
+        return table, None, []
+    weights = single_column(as_numeric(table, sample_weight, missing), table)
+    wrong = np.flatnonzero(~(weights >= 0))
+    if len(wrong) or not weights.any():
+        where = f"not so in {table.row_list(wrong)}" if len(wrong) else "but every one is 0"
+        raise DataError(f"{table.path}: sample weights in '{sample_weight}' must be 0 or more, {where}")
+    rows = np.flatnonzero(weights)
+    note = [left_out(table.rows - len(rows), f"of weight 0 in '{sample_weight}'")] if len(rows) < table.rows else []
+    return table.select(rows), weights[rows], note
+
+
+def left_out(rows: int, why: str) -> str:
+    """A note on rows that are left out."""
+    return f"{rows} row{'s' * (rows > 1)} {why} left out"
+
+
+def rows_with_target(columns: Sequence[Column], table: Table, drop: bool) -> Indices:
+    """The rows whose target is there in every column; a `Trouble` if some is not, unless they are to be dropped."""
+    absent = np.stack([column.absent for column in columns])
+    if absent.any(axis=0).all():
+        names = ", ".join(column.name for column in columns)
+        raise DataError(f"{table.path}: no row has a value in target '{names}'")
+    for column, here in zip(columns, absent, strict=True):
+        if here.any() and not drop:
+            change = {"missing_target": "drop"}
+            text = (
+                f"target '{column.name}' is missing in {table.row_list(np.flatnonzero(here))}; "
+                f"fill it in, or leave such rows out with {setting(data=change)}"
+            )
+            raise Trouble(table.path, text, change)
+    return np.flatnonzero(~absent.any(axis=0))
+
+
+def read_with_target(path: str, target_path: str | None, data: Data, hints: Hints) -> tuple[Table, dict[str, str]]:
+    """A table, with the target from a file of its own where there is one, and the digests of the files."""
+    table = read_table(path, data.delimiter, hints)
     if target_path is None:
         return table, {path: table.sha256}
     labels = read_table(target_path, data.delimiter)
@@ -278,55 +454,100 @@ def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
         found = {names[0]: next(iter(labels.columns.values()))}
     else:
         found = {name: labels.column(name) for name in names}
-    return Table(table.path, table.sha256, table.rows, table.columns | found)
+    return replace(table, columns=table.columns | found)
 
 
-def choose_rows(
-    target: FittedTarget, encoded: Target, rows: Indices, split: Split, seed: int, origin: str
-) -> dict[str, Indices]:
-    """The split of `rows` by the name of the part, even in the groups of the target if it has such."""
-    strata = target.strata(encoded, rows, origin) if split.validation or split.test else None
-    return dict(zip(PARTS, split_rows(rows, strata, split, stream(seed, "split"), origin), strict=True))
+def choose_rows(settled: Settled, split: Split, seed: int, table: Table) -> dict[str, Indices]:
+    """The split of all rows by the name of the part, even in the groups of the target if it has such."""
+    strata = settled.task.strata(settled.truth, table) if split.validation or split.test else None
+    rows = np.arange(table.rows)
+    return dict(zip(PARTS, split_rows(rows, strata, split, stream(seed, "split"), table.path), strict=True))
 
 
-def as_target(encoded: Target, dtype: Any) -> Target:
-    """Values in the run's dtype, classes as they are."""
-    return encoded.astype(dtype) if encoded.dtype.kind == "f" else encoded
+def make_part(
+    task: Task,
+    features: Features,
+    truth: Truth,
+    rows: Indices,
+    weights: NDArray[np.float64] | None,
+    dtype: Any,
+) -> Part:
+    """The part of `rows`, with targets in the run's dtype and weights of mean 1 over these rows."""
+    encoded = task.encode(truth)
+    targets = encoded.astype(dtype) if encoded.dtype.kind == "f" else encoded
+    return Part(features, targets, rows, normalized(weights, task, truth, rows, dtype), truth)
 
 
-def fit_feature(column: Column, data: Data, training: Indices, origin: str) -> FittedFeature:
-    """What is learned of a feature column from the training rows."""
-    if isinstance(column, NumericColumn):
-        return FittedNumeric.fit(column, training, data.numeric, origin)
-    if isinstance(column, PixelColumn):
-        return FittedPixels.fit(column, training, data.numeric)
-    return FittedCategorical.fit(column, training, data.categorical, origin)
+def normalized(
+    weights: NDArray[np.float64] | None, task: Task, truth: Truth, rows: Indices, dtype: Any
+) -> Array | None:
+    """Row weights whose product with the class weights has mean 1 over `rows`; None where all of them are 1."""
+    if weights is None and task.class_weights is None:
+        return None
+    counted = np.ones(len(truth)) if weights is None else weights / weights[rows].max()
+    product = counted[rows]
+    if task.class_weights is not None:
+        product = product * task.class_weights[truth[rows]]
+    mean = product.mean()
+    return None if weights is None and abs(mean - 1) < 1e-12 else (counted / mean).astype(dtype)
 
 
-def feature_names(table: Table, data: Data) -> list[str]:
-    """The columns to learn from: those that are named, or all but the target and the excluded ones."""
-    named = [data.sample_weight] if data.sample_weight else []
-    for name in (
-        *named,
-        *data.target_names,
-        *data.features_or_none,
-        *data.exclude,
-        *data.numeric.columns,
-        *data.categorical.columns,
-    ):
-        table.column(name)
-    chosen = data.features_or_none or [
-        name for name in table.columns if name not in (*named, *data.exclude, *data.target_names)
-    ]
-    if not chosen:
-        raise DataError(f"{table.path}: no column is left to learn from beside the target")
-    return list(chosen)
+def pixel_features(encoder: Pixels, column: PixelColumn, table: Table, dtype: np.dtype[Any]) -> Features:
+    """Bytes that stay bytes."""
+    values = encoder.bytes(column, table)
+    if encoder.affine is not None:
+        return Features(values, dtype, *encoder.affine)
+    return Features(values, dtype, lookup=encoder.lookup.astype(dtype))
 
 
-def read_feature(table: Table, name: str, data: Data) -> Column:
-    """A feature column, as what the spec declares it to be or as what it looks like."""
-    if name in data.numeric.columns:
-        return as_numeric(table, name, data.missing_values)
-    if name in data.categorical.columns:
-        return as_text(table, name, data.missing_values)
-    return interpret(table, name, data.missing_values)
+def write_inputs(values: Array, writers: Sequence[Writer], widths: Sequence[int]) -> None:
+    """Write the inputs of every column into `values` (rows, width), block by block."""
+    places = np.cumsum([0, *widths]).tolist()
+    for start in range(0, len(values), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        for writer, low, high in zip(writers, places[:-1], places[1:], strict=True):
+            writer.write(rows, values[rows, low:high])
+
+
+def without_constants(transforms: Transforms, inputs: Features, training: Indices) -> tuple[Transforms, list[str]]:
+    """The transforms and notes, once inputs that are the same in every training row are known; they become 0."""
+    if len(training) < 2 or inputs.values.dtype == np.uint8:
+        return transforms, []
+    first, open_ = inputs.values[training[0]], np.arange(inputs.width)
+    for start in range(0, len(training), _BLOCK):
+        rows = training[start : start + _BLOCK]
+        some = inputs.values[rows] if len(open_) == inputs.width else inputs.values[np.ix_(rows, open_)]
+        open_ = open_[(some == first[open_]).all(axis=0)]
+        if not len(open_):
+            return transforms, []
+    inputs.values[:, open_] = 0
+    return transforms.model_copy(update={"constant": tuple(open_.tolist())}), constant_notes(transforms, open_)
+
+
+def constant_notes(transforms: Transforms, constant: Indices) -> list[str]:
+    """Which whole columns do not vary."""
+    notes, start, silent = [], 0, frozenset(constant.tolist())
+    for encoder in transforms.encoders:
+        if silent.issuperset(range(start, start + encoder.width)):
+            notes.append(f"'{encoder.column}' is the same in every training row and has no effect")
+        start += encoder.width
+    return notes
+
+
+def check_size(transforms: Transforms, data: Data, table: Table) -> None:
+    """Refuse fitted columns that give no input, or more numbers than a model file can hold."""
+    if not transforms.width:
+        encoder = transforms.encoders[0]
+        raise DataError(
+            f"{table.path}: nothing is left to learn from: no category of column '{encoder.column}' is in "
+            f"{data.categorical.min_count} training rows (data.categorical.min_count), and unknown ones are ignored"
+        )
+    sizes = {encoder.column: len(encoder.model_dump_json()) for encoder in transforms.encoders}
+    if sum(sizes.values()) > _LARGEST:
+        largest = max(sizes, key=lambda name: sizes[name])
+        encoder = next(encoder for encoder in transforms.encoders if encoder.column == largest)
+        knob = "data.categorical.max_categories" if isinstance(encoder, Category) else "data.numeric.scale.knots"
+        raise DataError(
+            f"{table.path}: what is learned of column '{largest}' takes {sizes[largest] / 1e6:.0f} MB, "
+            f"more than a model file can hold; lower {knob}"
+        )

@@ -13,6 +13,8 @@ from mlptrain.component import Component
 from mlptrain.nn.activations import normal_distribution
 
 Values = NDArray[np.float64]
+Counts = NDArray[np.int64]
+_SAMPLE = 1 << 20  # values that stand for a longer column, where a scaler knows nothing of counts
 
 
 class Scaler(Component):
@@ -21,6 +23,14 @@ class Scaler(Component):
     @abstractmethod
     def fit(self, values: Values) -> Values:
         """What `apply` needs, from training values (rows, width) without missing ones."""
+
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        """What `fit` finds for one column in which each of the rising `values` (k,) occurs as often as `counts` says.
+
+        A scaler that does not override this sees a sample in these proportions.
+        """
+        share = min(1.0, _SAMPLE / counts.sum())
+        return self.fit(np.repeat(values, np.ceil(counts * share).astype(np.int64))[:, None])
 
     @abstractmethod
     def apply(self, values: Values, fitted: Values) -> Values:
@@ -50,7 +60,7 @@ UNVARYING = (
 
 
 class Standard(AffineScaler):
-    """(x - mean) / standard deviation, the biased one; a column that does not vary is only shifted."""
+    """(x - mean) / standard deviation, the biased one; a column that does not vary becomes 0."""
 
     kind: Literal["standard"] = "standard"
     formula: ClassVar = (
@@ -61,15 +71,21 @@ class Standard(AffineScaler):
 
     def fit(self, values: Values) -> Values:
         mean = values.mean(axis=0)
+        mean = np.where((values == values[0]).all(axis=0), values[0], mean)  # the mean of equal numbers may round
         centred = values - mean
         largest = np.maximum(np.maximum(centred.max(axis=0), -centred.min(axis=0)), np.finfo(float).tiny)
         np.divide(centred, largest, out=centred)  # so that no square overflows or underflows
         std = largest * np.sqrt(np.square(centred, out=centred).mean(axis=0))
         return np.stack([mean, varying(std, mean)])
 
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        mean = float(np.average(values, weights=counts))
+        std = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+        return np.array([[mean], varying(np.array([std]), np.array([mean]))])
+
 
 class MinMax(AffineScaler):
-    """(x - min) / (max - min): training values lie in [0, 1]; a column that does not vary is only shifted."""
+    """(x - min) / (max - min): training values lie in [0, 1]; a column that does not vary becomes 0."""
 
     kind: Literal["minmax"] = "minmax"
     formula: ClassVar = (
@@ -81,19 +97,36 @@ class MinMax(AffineScaler):
         low, high = values.min(axis=0), values.max(axis=0)
         return np.stack([low, varying(high - low, low)])
 
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        return self.fit(values[counts > 0, None])
+
 
 class Robust(AffineScaler):
-    """(x - median) / (distance between the quartiles); far values do not spoil the scale."""
+    """(x - median) / (distance between the quartiles); far values do not spoil the scale.
+
+    Where the quartiles coincide though the column varies, as in one of mostly zeros, the standard deviation takes the
+    place of their distance.
+    """
 
     kind: Literal["robust"] = "robust"
     formula: ClassVar = (
         r"x \leftarrow \frac{x - m}{s}, \qquad m = Q(1/2), \qquad s = Q(3/4) - Q(1/4)",
+        r"s \leftarrow \sqrt{\frac{1}{N} \sum_r (x_r - \bar x)^2} \quad \mathrm{where} \quad Q(3/4) = Q(1/4)",
         UNVARYING,
     )
 
     def fit(self, values: Values) -> Values:
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-        return np.stack([middle, varying(high - low, middle)])
+        return self._fitted(low, middle, high, Standard().fit(values)[1])
+
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        low, middle, high = counted_quantiles(values, counts, np.array([0.25, 0.5, 0.75]))[:, None]
+        return self._fitted(low, middle, high, Standard().fit_counted(values, counts)[1])
+
+    @staticmethod
+    def _fitted(low: Values, middle: Values, high: Values, std: Values) -> Values:
+        spread = varying(high - low, middle, otherwise=np.nan)
+        return np.stack([middle, np.where(np.isnan(spread), std, spread)])
 
 
 class QuantileNormal(Scaler):
@@ -114,6 +147,9 @@ class QuantileNormal(Scaler):
 
     def fit(self, values: Values) -> Values:
         return np.asarray(np.quantile(values, np.linspace(0, 1, self.knots), axis=0))
+
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        return counted_quantiles(values, counts, np.linspace(0, 1, self.knots))[:, None]
 
     def apply(self, values: Values, fitted: Values) -> Values:
         out = np.empty_like(values)
@@ -162,7 +198,19 @@ class NoScaling(AffineScaler):
     def fit(self, values: Values) -> Values:
         return np.stack([np.zeros(values.shape[1]), np.ones(values.shape[1])])
 
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        return np.array([[0.0], [1.0]])
 
-def varying(scale: Values, offset: Values) -> Values:
+
+def varying(scale: Values, offset: Values, otherwise: float = 1.0) -> Values:
     """`scale`, or 1 where it is nothing but the rounding of `offset`."""
-    return np.where(scale > 10 * np.finfo(float).eps * np.abs(offset), scale, 1.0)
+    return np.where(scale > 10 * np.finfo(float).eps * np.abs(offset), scale, otherwise)
+
+
+def counted_quantiles(values: Values, counts: Counts, shares: Values) -> Values:
+    """The quantiles (k,) of a column in which each of the rising `values` occurs `counts` times, as np.quantile's."""
+    place = shares * (counts.sum() - 1)
+    below = np.floor(place).astype(np.int64)
+    ends = np.cumsum(counts)
+    low, high = (values[np.searchsorted(ends, np.minimum(at, ends[-1] - 1), side="right")] for at in (below, below + 1))
+    return np.asarray(low + (high - low) * (place - below))

@@ -5,17 +5,76 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
-from mlptrain.data.scalers import Scaler
+from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
-from mlptrain.data.transforms import Categorical, Numeric, Words
+from mlptrain.data.tables import Hints
+from mlptrain.remedies import setting
+
+Words = Annotated[tuple[str, ...], Field(strict=False)]
+MANY_CATEGORIES = 100
+ROWS_TO_A_CATEGORY = 100
 
 
 def listed_names(value: Any) -> Any:
     """One name as a list of one."""
     return (value,) if isinstance(value, str) else value
+
+
+def one_ascii_character(value: str | None) -> str | None:
+    """What can separate cells: a single byte that has no other meaning."""
+    if value is not None and (len(value) != 1 or not value.isascii() or value in '"\r\n\0'):
+        raise mistake(f"must be one ASCII character, as ';' is; got {value!r}")
+    return value
+
+
+class Numeric(Frozen):
+    """What is done to numeric columns."""
+
+    columns: Words = Field((), description="Columns that must be read as numbers.")
+    scale: Annotated[Scaler, OneOf()] = Field(Standard(), description="How values are scaled.")
+    missing: Literal["median", "mean", "error"] = Field(
+        "median", description="What fills a missing value: of the training rows."
+    )
+
+
+class Categorical(Frozen):
+    """What is done to categorical columns: one input for each category.
+
+    A category is a value, not a spelling: spaces around it do not count, letters are composed (NFC), `True` and `TRUE`
+    are `true`, and `1`, `1.0` and `1e0` are the number 1. Leading zeros mark a code: `01` and `1` differ. Where the
+    categories of training are those of a flag, its other spelling is read too: 1 for true, 0 for false.
+    """
+
+    columns: Words = Field((), description="Columns that must be read as categories, even if they look numeric.")
+    unknown: Literal["own_column", "ignore", "error"] = Field(
+        "own_column",
+        description="A category that training did not see: an input of its own, no input, or an error.",
+    )
+    missing: Literal["own_column", "most_frequent", "error"] = Field(
+        "own_column",
+        description="A missing cell: a category of its own, the most frequent one of training, or an error.",
+    )
+    min_count: int = Field(1, ge=1, description="Categories with fewer training rows share the input of unknown ones.")
+    max_categories: int | None = Field(
+        None,
+        ge=1,
+        description="More categories than this are taken for a mistake (an identifier, a text); null allows "
+        f"{MANY_CATEGORIES}, or one for every {ROWS_TO_A_CATEGORY} training rows where that is more.",
+    )
+
+    @model_validator(mode="after")
+    def _rare_ones_have_a_place(self) -> Categorical:
+        if self.min_count > 1 and self.unknown == "error":
+            message = "makes rare categories count as unknown ones, which unknown: error refuses; choose one of the two"
+            refuse([("min_count", message)])
+        return self
+
+    def allowed(self, rows: int) -> int:
+        """How many categories a column may have in so many training rows."""
+        return self.max_categories or max(MANY_CATEGORIES, rows // ROWS_TO_A_CATEGORY)
 
 
 class Data(Frozen):
@@ -36,12 +95,13 @@ class Data(Frozen):
         None, description="The columns to learn from; all, where null."
     )
     exclude: Words = Field((), description="Columns to leave out.")
-    sample_weight: str | None = Field(None, description="A column that tells how much each row counts in the loss.")
-    delimiter: str | None = Field(
+    sample_weight: str | None = Field(
         None,
-        min_length=1,
-        max_length=1,
-        description="What separates the cells of a CSV, if it is not a comma.",
+        description="A column that tells how much each row counts in the loss; only proportions matter, and a row of "
+        "weight 0 is left out as if it were not there.",
+    )
+    delimiter: Annotated[str | None, AfterValidator(one_ascii_character)] = Field(
+        None, description="What separates the cells of a CSV, if it is not a comma: one ASCII character."
     )
     missing_values: Words = Field(
         ("", "NA", "N/A", "NaN", "nan", "null", "NULL"),
@@ -52,6 +112,9 @@ class Data(Frozen):
     split: Split = Field(Split(), description="Shares held out of the table in `path`.")
     numeric: Numeric = Field(Numeric(), description="What is done to numeric columns.")
     categorical: Categorical = Field(Categorical(), description="What is done to categorical columns.")
+    encoders: dict[str, str] = Field(
+        {}, description="The kind of encoder of a column, by name, where it is not the one that the column looks like."
+    )
     scale_target: Annotated[Scaler, OneOf()] | None = Field(
         None,
         description="Regression: how the target is scaled for training; null is standard, none for a bounded output.",
@@ -66,6 +129,44 @@ class Data(Frozen):
     def features_or_none(self) -> tuple[str, ...]:
         """The features that are named, none if none are."""
         return self.features or ()
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """The columns that the spec names as something to learn from."""
+        return frozenset((*self.features_or_none, *self.numeric.columns, *self.categorical.columns, *self.encoders))
+
+    @property
+    def hints(self) -> Hints:
+        """What is known of the table before it is read."""
+        return Hints((*self.target_names, *self.categorical.columns), self.missing_values)
+
+    def without(self, name: str) -> dict[str, Any]:
+        """The settings that leave the column `name` out too."""
+        if self.features:
+            return {"features": [feature for feature in self.features if feature != name]}
+        return {"exclude": [*self.exclude, name]}
+
+    def with_column(self, name: str) -> dict[str, Any]:
+        """The settings that learn from the column `name` too, where it would be left out."""
+        if self.features:
+            return {"features": [*self.features, name]}
+        return self.with_setting("numeric", columns=[*self.numeric.columns, name])
+
+    def with_categories(self, name: str) -> dict[str, Any]:
+        """The settings that make the cells of `name` categories."""
+        return self.with_setting("categorical", columns=[*self.categorical.columns, name])
+
+    def with_missing(self, *words: str) -> dict[str, Any]:
+        """The settings for which more words stand for no value."""
+        return {"missing_values": [*self.missing_values, *words]}
+
+    def with_setting(self, section: str, **change: Any) -> dict[str, Any]:
+        """A whole section as it is written, with this change."""
+        return {section: getattr(self, section).model_dump(exclude_unset=True) | change}
+
+    def way(self, change: dict[str, Any], meaning: str) -> str:
+        """A line of the spec and when to write it, for a message."""
+        return f"{setting(data=change)} {meaning}"
 
     @property
     def effective_split(self) -> Split:

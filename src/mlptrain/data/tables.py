@@ -14,27 +14,33 @@ import errno
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import stat
 import struct
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlptrain.component import nearest
 from mlptrain.errors import DataError, EnvironmentFault
+from mlptrain.remedies import setting
 
 if TYPE_CHECKING:
     import polars as pl
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_INDEX = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
+_DELIMITERS = (",", ";", "\t", "|")
 _CHUNK = 1 << 16  # bytes scanned at a time; arrays for larger pieces would get fresh memory again and again
 _PIECE = 1 << 24  # bytes that a thread reads at a time
 _LOOK = 1000  # rows that tell which columns are tried as numbers
@@ -48,6 +54,8 @@ class Hints:
     """Columns whose cells must stay as they are written."""
     missing: Collection[str]
     """Words that stand for no value."""
+    wanted: Collection[str] = ()
+    """Columns that a model needs: where they are given, another delimiter than the expected one may be found."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,28 @@ class Table:
     rows: int
     columns: dict[str, Any]
     """A polars series of text or numbers, or an array (rows,) or (rows, width)."""
+    numbers: NDArray[np.intp] | None = None
+    """(rows,): the number in the file of each row, from 0, where some were left out."""
+    index: tuple[str, ...] = ()
+    """Columns that number the rows, as the file itself says, or that have no name."""
 
     def column(self, name: str) -> Any:
         """The column called `name`, exactly."""
         if name not in self.columns:
             raise DataError(f"{self.path}: no column '{name}'{self.suggestion(name)}")
         return self.columns[name]
+
+    def select(self, rows: NDArray[np.intp]) -> Table:
+        """The same table with these rows alone; as if the others were not there, but for the numbers in messages."""
+        if len(rows) == self.rows:
+            return self
+        numbers = rows if self.numbers is None else self.numbers[rows]
+        columns = {name: self.columns.pop(name)[rows] for name in list(self.columns)}  # one at a time, to save memory
+        return replace(self, rows=len(rows), columns=columns, numbers=numbers)
+
+    def row_list(self, rows: NDArray[Any], shown: int = 5) -> str:
+        """Row numbers of the file for a message."""
+        return row_list(rows if self.numbers is None else self.numbers[rows], shown)
 
     def suggestion(self, name: str) -> str:
         """What may have been meant by a name that is not there."""
@@ -73,6 +97,13 @@ class Table:
             return f"; did you mean '{guess}'?"
         names = ", ".join(list(self.columns)[:12]) + (", ..." if len(self.columns) > 12 else "")
         return f"; its {len(self.columns)} columns are: {names}"
+
+
+def row_list(rows: NDArray[Any], shown: int = 5) -> str:
+    """Row numbers for a message, counted from 1 after the header: 'rows 3, 8 and 120 more'."""
+    numbers = [str(row + 1) for row in rows[:shown]]
+    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
+    return f"row{'s' * (len(rows) > 1)} {', '.join(numbers)}{more}"
 
 
 def read_table(path: str | Path, delimiter: str | None = None, hints: Hints | None = None) -> Table:
@@ -128,13 +159,16 @@ def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hi
         raise DataError(f"{origin}: the file is empty: 0 data rows")
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(hashlib.sha256, raw)  # hashing leaves Python's lock to others
-        columns = parse_columns(gunzip(raw, origin), origin, delimiter, hints)
+        content = gunzip(raw, origin)
+        columns = parse_columns(content, origin, delimiter, hints)
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
         raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
         raise DataError(f"{origin}: 0 data rows")
-    return Table(origin, digest.result().hexdigest(), next(iter(rows.values())), columns)
+    index = pandas_index(content) if content[:4] == b"PAR1" else ()
+    index += tuple(name for name in columns if _INDEX.fullmatch(name))
+    return Table(origin, digest.result().hexdigest(), next(iter(rows.values())), columns, index=index)
 
 
 def parse_columns(content: bytes, origin: str, delimiter: str | None, hints: Hints | None) -> dict[str, Any]:
@@ -143,9 +177,25 @@ def parse_columns(content: bytes, origin: str, delimiter: str | None, hints: Hin
         return parse_parquet(content, origin)
     if content[:4] == b"PK\x03\x04":
         return parse_npz(content, origin)
+    if content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        raise DataError(f"{origin}: is an Excel workbook; save it as CSV")
     if content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
         return parse_idx(content, origin)
-    return parse_csv(content, origin, delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ","), hints)
+    if is_json(content):
+        raise DataError(f"{origin}: is JSON, which is not read; save it as CSV: one row a line, the names in the first")
+    expected = delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ",")
+    return parse_csv(content, origin, expected, hints)
+
+
+def is_json(content: bytes) -> bool:
+    """Whether a text file begins as JSON does and a CSV does not."""
+    first = content.removeprefix(codecs.BOM_UTF8)[:1000].split(b"\n")[0].strip()
+    if first in (b"{", b"["):
+        return True
+    try:
+        return first[:1] in (b"{", b"[") and isinstance(json.loads(first), dict | list)
+    except ValueError:
+        return first.startswith((b'{"', b'[{"'))
 
 
 def gunzip(raw: bytes, origin: str) -> bytes:
@@ -169,8 +219,32 @@ def parse_parquet(raw: bytes, origin: str) -> dict[str, Any]:
     return {series.name: series for series in frame}
 
 
+def pandas_index(raw: bytes) -> tuple[str, ...]:
+    """The columns of a Parquet file that pandas wrote for its index."""
+    import polars as pl
+
+    try:
+        described = json.loads(pl.read_parquet_metadata(io.BytesIO(raw)).get("pandas", "{}"))
+        return tuple(name for name in described.get("index_columns", ()) if isinstance(name, str))
+    except (ValueError, AttributeError, pl.exceptions.PolarsError):
+        return ()  # metadata of another program
+
+
+def refuse_other_archives(raw: bytes, origin: str) -> None:
+    """Refuse a zip archive that holds no arrays, by what it is."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(raw)).namelist()
+    except (zipfile.BadZipFile, ValueError):
+        return  # NumPy says what is wrong
+    if any(name.startswith("xl/") for name in names):
+        raise DataError(f"{origin}: is an Excel workbook; save it as CSV")
+    if names and not any(name.endswith(".npy") for name in names):
+        raise DataError(f"{origin}: is a zip archive (of {', '.join(names[:3])}); unpack it")
+
+
 def parse_npz(raw: bytes, origin: str) -> dict[str, Any]:
     """The arrays of an NPZ file: a vector is a column, an array of more dimensions a block of columns."""
+    refuse_other_archives(raw, origin)
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -179,7 +253,13 @@ def parse_npz(raw: bytes, origin: str) -> dict[str, Any]:
     empty = next((name for name, array in arrays.items() if array.ndim > 1 and not array[:1].size), None)
     if empty is not None:
         raise DataError(f"{origin}: array '{empty}' of shape {arrays[empty].shape} holds no numbers")
-    return {name: a if a.ndim == 1 else a.reshape(len(a), -1) for name, a in arrays.items() if a.ndim}
+    return {name: as_columns(array) for name, array in arrays.items() if array.ndim}
+
+
+def as_columns(array: NDArray[Any]) -> NDArray[Any]:
+    """An array as a vector (rows,), which a single column is too, or a block (rows, width)."""
+    block = array.reshape(len(array), -1)
+    return block[:, 0] if block.shape[1] == 1 else block
 
 
 def parse_idx(raw: bytes, origin: str) -> dict[str, Any]:
@@ -206,21 +286,53 @@ def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = Non
     if not raw:
         raise DataError(f"{origin}: no header and 0 data rows")
     check_encoding(raw, origin)
-    try:
-        header = next(csv.reader(io.StringIO(raw[: header_end(raw)].decode()), delimiter=delimiter), [])
-    except csv.Error as error:
-        raise DataError(f"{origin}:1: the header cannot be read: {error}") from error
-    check_header(header, raw, origin, delimiter)
+    first = raw[: header_end(raw)].decode()
+    if hints and hints.wanted:
+        delimiter = fitting_delimiter(first, delimiter, hints.wanted)
+    header = parse_header(first, origin, delimiter)
+    check_header(header, origin)
+    if not (hints and hints.wanted):
+        check_delimiter(header, origin, delimiter)
+    header = with_names(header)
     records, rectangular = shape(raw, delimiter, len(header))
     if records == 1:
         raise DataError(f"{origin}: a header and 0 data rows")
     if not rectangular:
         raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}")
     try:
-        frame = parse_typed(raw, delimiter, hints) if hints else parse_text(raw, delimiter)
+        frame = parse_typed(raw, header, delimiter, hints) if hints else parse_text(raw, delimiter)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}") from error
     return dict(zip(header, frame, strict=True))
+
+
+def parse_header(first: str, origin: str, delimiter: str) -> list[str]:
+    """The cells of the first record."""
+    try:
+        return next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), [])
+    except csv.Error as error:
+        raise DataError(f"{origin}:1: the header cannot be read: {error}") from error
+
+
+def fitting_delimiter(first: str, expected: str, wanted: Collection[str]) -> str:
+    """The delimiter that finds most of the `wanted` names in the header, the expected one if none is better."""
+
+    def found(delimiter: str) -> int:
+        try:
+            return len(set(wanted) & set(next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), [])))
+        except csv.Error:
+            return 0
+
+    return max((expected, *_DELIMITERS), key=found)
+
+
+def with_names(header: list[str]) -> list[str]:
+    """The header with the names that pandas gives to columns that have none: 'Unnamed: 0' for the first one."""
+    names = list(header)
+    for i, name in enumerate(header):
+        if not name.strip():
+            names[i] = next(new for j in range(i, 2 * len(header) + i) if (new := f"Unnamed: {j}") not in names)
+    return names
 
 
 def without_blank_end(raw: bytes) -> bytes:
@@ -235,7 +347,7 @@ def parse_text(raw: bytes, delimiter: str, **options: Any) -> pl.DataFrame:
     return pl.read_csv(raw, separator=delimiter, infer_schema=False, **options)
 
 
-def parse_typed(raw: bytes, delimiter: str, hints: Hints) -> pl.DataFrame:
+def parse_typed(raw: bytes, header: list[str], delimiter: str, hints: Hints) -> pl.DataFrame:
     """The cells of a CSV, as numbers in the columns that begin with some; all as text if one of these holds a word."""
     import polars as pl
 
@@ -243,7 +355,8 @@ def parse_typed(raw: bytes, delimiter: str, hints: Hints) -> pl.DataFrame:
         return parse_text(raw, delimiter)
     words = [word for word in hints.missing if word.lower() not in ("", "nan")]  # these two are no number anyway
     head = parse_text(raw, delimiter, n_rows=_LOOK, null_values=words)
-    numeric = [column.name for column in head if column.name not in hints.text and holds_numbers(column)]
+    named = zip(header, head, strict=True)  # polars reads quotes within a name otherwise
+    numeric = [column.name for name, column in named if name not in hints.text and holds_numbers(column)]
     try:
         return parse_text(raw, delimiter, null_values=words, schema_overrides=dict.fromkeys(numeric, pl.Float64))
     except pl.exceptions.PolarsError:
@@ -293,24 +406,26 @@ def header_end(raw: bytes) -> int:
     return len(raw)
 
 
-def check_header(header: list[str], raw: bytes, origin: str, delimiter: str) -> None:
-    """Refuse a header that does not name every column once."""
+def check_header(header: list[str], origin: str) -> None:
+    """Refuse a header that names two columns alike, or that seems to be none."""
     if all(is_number(name) for name in header):
         raise DataError(
             f"{origin}:1: the first line must name the columns, but holds numbers only: {', '.join(header[:6])}"
         )
-    repeated = [name for name, count in Counter(header).items() if count > 1]
+    repeated = [name for name, count in Counter(header).items() if count > 1 and name.strip()]
     if repeated:
         places = "; ".join(f"'{n}' in columns {[i + 1 for i, h in enumerate(header) if h == n]}" for n in repeated)
         raise DataError(f"{origin}:1: column names must differ: {places}")
-    if "" in (name.strip() for name in header):
-        empty = [i + 1 for i, name in enumerate(header) if not name.strip()]
-        raise DataError(f"{origin}:1: column {', '.join(map(str, empty))} of {len(header)} has no name")
+
+
+def check_delimiter(header: list[str], origin: str, delimiter: str) -> None:
+    """Refuse a single column whose name holds what separates the cells of other tables."""
     other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and header[0].count(mark)), None)
     if len(header) == 1 and other:
         shown = "\\t" if other == "\t" else other
         raise DataError(
-            f"{origin}:1: only 1 column found; if '{shown}' separates them, say so: data: {{delimiter: \"{shown}\"}}"
+            f"{origin}:1: only 1 column found; if '{shown}' separates them, say so: "
+            f"{setting(data={'delimiter': other})}"
         )
 
 
@@ -350,7 +465,19 @@ def shape(raw: bytes, delimiter: str, columns: int) -> tuple[int, bool]:
         separators += int(np.count_nonzero(separator))
         ends += int(np.count_nonzero(end))
     records = ends + (not raw.endswith(b"\n"))
-    return records, not inside and separators == records * (columns - 1)
+    even = not inside and separators == records * (columns - 1)
+    return records, even and (
+        raw.endswith(b"\n") or not raw.endswith(delimiter.encode()) or ends_evenly(raw, delimiter)
+    )
+
+
+def ends_evenly(raw: bytes, delimiter: str) -> bool:
+    """Whether the last record has as many cells as the first: polars forgives an empty one too many at the very end."""
+    start = raw.rfind(b"\n") + 1
+    if raw.find(b'"') >= 0:
+        records = list(csv.reader(io.StringIO(raw.decode(), newline=""), delimiter=delimiter))
+        return len(records[-1]) == len(records[0])
+    return raw.count(delimiter.encode(), start) == raw.count(delimiter.encode(), 0, raw.find(b"\n"))
 
 
 def first_irregularity(raw: bytes, delimiter: str, columns: int) -> str:

@@ -308,13 +308,6 @@ class Quantile(ValueLoss):
         np.multiply(terms, grad, out=terms)
         np.negative(terms, out=terms)
 
-    def point(self, predictions: Array) -> Array:
-        nearest = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
-        return predictions[:, nearest : nearest + 1]
-
-    def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{columns[0]}_q{q:g}" for q in self.quantiles)
-
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None
     ) -> Array:

@@ -50,4 +50,25 @@ def upgraded_experiment(experiment: Values) -> Values:
 
 def upgraded_transforms(transforms: Values) -> Values:
     """Fitted transforms in today's form."""
-    return dict(transforms)
+    return {
+        "encoders": [encoder_of(feature) for feature in transforms["features"]],
+        "task": task_of(transforms["target"]),
+        "missing_values": transforms["missing_values"],
+        "sample_weight": transforms["sample_weight"],
+    }
+
+
+def encoder_of(feature: Values) -> Values:
+    """What was learned of a feature column."""
+    kinds = {"numeric": "number", "categorical": "category", "pixels": "pixels"}
+    values = {key: value for key, value in feature.items() if key not in ("role", "name", "offset", "scale")}
+    if feature["role"] == "pixels":
+        values |= {"scaler": {"kind": "standard"}, "fitted": [[feature["offset"]], [feature["scale"]]]}
+    return {"kind": kinds[feature["role"]], "column": feature["name"], **values}
+
+
+def task_of(target: Values) -> Values:
+    """What was learned of the target."""
+    kinds = {"classes": "classification", "binary": "multilabel", "values": "regression"}
+    values = {key: value for key, value in target.items() if key not in ("role", "names")}
+    return {"kind": kinds[target["role"]], "columns": target["names"], **values}

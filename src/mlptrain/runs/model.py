@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.columns import row_list
 from mlptrain.data.dataset import Part, join_target
-from mlptrain.data.tables import Table
+from mlptrain.data.tables import Table, row_list
 from mlptrain.errors import CheckpointError, DataError, UsageError
+from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
+from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.plan import prepare
 from mlptrain.train.evaluation import part_scores, predict_scores
-from mlptrain.train.metrics import Metrics, confusion, measure
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,14 @@ def own_test(model: Model) -> Part:
 
 
 def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, list[str]]:
-    """All rows of another table with their targets, which may come from a file of their own."""
+    """All rows of another table with their targets, which may come from a file of their own, and notes on them."""
+    seen = table.sha256 in model.header.fingerprint.values()
     if target is not None:
-        table = join_target(table, target, model.transforms.target.names)
+        table = join_target(table, target, model.transforms.task.columns)
     drop = model.plan.data.missing_target == "drop"
-    return model.transforms.part(table, model.network.dtype, drop)
+    part, notes = model.transforms.part(table, model.network.dtype, drop)
+    again = f"{table.path} is the table that the model was trained on: it sees its training rows again"
+    return part, [*([again] if seen else []), *notes]
 
 
 @np.errstate(all="ignore")
@@ -70,15 +73,15 @@ def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
     with blas_threads(model.plan.threads):
         scores = part_scores(model.network, model.parameters, model.buffers, part)
-    refuse_far_away(scores, "these rows")
-    target, truth = model.transforms.target, part.target()
-    metrics = measure(target, model.network.loss, scores, part)
-    return Evaluation(len(part), metrics, confusion(target, scores, truth), tuple(notes))
+    task, loss = model.transforms.task, model.network.loss
+    refuse_far_away(scores, loss, "these rows")
+    metrics = task.measure(loss, scores, part)
+    return Evaluation(len(part), metrics, task.confusion(task.outcome(loss, scores, part.truth())), tuple(notes))
 
 
-def refuse_far_away(scores: Array, origin: str) -> None:
+def refuse_far_away(scores: Array, loss: Loss, origin: str) -> None:
     """Refuse rows for which the network gives no number."""
-    rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    rows = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(loss.predict(scores))).all(axis=1))
     if len(rows):
         raise DataError(
             f"{origin}: the model gives scores that are not finite in {row_list(rows)}; "
@@ -92,5 +95,5 @@ def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[s
     features, notes = model.transforms.encode(table, model.network.dtype)
     with blas_threads(model.plan.threads):
         scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
-    refuse_far_away(scores, table.path)
-    return model.transforms.target.decode(model.network.loss.predict(scores), model.network.loss), notes
+    refuse_far_away(scores, model.network.loss, table.path)
+    return model.transforms.task.decode(model.network.loss, scores), notes

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
+from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs import checkpoint as files
@@ -32,7 +33,6 @@ from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.loop import network_for, start, train
-from mlptrain.train.metrics import Metrics, measure
 from mlptrain.train.state import Diagnosed, TrainState
 from mlptrain.train.step import Probe
 
@@ -257,7 +257,7 @@ def measured(run: Run, part: Part) -> Metrics:
     run.mark("other")
     scores = part_scores(run.network, run.state.best_parameters, run.state.best_buffers, part)
     run.mark("scores")
-    metrics = measure(run.dataset.transforms.target, run.network.loss, scores, part)
+    metrics = run.plan.transforms.task.measure(run.network.loss, scores, part)
     run.mark("metrics")
     return metrics
 

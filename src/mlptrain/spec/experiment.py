@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 
-from mlptrain.component import Conflict, Frozen, OneOf, mistake, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, mistake, nearest, refuse, resolve
+from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
@@ -27,6 +28,7 @@ from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
+from mlptrain.tasks import task_kinds
 
 Locate = Callable[[tuple[int | str, ...], str], Problem]
 
@@ -48,6 +50,11 @@ def check_threads(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
         return value
     raise mistake(f"must be a whole number from 1 to 1024, or 'auto'; got {repr(value)[:40]}")
+
+
+def known_task(value: str | None) -> str | None:
+    """The kind of a task."""
+    return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
 
 
 class NetworkSpec(Frozen):
@@ -167,8 +174,13 @@ class Experiment(Frozen):
     )
     data: Data = Field(description="Where the rows come from and what is done to them.")
     network: NetworkSpec = Field(NetworkSpec(), description="The architecture.")
+    task: Annotated[str | None, AfterValidator(known_task)] = Field(
+        None,
+        description="What is predicted: classification, multilabel or regression; implied by the loss, or by a target "
+        "of text, of real numbers or of more than 100 different whole numbers.",
+    )
     loss: Annotated[Loss, OneOf()] | None = Field(
-        None, description="What is minimized; implied by a target of text or of real numbers."
+        None, description="What is minimized; implied by the task: cross_entropy, binary_cross_entropy or mse."
     )
     optimizer: Annotated[Optimizer, OneOf(default="adam")] = Field(Adam(), description="How a gradient becomes a step.")
     schedule: Annotated[Schedule, OneOf(default="constant")] = Field(
@@ -200,6 +212,17 @@ class Experiment(Frozen):
             )
         if self.loss is not None:
             yield from self._loss_conflicts(self.loss)
+        if self.task is not None and self.loss is not None:
+            kind = task_kinds()[self.task]
+            if kind.target_kind != self.loss.target_kind:
+                default = kind.default_loss().name()
+                yield "loss", f"{self.loss.name()} does not go with task: {self.task}, whose loss is {default}"
+        kinds = encoder_kinds()
+        for column, word in self.data.encoders.items():
+            if word not in kinds:
+                guess = nearest(word, kinds)
+                hint = f"did you mean '{guess}'? " if guess else ""
+                yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}the kinds are: {', '.join(kinds)}"
         stopping = self.training.early_stopping
         if stopping is not None and "early_stopping" in self.training.model_fields_set:
             yield from self._monitor_conflicts(stopping)

@@ -38,15 +38,15 @@ class Plan(Experiment):
 
     @model_validator(mode="after")
     def _fits_the_target(self) -> Self:
-        kinds = {"classes": "class", "binary": "binary", "values": "value"}
-        if kinds[self.transforms.target.role] != self.loss.target_kind:
-            refuse([("loss", f"{self.loss.name()} does not go with a target of {self.transforms.target.role}")])
+        task = self.transforms.task
+        if task.target_kind != self.loss.target_kind:
+            refuse([("loss", f"{self.loss.name()} does not go with task {task.name()}")])
         return self
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
-        return self.network.layers(self.loss.outputs(self.transforms.target.outputs))
+        return self.network.layers(self.loss.outputs(self.transforms.task.outputs))
 
     @property
     def batch_rows(self) -> int | None:
@@ -78,7 +78,9 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         training = experiment.training.model_copy(update={"dtype": dtype})
         experiment = experiment.model_copy(update={"training": training})
     seed = draw_seed() if experiment.seed is None else experiment.seed
-    dataset = load_dataset(experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, seed)
+    dataset = load_dataset(
+        experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, seed, experiment.task
+    )
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
         raise DataError(f"{plan.data.path}: one training row has no variance; network.normalization cannot be batch")
@@ -87,7 +89,12 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
 
 def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Plan:
     """The plan for `experiment` on `dataset`; a `SpecError` if the settings do not go together with the loss."""
-    settings = experiment.completed(dataset.loss) | {"name": name, "seed": seed, "loss": dataset.loss}
+    settings = experiment.completed(dataset.loss) | {
+        "name": name,
+        "seed": seed,
+        "loss": dataset.loss,
+        "task": dataset.transforms.task.name(),
+    }
     try:
         draft = Plan(**settings, transforms=dataset.transforms, threads=1)
     except ValidationError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.data.split import Split
 from mlptrain.errors import Diverged
+from mlptrain.metrics import Metrics
 from mlptrain.nn.initializers import Zeros
 from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import Adam
@@ -22,7 +23,6 @@ from mlptrain.spec.experiment import NetworkSpec, Training
 from mlptrain.spec.plan import Plan
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.loop import network_for, start, train
-from mlptrain.train.metrics import Metrics, measure
 
 STEPS = 1000
 BATCH = 256
@@ -39,7 +39,7 @@ def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     best = network.loss.best_constant(
         training.target(), network.outputs, training.weights(), network.class_weights
     ).astype(network.dtype)
-    return measure(dataset.transforms.target, network.loss, np.tile(best, (len(part), 1)), part)
+    return dataset.transforms.task.measure(network.loss, np.tile(best, (len(part), 1)), part)
 
 
 def linear(plan: Plan, dataset: Dataset, part: Part) -> Metrics | None:
@@ -53,7 +53,7 @@ def linear(plan: Plan, dataset: Dataset, part: Part) -> Metrics | None:
     except Diverged:
         return None
     scores = part_scores(network, state.parameters, state.buffers, part)
-    return measure(dataset.transforms.target, network.loss, scores, part)
+    return dataset.transforms.task.measure(network.loss, scores, part)
 
 
 def linear_plan(plan: Plan, rows: int) -> Plan:

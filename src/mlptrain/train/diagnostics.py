@@ -18,13 +18,13 @@ import numpy as np
 
 from mlptrain.component import Component, variants
 from mlptrain.data.dataset import Dataset, Part
+from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array, Weights
 from mlptrain.nn.network import Network
 from mlptrain.spec.plan import Plan
 from mlptrain.train.early_stopping import monitored
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
-from mlptrain.train.metrics import Metrics, normalized_weights
 from mlptrain.train.state import Diagnosed, Progress
 
 WINDOW = 5
@@ -462,4 +462,4 @@ def naive_loss(network: Network, part: Part) -> float:
 
 def weights_of(network: Network, part: Part) -> Weights:
     """Row weights of `part` as a loss takes them."""
-    return normalized_weights(part.weights(), network.class_weights, part.target())
+    return part.weights()

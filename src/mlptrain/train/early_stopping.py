@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlptrain import metrics
 from mlptrain.component import nearest
 from mlptrain.errors import SpecError
 from mlptrain.spec.plan import Plan
-from mlptrain.train.metrics import HIGHER_IS_BETTER
 
 
 def monitored(plan: Plan) -> str | None:
@@ -24,7 +24,7 @@ def monitored(plan: Plan) -> str | None:
 
 def higher_is_better(monitor: str) -> bool:
     """Whether a larger value of the monitored column is an improvement."""
-    return monitor.removeprefix("validation_") in HIGHER_IS_BETTER
+    return metrics.higher_is_better(monitor.removeprefix("validation_"))
 
 
 def check_monitor(plan: Plan, columns: Sequence[str]) -> None:

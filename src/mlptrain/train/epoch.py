@@ -8,19 +8,19 @@ import numpy as np
 
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.errors import Diverged
+from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnostician
 from mlptrain.train.evaluation import ActivationWatch, part_scores
 from mlptrain.train.events import Record
-from mlptrain.train.metrics import NAMES, Metrics, measure
 from mlptrain.train.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:
     """The columns of metrics.csv."""
-    validation = ["loss", *NAMES[plan.loss.target_kind]] if plan.validates else []
+    validation = plan.transforms.task.figures if plan.validates else ()
     layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
         "epoch",
@@ -77,7 +77,7 @@ class EpochEnd:
     @np.errstate(all="ignore")  # an overflow ends in a loss that is not finite, which is checked
     def _validate(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
         scores = part_scores(self._network, *self._state.evaluated, part, watch)
-        validation = measure(self._dataset.transforms.target, self._network.loss, scores, part)
+        validation = self._dataset.transforms.task.measure(self._network.loss, scores, part)
         if validation["loss"] is None:
             raise Diverged(
                 f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "

@@ -21,7 +21,7 @@ from mlptrain.train.step import Probe, Step, Update
 def network_for(plan: Plan) -> Network:
     """The network that `plan` describes."""
     transforms, dtype = plan.transforms, plan.training.dtype
-    return Network(plan.layers, transforms.width, plan.loss, dtype, class_weights=transforms.target.class_weights)
+    return Network(plan.layers, transforms.width, plan.loss, dtype, class_weights=transforms.task.class_weights)
 
 
 def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
@@ -32,7 +32,7 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
         plan.network.initializer,
         network.dtype,
         plan.seed,
-        dataset.training.lit_inputs(),
+        dataset.training.active_inputs(),
         ema=plan.training.ema is not None,
     )
     state.progress.schedule = plan.schedule.start()

@@ -1,0 +1,480 @@
+"""How does a column become inputs of a network? One class for each kind of column.
+
+An encoder is fitted on training rows only. What it has learned is a frozen record that is stored with the model as JSON
+and applied by name to any later table; one row never changes what another becomes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from mlptrain.component import Component, OneOf, refuse, variants
+from mlptrain.data.columns import (
+    Column,
+    NumericColumn,
+    PixelColumn,
+    TextColumn,
+    as_numeric,
+    as_pixels,
+    as_text,
+    interpret,
+    not_numbers,
+    quoted,
+    words_among_numbers,
+)
+from mlptrain.data.scalers import AffineScaler, Scaler, Values
+from mlptrain.data.settings import Data, Words
+from mlptrain.data.spellings import meant_as
+from mlptrain.data.tables import Table
+from mlptrain.data.troubles import Trouble
+from mlptrain.errors import DataError
+from mlptrain.nn.arrays import Indices
+
+Numbers = Annotated[tuple[float, ...], Field(strict=False)]
+Rows = Annotated[tuple[Numbers, ...], Field(strict=False)]
+_MANY = 10_000  # numbers, of which polars finds the median sooner than NumPy
+_UNKNOWN_THROUGHOUT = 5  # cells that are all unknown before that is taken for another column
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the inputs of one column of one table."""
+
+    write: Callable[[slice, NDArray[Any]], None]
+    """Writes the inputs (n, width) of a span of rows into an array."""
+    note: str | None = None
+    """What was filled, or was not known."""
+
+
+class Encoder(Component):
+    """What turns a column into inputs, as the training rows have taught it."""
+
+    column: str
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The name of each input: `bill_length_mm`, `species=Adelie`, `pixels[17]`."""
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return len(self.inputs)
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        """Whether a column that looks like this is of this kind, where the spec does not say."""
+        return False
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        """The column `name` of a table, as this kind of encoder needs it."""
+        return interpret(table, name, missing)
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        """Learn from the training `rows` of `column`; a `Trouble` if it cannot be used."""
+
+    @abstractmethod
+    def writer(self, column: Column, table: Table) -> Writer:
+        """What writes the inputs of `column` of `table`, which `read` gave."""
+
+
+def encoder_kinds() -> dict[str, type[Encoder]]:
+    """Every kind of encoder by its name."""
+    return {kind.name(): kind for kind in variants(Encoder)}
+
+
+def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], Column]:
+    """The kind of encoder for a column, as the spec declares or else as it looks like, and the column read for it."""
+    kind = data.encoders.get(name)
+    kind = kind or ("number" if name in data.numeric.columns else None)
+    kind = kind or ("category" if name in data.categorical.columns else None)
+    if kind is not None:
+        chosen = encoder_kinds()[kind]
+        return chosen, chosen.read(table, name, data.missing_values)
+    column = interpret(table, name, data.missing_values)
+    return next(kind for kind in reversed(variants(Encoder)) if kind.claims(column)), column
+
+
+class Number(Encoder):
+    """A column of numbers, or a block of them: missing values are filled, then all are scaled.
+
+    An input that is the same in every training row teaches nothing; it is 0 in every row ever after, so that its later
+    values have no effect.
+    """
+
+    kind: Literal["number"] = "number"
+    formula: ClassVar = (
+        r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
+    )
+    examples: ClassVar = ({"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},)
+    scaler: Annotated[Scaler, OneOf()]
+    fitted: Rows
+    fill: Numbers | None
+    """(width,): what stands for a missing value; None refuses one."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
+        if not self.fitted or len(lengths) != 1 or 0 in lengths:
+            refuse([("fitted", "must be rows of one length, with as many fill values")])
+        return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.column,) if self.width == 1 else block_names(self.column, self.width)
+
+    @property
+    def width(self) -> int:
+        return len(self.fitted[0])
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return isinstance(column, NumericColumn)
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        return as_numeric(table, name, missing)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, NumericColumn)
+        values, settings = column.values.take(rows, axis=0), data.numeric
+        absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
+        if absent.all(axis=0).any():
+            raise no_value(column.name, data, table)
+        fill = None
+        if settings.missing != "error":
+            fill = medians(values, absent) if settings.missing == "median" else np.nanmean(values, axis=0)
+            values[absent] = np.broadcast_to(fill, values.shape)[absent]
+        elif absent.any():
+            raise missing_trouble(table, column.name, rows[absent.any(axis=1)], "numeric")
+        return cls(
+            column=column.name,
+            scaler=settings.scale,
+            fitted=as_rows(settings.scale.fit(values)),
+            fill=None if fill is None else tuple(fill.tolist()),
+        )
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, NumericColumn)
+        check_width(column.name, column.width, self.width, "columns", table)
+        missing = column.missing
+        if missing and self.fill is None:
+            raise missing_trouble(table, self.column, np.flatnonzero(column.absent), "numeric")
+        fitted, fill = np.asarray(self.fitted), np.asarray(self.fill)
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            values = column.span(rows)
+            if missing:
+                values = np.where(np.isnan(values), fill, values)
+            out[...] = self.scaler.apply(values, fitted)
+
+        return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+
+class Category(Encoder):
+    """A column of categories: an input for each of them, one for missing cells, one for unknown categories.
+
+    A category is a value, however a file spells it. Spaces around it do not count and letters are composed (NFC).
+    `True` and `TRUE` are `true`. A number is written as short as can be: `1`, `1.0` and `1e0` are one category, `0.50`
+    and `0.5` another, while leading zeros mark a code: `01` and `007` are not 1 and 7. Where the categories of training
+    are those of a flag, its other spelling is read for it: 1 for true and 0 for false, or the other way round.
+    """
+
+    kind: Literal["category"] = "category"
+    formula: ClassVar = (r"x_k = [\mathrm{the\ cell\ is\ category} \ k]",)
+    examples: ClassVar = (
+        {
+            "column": "x",
+            "categories": ("a", "b"),
+            "fill": None,
+            "missing_input": False,
+            "unknown_input": True,
+            "unknown_allowed": True,
+            "missing_allowed": True,
+        },
+    )
+    categories: Words
+    fill: str | None
+    """The category that stands for a missing cell, if one does."""
+    missing_input: bool
+    unknown_input: bool
+    unknown_allowed: bool
+    missing_allowed: bool
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        known = (f"{self.column}={category}" for category in self.categories)
+        more = ((self.missing_input, "missing"), (self.unknown_input, "unknown"))
+        return (*known, *(f"{self.column}=({word})" for there, word in more if there))
+
+    @property
+    def width(self) -> int:
+        return len(self.categories) + self.missing_input + self.unknown_input
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return isinstance(column, TextColumn)
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        return as_text(table, name, missing)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, TextColumn)
+        settings, codes = data.categorical, column.codes[rows]
+        if column.name not in (*data.categorical.columns, *data.encoders):
+            refuse_no_categories(column, data, table)
+        if settings.missing == "error" and (codes < 0).any():
+            raise missing_trouble(table, column.name, rows[codes < 0], "categorical")
+        counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
+        if not counts.any():
+            raise no_value(column.name, data, table)
+        pairs = zip(column.categories, counts, strict=True)
+        kept = [category for category, count in pairs if count >= max(1, settings.min_count)]
+        if len(kept) > settings.allowed(len(rows)):
+            raise too_many(column.name, kept, counts, len(rows), data, table)
+        return cls(
+            column=column.name,
+            categories=tuple(kept),
+            fill=column.categories[int(counts.argmax())] if settings.missing == "most_frequent" else None,
+            missing_input=settings.missing == "own_column" and bool((codes < 0).any()),
+            unknown_input=settings.unknown == "own_column",
+            unknown_allowed=settings.unknown != "error",
+            missing_allowed=settings.missing != "error",
+        )
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, TextColumn)
+        places = column.places(self.categories)
+        absent, unknown = np.flatnonzero(places == -2), np.flatnonzero(places == -1)
+        if len(absent) and not self.missing_allowed:
+            raise missing_trouble(table, self.column, absent, "categorical")
+        self._refuse_unknown(column, unknown, len(places) - len(absent), table)
+        inputs = self._inputs(places)
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            some = inputs[rows]
+            active = np.flatnonzero(some >= 0)
+            out[...] = 0
+            out[active, some[active]] = 1
+
+        return Writer(write, self._note(len(absent), len(unknown)))
+
+    def _refuse_unknown(self, column: TextColumn, unknown: Indices, present: int, table: Table) -> None:
+        """Refuse unknown categories where they are an error, and a column that holds nothing else."""
+        throughout = len(unknown) == present and present >= _UNKNOWN_THROUGHOUT
+        if not len(unknown) or (self.unknown_allowed and not throughout):
+            return
+        words = quoted(sorted({column.categories[code] for code in column.codes[unknown]}))
+        where = f"in all {present} rows" if throughout else f"in {table.row_list(unknown)}"
+        raise Trouble(
+            table.path,
+            f"column '{self.column}' holds categories that training did not see: {words} {where}; "
+            f"it knows {quoted(self.categories, 8)}",
+        )
+
+    def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The input that each row activates, -1 for none."""
+        unknown = self.width - 1 if self.unknown_input else -1
+        missing = len(self.categories) if self.missing_input else unknown
+        if self.fill is not None:
+            missing = self.categories.index(self.fill) if self.fill in self.categories else unknown
+        return np.where(places == -1, unknown, np.where(places == -2, missing, places))
+
+    def _note(self, absent: int, unknown: int) -> str | None:
+        counts = " and ".join(f"{n} {word}" for n, word in ((absent, "missing"), (unknown, "unknown")) if n)
+        if not counts:
+            return None
+        filled = absent and not unknown and self.fill is not None
+        own = absent and not unknown and self.missing_input
+        rule = " filled from training" if filled else " taken as a category of their own" if own else ""
+        return f"{counts} in '{self.column}'{rule}"
+
+
+class Pixels(Encoder):
+    """A block of bytes, scaled by one rule for all its pixels when a batch is gathered."""
+
+    kind: Literal["pixels"] = "pixels"
+    formula: ClassVar = (r"x \leftarrow \mathrm{scale}(x) \quad \mathrm{by\ the\ statistics\ of\ all\ pixels}",)
+    examples: ClassVar = ({"column": "x", "pixels": 4, "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,))},)
+    pixels: int = Field(ge=1)
+    scaler: Annotated[Scaler, OneOf()]
+    fitted: Rows
+    """Of one column that holds every pixel."""
+    constant: Annotated[tuple[Annotated[tuple[int, int], Field(strict=False)], ...], Field(strict=False)] = ()
+    """The place and the byte of pixels that are the same in every training row: they teach nothing, and stay so."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return block_names(self.column, self.pixels)
+
+    @property
+    def width(self) -> int:
+        return self.pixels
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return isinstance(column, PixelColumn)
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        return as_pixels(table, name)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, PixelColumn)
+        counts = np.zeros(256, dtype=np.int64)
+        first, varies = column.values[rows[0]], np.zeros(column.values.shape[1], bool)
+        for start in range(0, len(rows), 1024):
+            some = column.values[rows[start : start + 1024]]
+            counts += np.bincount(some.ravel(), minlength=256)
+            varies |= (some != first).any(axis=0)
+        fitted = data.numeric.scale.fit_counted(np.arange(256.0), counts)
+        constant = [(int(i), int(first[i])) for i in np.flatnonzero(~varies)] if len(rows) > 1 else []
+        return cls(
+            column=column.name,
+            pixels=len(first),
+            scaler=data.numeric.scale,
+            fitted=as_rows(fitted),
+            constant=tuple(constant),
+        )
+
+    def bytes(self, column: PixelColumn, table: Table) -> NDArray[np.uint8]:
+        """The pixels (rows, width), with those that were constant in training as they were."""
+        check_width(column.name, column.values.shape[1], self.width, "pixels a row", table)
+        values = column.values
+        places, constant = (np.array([pair[i] for pair in self.constant], np.intp) for i in (0, 1))
+        if len(places) and (values[:, places] != constant).any():
+            values = values.copy()
+            values[:, places] = constant
+        return values
+
+    @property
+    def affine(self) -> tuple[float, float] | None:
+        """The offset and the scale, where these two are all there is to the scaling."""
+        return (self.fitted[0][0], self.fitted[1][0]) if isinstance(self.scaler, AffineScaler) else None
+
+    @property
+    def lookup(self) -> Values:
+        """(256,): what each byte becomes."""
+        return self.scaler.apply(np.arange(256.0)[:, None], np.asarray(self.fitted))[:, 0]
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, PixelColumn)
+        values, lookup = self.bytes(column, table), self.lookup
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            out[...] = lookup[values[rows]]
+
+        return Writer(write)
+
+
+def block_names(column: str, width: int) -> tuple[str, ...]:
+    """The names of the inputs of a block."""
+    return tuple(f"{column}[{i}]" for i in range(width))
+
+
+def check_width(name: str, found: int, needed: int, what: str, table: Table) -> None:
+    """Refuse a block of another width than in training."""
+    if found != needed:
+        raise DataError(f"{table.path}: '{name}' has {found} {what}, the model needs {needed}")
+
+
+def medians(values: Values, absent: NDArray[np.bool_]) -> Values:
+    """The median of the numbers in each column of `values`, without the `absent` ones."""
+    columns = zip(values.T, absent.T, strict=True)
+    return np.array([median(column[~none] if none.any() else column) for column, none in columns])
+
+
+def median(numbers: Values) -> float:
+    """The median of `numbers` (n,); np.median would load numpy.ma, which costs more than a small table."""
+    if len(numbers) < _MANY:
+        low, high = (len(numbers) - 1) // 2, len(numbers) // 2
+        return float(np.partition(numbers, (low, high))[low : high + 1].mean())
+    import polars as pl
+
+    return cast(float, pl.Series(numbers).median())
+
+
+def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
+    """Fitted numbers as they are stored."""
+    return tuple(tuple(row) for row in fitted.tolist())
+
+
+def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
+    """Refuse words that are meant as numbers or dates, which would make an input of every value."""
+    wrong = words_among_numbers(column)
+    leave_out = data.way(data.without(column.name), "to leave it out")
+    as_categories = data.way(data.with_categories(column.name), "if these are categories")
+    if not wrong.all():
+        words = [category for category, is_word in zip(column.categories, wrong, strict=True) if is_word]
+        ways = list(mixed_ways(column, words, as_categories, leave_out, data))
+        text = (
+            f"column '{column.name}' holds numbers, but {not_numbers(column, table)}. Mend the table, or say what is "
+        )
+        raise Trouble(table.path, f"{text}meant: {', '.join(ways)}", data.without(column.name))
+    meant = meant_as(column.categories)
+    if meant is None:
+        return
+    advice = {
+        "numbers with commas": "write them with a decimal point and no thousands separator",
+        "dates": "write what counts of them as numbers (the month, the days since the first)",
+        "amounts with a unit": "write them as plain numbers",
+    }[meant]
+    text = f"column '{column.name}' holds {meant}, such as '{column.categories[0]}'; {advice}, or write {leave_out}"
+    few = len(column.categories) <= data.categorical.allowed(table.rows)
+    raise Trouble(table.path, text + (f", {as_categories}" if few else ""), data.without(column.name))
+
+
+def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_out: str, data: Data) -> Iterator[str]:
+    """What may be meant by a column of numbers and words, the likeliest first."""
+    few = len(words) <= 3
+    missing = data.way(data.with_missing(*words), "if that stands for a missing value")
+    if few:
+        yield missing
+    if len(column.categories) <= data.categorical.allowed(len(column.codes)):
+        yield as_categories
+    yield leave_out
+
+
+def too_many(name: str, kept: Sequence[str], counts: NDArray[np.intp], rows: int, data: Data, table: Table) -> Trouble:
+    """A column with so many categories that it looks like an identifier."""
+    ways = [data.way(data.without(name), "to leave it out")]
+    often = max(2, data.categorical.min_count + 1, rows // 1000)
+    left = int((counts >= often).sum())
+    if 0 < left <= data.categorical.allowed(rows):
+        ways.append(
+            data.way(data.with_setting("categorical", min_count=often), f"to put all but {left} of them together")
+        )
+    allow = data.way(
+        data.with_setting("categorical", max_categories=len(kept)), f"to allow {len(kept)} inputs for them"
+    )
+    text = f"column '{name}' has {len(kept)} categories in {rows} training rows, such as '{kept[0]}'. Write "
+    return Trouble(table.path, f"{text}{', '.join([*ways, allow])}", data.without(name))
+
+
+def no_value(name: str, data: Data, table: Table) -> Trouble:
+    """A column that holds nothing to learn from."""
+    way = data.way(data.without(name), "leaves it out")
+    return Trouble(table.path, f"column '{name}' has no value in any training row; {way}", data.without(name))
+
+
+def missing_trouble(table: Table, name: str, rows: Indices, role: str) -> Trouble:
+    """A missing value where none is allowed."""
+    return Trouble(
+        table.path,
+        f"column '{name}' has {len(rows)} missing values, in {table.row_list(np.sort(rows))}, "
+        f"and data.{role}.missing is 'error'; fill them in, or choose another rule there",
+    )

@@ -1,0 +1,41 @@
+"""Which words look like dates, or like amounts that are written for people?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_MONTH = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_TIME = r"([T ,]+\d{1,2}:\d{2}.*)?"
+_DATE = re.compile(
+    rf"(\d{{4}}([-/.])\d{{1,2}}\2\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\3(\d{{4}}|\d{{2}})"
+    rf"|\d{{1,2}}(st|nd|rd|th)?[-/. ]*{_MONTH}[-/., ]*(\d{{4}}|\d{{2}})"
+    rf"|{_MONTH}[-/. ]*\d{{1,2}}(st|nd|rd|th)?[-/., ]+(\d{{4}}|\d{{2}})|\d{{4}}[-/. ]+{_MONTH}[-/. ]*\d{{1,2}}){_TIME}"
+)
+_COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)")
+_NUMBER = r"(\d{1,3}([ ,.'\u00a0\u202f]\d{3})+|\d+)([.,]\d+)?"
+_CURRENCY = r"([$€£¥₹]|USD|EUR|GBP|CHF|JPY)"
+_UNIT = (
+    rf"(%|‰|{_CURRENCY}|kg|g|mg|t|lbs?|oz|km|m|cm|mm|mi|ft|in|l|ml|h|hrs?|min|s|ms|days?|years?|yrs?|kB|MB|GB|Hz|W|kW)"
+)
+_AMOUNT = re.compile(
+    rf"[-+]?{_CURRENCY}\s?[-+]?{_NUMBER}|[-+]?{_NUMBER}\s?{_UNIT}|\({_CURRENCY}?\s?{_NUMBER}\s?{_UNIT}?\)"
+    r"|[-+]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?"
+)
+FEW = 10
+"""Different words with a unit that may be meant as categories: 10%, 20% and 30%."""
+
+
+def meant_as(words: Sequence[str]) -> str | None:
+    """What most of `words` are meant as, if that is no category: numbers with commas, dates, amounts with a unit."""
+    numbers, dates, amounts = (
+        sum(pattern.fullmatch(word) is not None for word in words) for pattern in (_COMMA_NUMBER, _DATE, _AMOUNT)
+    )
+    most = len(words) / 2
+    if numbers == len(words) or (numbers > most and len(words) > FEW):
+        return "numbers with commas"
+    if dates == len(words) or (dates > most and len(words) > FEW):
+        return "dates"
+    if amounts + numbers > most and len(words) > FEW:
+        return "amounts with a unit"
+    return None

@@ -1,0 +1,564 @@
+"""What is to be predicted: classes, several labels or values. One class each.
+
+    columns -> truth, in units of its own -> encoded, as the loss compares it with scores
+    scores -> outcome: predictions in the units of the truth -> metrics, output columns
+
+A task is fitted on a table, learns from the training rows what it has to, and is stored with the model as JSON. The
+truth is never scaled: metrics and baselines are computed from the values of the file.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlptrain.component import Component, OneOf, variants
+from mlptrain.data.columns import (
+    Column,
+    NumericColumn,
+    TextColumn,
+    as_numeric,
+    as_text,
+    not_numbers,
+    quoted,
+    single_column,
+)
+from mlptrain.data.encoders import Rows, as_rows
+from mlptrain.data.scalers import NoScaling, Scaler
+from mlptrain.data.settings import Words
+from mlptrain.data.tables import Table, is_number
+from mlptrain.data.troubles import Trouble
+from mlptrain.errors import DataError
+from mlptrain.metrics import (
+    Form,
+    Metric,
+    Metrics,
+    Outcome,
+    confusion_matrix,
+    finite_or_none,
+    metrics_for,
+    softmax_margins,
+)
+from mlptrain.nn.arrays import Array, Indices, Target
+from mlptrain.nn.losses import (
+    BinaryCrossEntropy,
+    ClassLoss,
+    ClassWeights,
+    CrossEntropy,
+    Loss,
+    MeanSquaredError,
+    TargetKind,
+    ValueLoss,
+)
+from mlptrain.remedies import setting
+
+Truth = NDArray[Any]
+Classes = tuple[tuple[str, ...], NDArray[np.int64]]
+"""Classes and their confusion matrix."""
+MANY_VALUES = 100
+"""Different whole numbers that are taken for classes, at the most."""
+
+
+class MeasuredRows(Protocol):
+    """What a task has to know of rows to measure predictions for them."""
+
+    def truth(self) -> Truth:
+        """What is true, in the units of the target."""
+
+    def target(self) -> Target:
+        """What the loss compares with."""
+
+    def weights(self) -> Array | None:
+        """How much each row counts."""
+
+
+class Task(Component):
+    """What is to be predicted, as the table and its training rows have settled it."""
+
+    target_kind: ClassVar[TargetKind]
+    """The losses that serve it: those for this kind of target."""
+    form: ClassVar[Form]
+    """The form of its truth and predictions, which tells the metrics."""
+    meaning: ClassVar[str] = ""
+    """When to choose it, for a message."""
+    columns: Words
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Number of columns or classes that the loss is about."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured beside the loss."""
+        return metrics_for(self.form)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of all that `measure` gives."""
+        return ("loss", *(metric.name() for metric in self.metrics))
+
+    @property
+    def class_weights(self) -> ClassWeights:
+        """How much each class counts in the loss (classes,), where that differs."""
+        return None
+
+    @classmethod
+    def claims(cls, columns: Sequence[Column]) -> bool | None:
+        """Whether a target that looks like this is of this kind where the spec does not say; None is perhaps."""
+        return False
+
+    @classmethod
+    @abstractmethod
+    def default_loss(cls) -> Loss:
+        """The loss where the spec gives none."""
+
+    @classmethod
+    def assumptions(cls, columns: Sequence[Column]) -> list[str]:
+        """What was taken for granted where the target implied this task, as notes."""
+        return []
+
+    @classmethod
+    def view(cls, column: Column, table: Table, missing: Sequence[str]) -> Column:
+        """A target column, read as what it looks like, as this task sees it."""
+        return column
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
+        """The task for these target columns, every row of which is there; a `Trouble` if they do not fit."""
+
+    @abstractmethod
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        """The target columns of another table."""
+
+    @abstractmethod
+    def truth(self, columns: Sequence[Column], table: Table) -> Truth:
+        """What is true of each row, in units of its own."""
+
+    def strata(self, truth: Truth, table: Table) -> Indices | None:
+        """For every row the group of which each part takes its share; None where there are no groups."""
+        return None
+
+    def learn(
+        self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
+    ) -> Self:
+        """The same task with what the `truth` and the weights of the training rows tell."""
+        return self
+
+    def encode(self, truth: Truth) -> Target:
+        """What the loss compares with the scores."""
+        return truth
+
+    @abstractmethod
+    def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
+        """Truth and predictions, side by side; the only place where scores become predictions."""
+
+    @abstractmethod
+    def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
+        """Named output columns for `scores` (n, outputs)."""
+
+    def confusion(self, outcome: Outcome) -> Classes | None:
+        """The classes and their confusion matrix, where there is one."""
+        return None
+
+    def measure(self, loss: Loss, scores: Array, rows: MeasuredRows) -> Metrics:
+        """The loss and every metric for the `scores` of `rows`; row weights count in the loss."""
+        if not np.isfinite(scores).all():
+            return dict.fromkeys(self.figures)
+        outcome = self.outcome(loss, scores, rows.truth())
+        found: Metrics = {"loss": loss.value(scores, rows.target(), rows.weights(), self.class_weights)}
+        found |= {metric.name(): metric(outcome) for metric in self.metrics}
+        return {name: finite_or_none(value) for name, value in found.items()}
+
+
+class Classification(Task):
+    """One column whose values are classes; the truth is the index of the class."""
+
+    kind: Literal["classification"] = "classification"
+    target_kind: ClassVar[TargetKind] = "class"
+    form: ClassVar[Form] = "class"
+    formula: ClassVar = (
+        r"\hat c_r = \mathrm{argmax} \ z_r, \qquad \mathrm{balanced:} \quad \kappa_k = \frac{N}{K n_k}",
+    )
+    meaning: ClassVar = "if each value is a class"
+    examples: ClassVar = ({"columns": ("y",), "classes": ("no", "yes")},)
+    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
+    weights: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    """How much each class counts, where the loss has class weights."""
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def class_weights(self) -> ClassWeights:
+        return None if self.weights is None else np.asarray(self.weights)
+
+    @classmethod
+    def claims(cls, columns: Sequence[Column]) -> bool | None:
+        if len(columns) > 1:
+            return False
+        (column,) = columns
+        if isinstance(column, TextColumn):
+            return True
+        return None if is_whole(column) and not many_values(column) else False
+
+    @classmethod
+    def default_loss(cls) -> Loss:
+        return CrossEntropy()
+
+    @classmethod
+    def view(cls, column: Column, table: Table, missing: Sequence[str]) -> Column:
+        return as_text(table, column.name, missing) if is_whole(column) else column
+
+    @classmethod
+    def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
+        if len(columns) > 1:
+            text = f"{loss.name()} takes one target column; several yes-no columns go with binary_cross_entropy"
+            raise DataError(f"{table.path}: {text}")
+        (column,) = columns
+        if not isinstance(column, TextColumn):
+            single_column(column, table)
+            text = f"target '{column.name}' holds real numbers, which are no classes; for a regression, write loss: mse"
+            raise Trouble(table.path, text)
+        classes = in_order(column.seen())
+        refuse_one_class(column.name, classes, table)
+        return cls(columns=(column.name,), classes=tuple(classes))
+
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        return [as_text(table, self.columns[0], missing)]
+
+    def truth(self, columns: Sequence[Column], table: Table) -> Truth:
+        (column,) = columns
+        assert isinstance(column, TextColumn)
+        places = column.places(self.classes)
+        unknown = np.flatnonzero(places < 0)
+        if len(unknown):
+            words = sorted({column.categories[code] for code in column.codes[unknown]})
+            raise DataError(
+                f"{table.path}: target '{column.name}' holds {quoted(words)} in {table.row_list(unknown)}, "
+                f"which training did not see; its classes are {', '.join(self.classes[:12])}"
+            )
+        return places
+
+    def strata(self, truth: Truth, table: Table) -> Indices | None:
+        refuse_single_rows(self.columns[0], self.classes, np.bincount(truth, minlength=self.outputs), table)
+        return truth
+
+    def learn(
+        self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
+    ) -> Self:
+        counts = np.bincount(truth, weights, minlength=self.outputs)
+        if not counts.all():
+            unseen = sorted(self.classes[i] for i in np.flatnonzero(counts == 0))
+            raise DataError(f"{table.path}: no training row has class {', '.join(unseen)}")
+        return self.weighted(loss, counts, table.path)
+
+    def weighted(self, loss: Loss, counts: NDArray[Any], origin: str) -> Self:
+        """The same classes with the class weights of `loss`; `counts` is the weight of the training rows of each."""
+        given = loss.class_weight if isinstance(loss, ClassLoss) else None
+        if given is None:
+            return self
+        if given == "balanced":
+            return self.model_copy(update={"weights": tuple((counts.sum() / (len(counts) * counts)).tolist())})
+        unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
+        if unknown or absent:
+            what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
+            classes = ", ".join(self.classes[:12])
+            raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
+        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
+
+    def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
+        return Outcome(truth, scores.argmax(axis=1), softmax_margins(scores))
+
+    def confusion(self, outcome: Outcome) -> Classes | None:
+        return self.classes, confusion_matrix(outcome.truth, outcome.predicted, self.outputs)
+
+    def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
+        labels = np.array(self.classes, dtype=object)[scores.argmax(axis=1)]
+        return named_apart(
+            [
+                (self.columns[0], labels),
+                *zip((f"probability_{name}" for name in self.classes), loss.predict(scores).T, strict=True),
+            ]
+        )
+
+
+class MultiLabel(Task):
+    """Columns of yes or no, each an output of its own; numbers between 0 and 1 are taken as they are."""
+
+    kind: Literal["multilabel"] = "multilabel"
+    target_kind: ClassVar[TargetKind] = "binary"
+    form: ClassVar[Form] = "labels"
+    formula: ClassVar = (r"\hat y_{rk} = [z_{rk} \gt 0]",)
+    meaning: ClassVar = "if each column is a yes or no"
+    examples: ClassVar = ({"columns": ("y", "z"), "labels": (None, ("no", "yes"))},)
+    labels: Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)] | None, ...], Field(strict=False)]
+    """For each column the words for 0 and 1; None for a column of numbers."""
+
+    @property
+    def outputs(self) -> int:
+        return len(self.columns)
+
+    @classmethod
+    def claims(cls, columns: Sequence[Column]) -> bool | None:
+        return None if len(columns) > 1 and all(isinstance(c, TextColumn) or is_whole(c) for c in columns) else False
+
+    @classmethod
+    def default_loss(cls) -> Loss:
+        return BinaryCrossEntropy()
+
+    @classmethod
+    def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
+        labels = [yes_and_no(column, table) for column in columns]
+        return cls(columns=tuple(column.name for column in columns), labels=tuple(labels))
+
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        pairs = zip(self.columns, self.labels, strict=True)
+        return [(as_numeric if words is None else as_text)(table, name, missing) for name, words in pairs]
+
+    def truth(self, columns: Sequence[Column], table: Table) -> Truth:
+        pairs = zip(columns, self.labels, strict=True)
+        return np.stack([shares(column, words, table) for column, words in pairs], axis=1)
+
+    def strata(self, truth: Truth, table: Table) -> Indices | None:
+        """The side of 1/2 on which the one target column lies."""
+        if self.outputs > 1:
+            return None
+        sides = (truth[:, 0] > 0.5).astype(np.intp)
+        if np.isin(truth, (0, 1)).all():
+            refuse_single_rows(self.columns[0], self.labels[0] or ("0", "1"), np.bincount(sides, minlength=2), table)
+        return sides
+
+    def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
+        return Outcome(truth, (scores > 0).astype(np.intp), scores.astype(np.float64))
+
+    def confusion(self, outcome: Outcome) -> Classes | None:
+        if self.outputs > 1:
+            return None
+        sides = (outcome.truth[:, 0] > 0.5).astype(np.intp), outcome.predicted[:, 0]
+        return self.labels[0] or ("0", "1"), confusion_matrix(*sides, 2)
+
+    def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
+        named: list[tuple[str, NDArray[Any]]] = []
+        yes, probabilities = (scores > 0).astype(int), loss.predict(scores)
+        for i, (name, words) in enumerate(zip(self.columns, self.labels, strict=True)):
+            named.append((name, yes[:, i] if words is None else np.array(words, dtype=object)[yes[:, i]]))
+            what = name if words is None else words[1] if self.outputs == 1 else f"{name}_{words[1]}"
+            named.append((f"probability_{what}", probabilities[:, i]))
+        return named_apart(named)
+
+
+class Regression(Task):
+    """Columns of numbers, trained in scaled units."""
+
+    kind: Literal["regression"] = "regression"
+    target_kind: ClassVar[TargetKind] = "value"
+    form: ClassVar[Form] = "values"
+    formula: ClassVar = (r"y \leftarrow \mathrm{scale}(y), \qquad \hat y = \mathrm{scale}^{-1}(p)",)
+    meaning: ClassVar = "to predict a quantity"
+    examples: ClassVar = ({"columns": ("y",), "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,))},)
+    scaler: Annotated[Scaler, OneOf()]
+    fitted: Rows
+
+    @property
+    def outputs(self) -> int:
+        return len(self.columns)
+
+    @classmethod
+    def claims(cls, columns: Sequence[Column]) -> bool | None:
+        if any(isinstance(column, TextColumn) for column in columns):
+            return False
+        if len(columns) == 1:
+            return True if many_values(columns[0]) or not is_whole(columns[0]) else None
+        return None if any(is_whole(column) for column in columns) else True
+
+    @classmethod
+    def default_loss(cls) -> Loss:
+        return MeanSquaredError()
+
+    @classmethod
+    def assumptions(cls, columns: Sequence[Column]) -> list[str]:
+        if not is_whole(columns[0]):
+            return []
+        found, line = found_values(columns[0]), setting(task=Classification.name())
+        return [f"target '{columns[0].name}' is taken for amounts ({found}); if its values are classes: {line}"]
+
+    @classmethod
+    def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
+        for column in columns:
+            if isinstance(column, TextColumn):
+                raise Trouble(table.path, words_for_numbers(column, loss, table))
+        names = tuple(column.name for column in columns)
+        values = np.stack([single_column(column, table) for column in columns], axis=1)
+        outside = loss.outside_domain(values) if isinstance(loss, ValueLoss) else None
+        if outside is not None and outside.any():
+            domain, where = getattr(loss, "domain", ""), table.row_list(np.flatnonzero(outside))
+            text = f"target '{', '.join(names)}' must be {domain} for loss {loss.name()}, not so in {where}"
+            raise Trouble(table.path, text)
+        return cls(columns=names, scaler=NoScaling(), fitted=as_rows(NoScaling().fit(values)))
+
+    def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
+        return [as_numeric(table, name, missing) for name in self.columns]
+
+    def truth(self, columns: Sequence[Column], table: Table) -> Truth:
+        return np.stack([single_column(column, table) for column in columns], axis=1)
+
+    def learn(
+        self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
+    ) -> Self:
+        return self.model_copy(update={"scaler": scaler, "fitted": as_rows(scaler.fit(truth))})
+
+    def encode(self, truth: Truth) -> Target:
+        return self.scaler.apply(truth, np.asarray(self.fitted))
+
+    def unscaled(self, values: Array) -> NDArray[np.float64]:
+        """Predictions (n, ...) in the units of the columns."""
+        return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
+
+    def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
+        predictions, levels = loss.predict(scores), loss.levels
+        if levels:  # metrics judge the quantile that is nearest to the median
+            nearest = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
+            predictions = predictions[:, nearest : nearest + 1]
+        return Outcome(truth, self.unscaled(predictions))
+
+    def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
+        names = [f"{self.columns[0]}_q{level:g}" for level in loss.levels] or self.columns
+        return named_apart(list(zip(names, self.unscaled(loss.predict(scores)).T, strict=True)))
+
+
+def task_kinds() -> dict[str, type[Task]]:
+    """Every kind of task by its name."""
+    return {kind.name(): kind for kind in variants(Task)}
+
+
+def task_for_loss(loss: Loss) -> type[Task]:
+    """The kind of task that `loss` is for, where the spec names none: the first that takes it."""
+    return next(kind for kind in variants(Task) if kind.target_kind == loss.target_kind)
+
+
+def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
+    """The kind of task of a target whose reading is plain; a `Trouble` with the line for each reading otherwise."""
+    claims = {kind: kind.claims(columns) for kind in reversed(variants(Task))}
+    sure = [kind for kind, claim in claims.items() if claim]
+    if sure:
+        return sure[0]
+    kinds = [kind for kind, claim in reversed(claims.items()) if claim is None]
+    lines = " or ".join(f"'{setting(task=kind.name())}' {kind.meaning}" for kind in kinds)
+    names = ", ".join(column.name for column in columns)
+    if len(columns) > 1:
+        raise Trouble(table.path, f"target '{names}' could be labels or amounts; write {lines}")
+    raise Trouble(
+        table.path,
+        f"target '{names}' holds whole numbers ({found_values(columns[0])}), which can be read in two ways; "
+        f"write {lines}",
+    )
+
+
+def found_values(column: Column) -> str:
+    """The different values of a column of numbers, for a message: '2 values: 0, 1'."""
+    found = distinct(column)
+    shown = ", ".join(f"{value:g}" for value in found[:8]) + (", ..." if len(found) > 8 else "")
+    return f"{len(found)} value{'s' * (len(found) > 1)}: {shown}"
+
+
+def distinct(column: Column) -> list[float]:
+    """The different numbers of a column, rising."""
+    assert not isinstance(column, TextColumn)
+    values = np.sort(column.values, axis=None).astype(np.float64)
+    return values[np.append(True, values[1:] != values[:-1])].tolist() if len(values) else []
+
+
+def is_whole(column: Column) -> bool:
+    """Whether a column holds whole numbers; the first ones mostly tell."""
+    if isinstance(column, TextColumn):
+        return False
+    values = column.values[~column.absent]
+    return all(bool((some == np.floor(some)).all()) for some in (values[:1000], values))
+
+
+def many_values(column: Column) -> bool:
+    """Whether a column holds so many different whole numbers that they must be amounts."""
+    return isinstance(column, NumericColumn) and len(distinct(column)) > MANY_VALUES and is_whole(column)
+
+
+def in_order(labels: list[str]) -> list[str]:
+    """Classes in the order of their numbers, if they are numbers, else as they are sorted."""
+    return sorted(labels, key=float) if all(map(is_number, labels)) else labels
+
+
+def refuse_one_class(name: str, classes: Sequence[str], table: Table) -> None:
+    """Refuse a target that is the same everywhere."""
+    if len(classes) < 2:
+        text = f"target '{name}' holds one class only: '{classes[0]}' in all {table.rows} rows"
+        raise Trouble(table.path, text)
+
+
+def refuse_single_rows(target: str, classes: Sequence[str], counts: NDArray[np.intp], table: Table) -> None:
+    """Refuse classes of one row, which cannot be in training and be tested too."""
+    single = [name for name, count in zip(classes, counts, strict=True) if count == 1]
+    if single:
+        raise Trouble(
+            table.path,
+            f"{len(single)} of {len(classes)} classes in target '{target}' have a single row "
+            f"({quoted(single)}), which cannot be in training and be tested too; add rows, merge such classes, or "
+            "leave them out of the table",
+        )
+
+
+def yes_and_no(column: Column, table: Table) -> tuple[str, str] | None:
+    """The words for no and yes of a target column; None for numbers."""
+    if not isinstance(column, TextColumn):
+        values = single_column(column, table)
+        if (values == values[0]).all() and values[0] in (0, 1):
+            refuse_one_class(column.name, (f"{values[0]:g}",), table)
+        return None
+    words = column.seen()
+    if len(words) != 2:
+        raise Trouble(
+            table.path,
+            f"binary_cross_entropy needs two classes in target '{column.name}', which has {len(words)}: "
+            f"{', '.join(words[:6])}; for more than two, write loss: cross_entropy",
+        )
+    return words[0], words[1]
+
+
+def shares(column: Column, words: tuple[str, str] | None, table: Table) -> NDArray[np.float64]:
+    """A target column (rows,) as 0 and 1, or as the shares between them that it holds."""
+    if isinstance(column, TextColumn):
+        values = column.places(words or ("0", "1")).astype(np.float64)
+        wanted = f"must be {' or '.join(repr(word) for word in words or ())}"
+    else:
+        values = single_column(column, table)
+        wanted = "must lie in [0, 1] for binary_cross_entropy"
+    outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(outside):
+        raise DataError(f"{table.path}: target '{column.name}' {wanted}, not so in {table.row_list(outside)}")
+    return values
+
+
+def words_for_numbers(column: TextColumn, loss: Loss, table: Table) -> str:
+    """Why a target of words cannot be predicted as a number."""
+    text = f"loss {loss.name()} needs numbers, target '{column.name}' holds text"
+    if any(category[:1].isdigit() for category in column.categories):
+        text += f": {not_numbers(column, table)}"
+    return f"{text}; for classes, write loss: cross_entropy"
+
+
+def named_apart(columns: Sequence[tuple[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Output columns by name; one whose name is taken by an earlier one gets a number: 'probability_a_2'."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, values in columns:
+        number, free = 1, name
+        while free in found:
+            number += 1
+            free = f"{name}_{number}"
+        found[free] = values
+    return found
