@@ -28,6 +28,7 @@ from mlptrain.train.events import Consumer, EpochDone, Record
 from mlptrain.train.state import Diagnosed, Progress
 
 LONGEST_SILENCE = 30.0  # seconds
+FEW_NOTES = 5
 
 
 class Screen(Console):
@@ -64,6 +65,15 @@ def print_results(*parts: RenderableType) -> None:
         for part in parts:
             console.print(part, soft_wrap=isinstance(part, str))
         sys.stdout.flush()
+
+
+def print_notes(console: Console, notes: Sequence[str]) -> None:
+    """Print each note on a line of its own, or many of them one after the other."""
+    if len(notes) <= FEW_NOTES:
+        for note in notes:
+            console.print(f"note: {note}")
+    else:
+        console.print(f"{len(notes)} notes: {'; '.join(notes)}")
 
 
 def print_json(document: Any) -> None:

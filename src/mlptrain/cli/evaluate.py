@@ -12,6 +12,7 @@ from mlptrain.cli.console import (
     confusion_table,
     metrics_table,
     print_json,
+    print_notes,
     print_results,
     refuse_same_file,
     stderr_console,
@@ -101,8 +102,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
 def show(evaluation: Evaluation, as_json: bool) -> None:
     """Print the evaluation."""
     console = stderr_console()
-    for note in evaluation.notes:
-        console.print(f"note: {note}")
+    print_notes(console, evaluation.notes)
     if as_json:
         print_json(document(evaluation))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlptrain.cli.console import print_text, refuse_same_file, stderr_console
+from mlptrain.cli.console import print_notes, print_text, refuse_same_file, stderr_console
 from mlptrain.cli.tables import table_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import open_model, predict
@@ -18,8 +18,7 @@ def run(path: Path, data: Path, out: Path | None, quiet: bool) -> None:
     model = open_model(path)
     columns, notes = predict(model, table_for(model, data))
     console = stderr_console(quiet)
-    for note in notes:
-        console.print(f"note: {note}")
+    print_notes(console, notes)
     frame = pl.DataFrame({name: list(values) if values.dtype == object else values for name, values in columns.items()})
     if out is None:
         print_text(frame.write_csv())

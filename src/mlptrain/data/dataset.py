@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
-from mlptrain.data.columns import Column, PixelColumn, as_numeric, interpret, single_column
-from mlptrain.data.encoders import Category, Encoder, Number, Pixels, Writer, choose_encoder
+from mlptrain.data.columns import Column, as_numeric, interpret, single_column
+from mlptrain.data.encoders import Encoder, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.split import Split, split_rows
@@ -142,7 +142,7 @@ class Transforms(Frozen):
     @property
     def hints(self) -> Hints:
         """What is known of another table before it is read."""
-        text = [encoder.column for encoder in self.encoders if not isinstance(encoder, Number)]
+        text = [encoder.column for encoder in self.encoders if encoder.textual]
         wanted = [encoder.column for encoder in self.encoders]
         return Hints((*self.task.columns, *text), self.missing_values, wanted)
 
@@ -150,9 +150,10 @@ class Transforms(Frozen):
         """The inputs of all rows of `table`, and notes on what was filled; `columns` saves reading them again."""
         columns = columns if columns is not None else self.read(table)
         dtype = np.dtype(dtype)
-        first = self.encoders[0]
-        if len(self.encoders) == 1 and isinstance(first, Pixels) and isinstance(columns[0], PixelColumn):
-            return pixel_features(first, columns[0], table, dtype), []
+        packed = self.encoders[0].packed(columns[0], table) if len(self.encoders) == 1 else None
+        if packed is not None:
+            lookup = None if packed.lookup is None else packed.lookup.astype(dtype)
+            return Features(packed.values, dtype, packed.offset, packed.scale, lookup), []
         troubles, writers = Troubles(), []
         for encoder, column in zip(self.encoders, columns, strict=True):
             with troubles.collected():
@@ -492,14 +493,6 @@ def normalized(
     return None if weights is None and abs(mean - 1) < 1e-12 else (counted / mean).astype(dtype)
 
 
-def pixel_features(encoder: Pixels, column: PixelColumn, table: Table, dtype: np.dtype[Any]) -> Features:
-    """Bytes that stay bytes."""
-    values = encoder.bytes(column, table)
-    if encoder.affine is not None:
-        return Features(values, dtype, *encoder.affine)
-    return Features(values, dtype, lookup=encoder.lookup.astype(dtype))
-
-
 def write_inputs(values: Array, writers: Sequence[Writer], widths: Sequence[int]) -> None:
     """Write the inputs of every column into `values` (rows, width), block by block."""
     places = np.cumsum([0, *widths]).tolist()
@@ -546,8 +539,7 @@ def check_size(transforms: Transforms, data: Data, table: Table) -> None:
     if sum(sizes.values()) > _LARGEST:
         largest = max(sizes, key=lambda name: sizes[name])
         encoder = next(encoder for encoder in transforms.encoders if encoder.column == largest)
-        knob = "data.categorical.max_categories" if isinstance(encoder, Category) else "data.numeric.scale.knots"
         raise DataError(
             f"{table.path}: what is learned of column '{largest}' takes {sizes[largest] / 1e6:.0f} MB, "
-            f"more than a model file can hold; lower {knob}"
+            f"more than a model file can hold; lower {encoder.size_setting}"
         )

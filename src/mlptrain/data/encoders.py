@@ -53,9 +53,25 @@ class Writer:
     """What was filled, or was not known."""
 
 
+@dataclass(frozen=True)
+class Packed:
+    """The inputs of a column as bytes, and what turns them into numbers: a shift and a scale, or a table."""
+
+    values: NDArray[np.uint8]
+    """(rows, width)"""
+    offset: float = 0.0
+    scale: float = 1.0
+    lookup: Values | None = None
+    """(256,)"""
+
+
 class Encoder(Component):
     """What turns a column into inputs, as the training rows have taught it."""
 
+    textual: ClassVar[bool] = True
+    """Whether it reads the cells of a text file as they are written, and not as numbers."""
+    size_setting: ClassVar[str] = "the number of columns"
+    """What makes its record smaller, for a message."""
     column: str
 
     @property
@@ -87,6 +103,10 @@ class Encoder(Component):
     def writer(self, column: Column, table: Table) -> Writer:
         """What writes the inputs of `column` of `table`, which `read` gave."""
 
+    def packed(self, column: Column, table: Table) -> Packed | None:
+        """The inputs as bytes that are turned into numbers when a batch is gathered, where that is possible."""
+        return None
+
 
 def encoder_kinds() -> dict[str, type[Encoder]]:
     """Every kind of encoder by its name."""
@@ -117,6 +137,8 @@ class Number(Encoder):
         r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
     )
     examples: ClassVar = ({"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},)
+    textual: ClassVar[bool] = False
+    size_setting: ClassVar[str] = "data.numeric.scale.knots"
     scaler: Annotated[Scaler, OneOf()]
     fitted: Rows
     fill: Numbers | None
@@ -204,6 +226,7 @@ class Category(Encoder):
             "missing_allowed": True,
         },
     )
+    size_setting: ClassVar[str] = "data.categorical.max_categories"
     categories: Words
     fill: str | None
     """The category that stands for a missing cell, if one does."""
@@ -361,10 +384,12 @@ class Pixels(Encoder):
             values[:, places] = constant
         return values
 
-    @property
-    def affine(self) -> tuple[float, float] | None:
-        """The offset and the scale, where these two are all there is to the scaling."""
-        return (self.fitted[0][0], self.fitted[1][0]) if isinstance(self.scaler, AffineScaler) else None
+    def packed(self, column: Column, table: Table) -> Packed | None:
+        assert isinstance(column, PixelColumn)
+        values = self.bytes(column, table)
+        if isinstance(self.scaler, AffineScaler):
+            return Packed(values, self.fitted[0][0], self.fitted[1][0])
+        return Packed(values, lookup=self.lookup)
 
     @property
     def lookup(self) -> Values:
@@ -452,9 +477,8 @@ def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_o
 def too_many(name: str, kept: Sequence[str], counts: NDArray[np.intp], rows: int, data: Data, table: Table) -> Trouble:
     """A column with so many categories that it looks like an identifier."""
     ways = [data.way(data.without(name), "to leave it out")]
-    often = max(2, data.categorical.min_count + 1, rows // 1000)
-    left = int((counts >= often).sum())
-    if 0 < left <= data.categorical.allowed(rows):
+    often = int(np.sort(counts)[::-1][data.categorical.allowed(rows)]) + 1
+    if left := int((counts >= often).sum()):
         ways.append(
             data.way(data.with_setting("categorical", min_count=often), f"to put all but {left} of them together")
         )

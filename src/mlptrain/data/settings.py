@@ -10,10 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
 from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
-from mlptrain.data.tables import Hints
+from mlptrain.data.tables import Hints, composed
 from mlptrain.remedies import setting
 
 Words = Annotated[tuple[str, ...], Field(strict=False)]
+Name = Annotated[str, AfterValidator(composed)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+"""Columns, with composed letters as in a table."""
 MANY_CATEGORIES = 100
 ROWS_TO_A_CATEGORY = 100
 
@@ -33,7 +36,7 @@ def one_ascii_character(value: str | None) -> str | None:
 class Numeric(Frozen):
     """What is done to numeric columns."""
 
-    columns: Words = Field((), description="Columns that must be read as numbers.")
+    columns: Names = Field((), description="Columns that must be read as numbers.")
     scale: Annotated[Scaler, OneOf()] = Field(Standard(), description="How values are scaled.")
     missing: Literal["median", "mean", "error"] = Field(
         "median", description="What fills a missing value: of the training rows."
@@ -48,7 +51,7 @@ class Categorical(Frozen):
     categories of training are those of a flag, its other spelling is read too: 1 for true, 0 for false.
     """
 
-    columns: Words = Field((), description="Columns that must be read as categories, even if they look numeric.")
+    columns: Names = Field((), description="Columns that must be read as categories, even if they look numeric.")
     unknown: Literal["own_column", "ignore", "error"] = Field(
         "own_column",
         description="A category that training did not see: an input of its own, no input, or an error.",
@@ -84,18 +87,18 @@ class Data(Frozen):
         description="The table: csv, tsv, parquet, npz or idx, also gzipped; relative to the spec."
     )
     target_path: ResolvedPath | None = Field(None, description="A file of its own for the target, as in IDX.")
-    target: Annotated[Words | None, BeforeValidator(listed_names)] = Field(
+    target: Annotated[Names | None, BeforeValidator(listed_names)] = Field(
         None, description="The column to predict, or a list of them."
     )
     validation_path: ResolvedPath | None = Field(None, description="A file of its own for validation.")
     validation_target_path: ResolvedPath | None = Field(None, description="The target of the validation file.")
     test_path: ResolvedPath | None = Field(None, description="A file of its own for the test.")
     test_target_path: ResolvedPath | None = Field(None, description="The target of the test file.")
-    features: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
+    features: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="The columns to learn from; all, where null."
     )
-    exclude: Words = Field((), description="Columns to leave out.")
-    sample_weight: str | None = Field(
+    exclude: Names = Field((), description="Columns to leave out.")
+    sample_weight: Name | None = Field(
         None,
         description="A column that tells how much each row counts in the loss; only proportions matter, and a row of "
         "weight 0 is left out as if it were not there.",
@@ -112,7 +115,7 @@ class Data(Frozen):
     split: Split = Field(Split(), description="Shares held out of the table in `path`.")
     numeric: Numeric = Field(Numeric(), description="What is done to numeric columns.")
     categorical: Categorical = Field(Categorical(), description="What is done to categorical columns.")
-    encoders: dict[str, str] = Field(
+    encoders: dict[Name, str] = Field(
         {}, description="The kind of encoder of a column, by name, where it is not the one that the column looks like."
     )
     scale_target: Annotated[Scaler, OneOf()] | None = Field(

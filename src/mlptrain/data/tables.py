@@ -19,6 +19,7 @@ import os
 import re
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -166,9 +167,17 @@ def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hi
         raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
         raise DataError(f"{origin}: 0 data rows")
+    if len(columns) > len(set(map(composed, columns))):
+        raise DataError(f"{origin}: column names must differ by more than how their letters are composed")
+    columns = {composed(name): column for name, column in columns.items()}
     index = pandas_index(content) if content[:4] == b"PAR1" else ()
     index += tuple(name for name in columns if _INDEX.fullmatch(name))
     return Table(origin, digest.result().hexdigest(), next(iter(rows.values())), columns, index=index)
+
+
+def composed(name: str) -> str:
+    """A name with composed letters (NFC), as every name is looked up."""
+    return unicodedata.normalize("NFC", name)
 
 
 def parse_columns(content: bytes, origin: str, delimiter: str | None, hints: Hints | None) -> dict[str, Any]:
@@ -290,6 +299,7 @@ def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = Non
     if hints and hints.wanted:
         delimiter = fitting_delimiter(first, delimiter, hints.wanted)
     header = parse_header(first, origin, delimiter)
+    header = list(map(composed, header))
     check_header(header, origin)
     if not (hints and hints.wanted):
         check_delimiter(header, origin, delimiter)
@@ -319,7 +329,8 @@ def fitting_delimiter(first: str, expected: str, wanted: Collection[str]) -> str
 
     def found(delimiter: str) -> int:
         try:
-            return len(set(wanted) & set(next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), [])))
+            header = next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), [])
+            return len(set(wanted) & set(map(composed, header)))
         except csv.Error:
             return 0
 

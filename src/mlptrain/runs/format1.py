@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mlptrain.data.tables import composed
 from mlptrain.errors import CheckpointError
 
 Tensors = dict[str, NDArray[Any]]
@@ -64,11 +65,11 @@ def encoder_of(feature: Values) -> Values:
     values = {key: value for key, value in feature.items() if key not in ("role", "name", "offset", "scale")}
     if feature["role"] == "pixels":
         values |= {"scaler": {"kind": "standard"}, "fitted": [[feature["offset"]], [feature["scale"]]]}
-    return {"kind": kinds[feature["role"]], "column": feature["name"], **values}
+    return {"kind": kinds[feature["role"]], "column": composed(feature["name"]), **values}
 
 
 def task_of(target: Values) -> Values:
     """What was learned of the target."""
     kinds = {"classes": "classification", "binary": "multilabel", "values": "regression"}
     values = {key: value for key, value in target.items() if key not in ("role", "names")}
-    return {"kind": kinds[target["role"]], "columns": target["names"], **values}
+    return {"kind": kinds[target["role"]], "columns": [composed(name) for name in target["names"]], **values}
