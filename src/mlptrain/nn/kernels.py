@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -250,7 +250,7 @@ class SoftmaxWorkspace:
         short = rows > 1 and classes <= SHORT_ROW
         memory = [np.empty((*members, classes, rows) if short else shape, dtype) for _ in range(3)]
         log_p, p, q = (array.mT if short else array for array in memory)
-        numbers = np.arange(int(np.prod(shape)), dtype=np.intp).reshape(memory[0].shape)
+        row = np.arange(prod(shape[:-1]), dtype=np.intp).reshape(*members, rows)
         return cls(
             log_p=log_p,
             p=p,
@@ -264,7 +264,7 @@ class SoftmaxWorkspace:
             flat_log_p=memory[0].reshape(-1),
             flat_p=memory[1].reshape(-1),
             flat_q=memory[2].reshape(-1),
-            place=(numbers[..., 0, :] if short else numbers[..., 0]).copy(),
+            place=row + row // rows * rows * (classes - 1) if short else row * classes,
             class_stride=rows if short else 1,
             index=np.empty((*members, rows), np.intp),
             share=share,
