@@ -76,6 +76,25 @@ def product(x: Array, w: Array, out: Array) -> None:
         np.matmul(x, w, out)
 
 
+def affine(x: Array, w: Array, bias: Array, out: Array) -> None:
+    """Write x w + bias into `out`, the bias the same for every row."""
+    if out.ndim == 2:
+        x.dot(w, out)
+    else:
+        np.matmul(x, w, out)
+    if not loops.add_bias(out, bias):
+        np.add(out, bias, out=out)
+
+
+def affine_gradients(x: Array, grad: Array, ones: Array, w_grad: Array, bias_grad: Array) -> None:
+    """Write the gradients of w, x' grad, and of bias, the sum of `grad` over the rows, with `ones` (n,)."""
+    if grad.ndim == 2:
+        x.T.dot(grad, w_grad)
+    else:
+        np.matmul(x.mT, grad, w_grad)
+    sum_rows(grad, ones, bias_grad)
+
+
 def sum_rows(values: Array, ones: Array, out: Array) -> None:
     """Write the sum over the rows of `values` (n, units) into `out` (units,); (members, 1, units) for members.
 
@@ -99,12 +118,6 @@ def _sum_many_rows(values: Array, ones: Array, out: Array) -> None:
 
 
 # -- elementwise
-
-
-def add_bias(z: Array, bias: Array) -> None:
-    """z <- z + bias, the same for every row."""
-    if not loops.add_bias(z, bias):
-        np.add(z, bias, out=z)
 
 
 def clip(values: Array, low: float, high: float, out: Array) -> None:

@@ -37,7 +37,9 @@ def width_alone(value: Any) -> Any:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return {"width": value}
-    raise mistake(f"must be a width or a mapping of settings, got {'a list' if isinstance(value, list | tuple) else value}")
+    raise mistake(
+        f"must be a width or a mapping of settings, got {'a list' if isinstance(value, list | tuple) else value}"
+    )
 
 
 def check_batch_size(value: Any) -> Any:
