@@ -137,7 +137,7 @@ SETTINGS: dict[str, Case] = {
         "2:52 optimizer.nesterov",
         "needs momentum above 0: give momentum a value, or drop nesterov",
     ),
-    "loss: {kind: quantile, quantiles: [0.9, 0.1]}": ("2:35 loss.quantiles", "must rise from one to the next"),
+    "loss: {kind: quantile, quantiles: [0.9, 0.1]}": ("2:35 loss.quantiles", "must be strictly increasing"),
     "optimizer: {eps: 0}": ("2:18 optimizer.eps", "cannot be 0 together with eps_root"),
     "loss: cross_entropy\nnetwork: {output_activation: sigmoid}": ("3:30 network.output_activation", "its own link"),
     "schedule: {kind: cosine, warmup: 300}": ("2:34 schedule.warmup", "training.epochs is 200; make it shorter"),

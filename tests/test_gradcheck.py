@@ -158,10 +158,17 @@ MUTANTS = [
         ("dW from z instead of a", "backward(below,", "backward(ws.layers[i - 1].z if i else x,", "layers.1.weight"),
     ),
     *mutants(
+        *(kernels, "affine_gradients", PLAIN),
+        ("sign of dW", "x.T.dot(grad", "x.T.dot(-grad", WEIGHT),
+        ("db is a mean", "(grad, ones,", "(grad / len(x), ones,", BIAS),
+        ("db without the last row", "(grad, ones,", "(grad[:-1], ones[1:],", BIAS),
+    ),
+    *mutants(
+        *(kernels, "affine_gradients", ("normalization, members", "layer")),
+        ("members mixed up", "np.matmul(x.mT, grad", "np.matmul(x.mT[::-1], grad", WEIGHT),
+    ),
+    *mutants(
         *(Dense, "backward", PLAIN),
-        ("sign of dW", "product(x.mT, grad,", "product(x.mT, -grad,", WEIGHT),
-        ("db is a mean", "(grad, ws.ones,", "(grad / len(x), ws.ones,", BIAS),
-        ("db without the last row", "(grad, ws.ones,", "(grad[:-1], ws.ones[1:],", BIAS),
         ("W not transposed", 'tensors["weight"].mT', 'tensors["weight"].reshape(tensors["weight"].mT.shape)', WEIGHT),
         ("dx twice", 'product(grad, tensors["weight"]', 'product(2 * grad, tensors["weight"]', "inputs"),
         ("activation forgotten", "ws.activation.backward(ws.z, ws.a, grad, ws.scratch)", "pass", WEIGHT),

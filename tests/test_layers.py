@@ -93,10 +93,8 @@ def define_gated() -> type[Layer]:
             training: bool,
             rng: np.random.Generator | None = None,
         ) -> Array:
-            kernels.product(x, tensors["weight"], ws.z)
-            kernels.add_bias(ws.z, tensors["bias"])
-            kernels.product(x, tensors["gate"], ws.g)
-            kernels.add_bias(ws.g, tensors["gate_bias"])
+            kernels.affine(x, tensors["weight"], tensors["bias"], ws.z)
+            kernels.affine(x, tensors["gate"], tensors["gate_bias"], ws.g)
             self.activation.forward(ws.z, ws.a, ws.scratch)
             Sigmoid().forward(ws.g, ws.s, ws.scratch)
             return np.multiply(ws.a, ws.s, out=ws.output)
@@ -109,8 +107,7 @@ def define_gated() -> type[Layer]:
             self.activation.backward(ws.z, ws.a, ws.grad, ws.scratch)
             Sigmoid().backward(ws.g, ws.s, by_gate, ws.scratch)
             for delta, weight, bias in ((ws.grad, "weight", "bias"), (by_gate, "gate", "gate_bias")):
-                kernels.product(x.mT, delta, grads[weight])
-                kernels.sum_rows(delta, ws.ones, grads[bias])
+                kernels.affine_gradients(x, delta, ws.ones, grads[weight], grads[bias])
             if x_grad is not None:
                 kernels.product(ws.grad, tensors["weight"].mT, x_grad)
                 np.add(x_grad, np.matmul(by_gate, tensors["gate"].mT), out=x_grad)

@@ -263,11 +263,15 @@ LOSSES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "binary_cross_entropy": lambda torch, ours, z, y: torch.nn.functional.binary_cross_entropy_with_logits(
         z, smooth(ours, y)
     ),
-    "cross_entropy": lambda torch, ours, z, y: torch.nn.functional.cross_entropy(
-        z,
-        y,
-        None if ours.class_weight is None else torch.tensor(list(ours.class_weight.values()), dtype=z.dtype),
-        label_smoothing=ours.label_smoothing,
+    "cross_entropy": lambda torch, ours, z, y: (
+        torch.nn.functional.cross_entropy(
+            z,
+            y,
+            None if ours.class_weight is None else torch.tensor(list(ours.class_weight.values()), dtype=z.dtype),
+            reduction="sum",
+            label_smoothing=ours.label_smoothing,
+        )
+        / len(z)
     ),
     "huber": lambda torch, ours, z, y: torch.nn.functional.huber_loss(z, y, delta=ours.delta),
     "poisson": lambda torch, ours, z, y: torch.nn.functional.poisson_nll_loss(z, y),
@@ -380,6 +384,20 @@ def is_in_pytorch(case: Case) -> bool:
     return not (isinstance(case.optimizer, Lion) or (isinstance(case.optimizer, Adaptive) and case.optimizer.eps_root))
 
 
+def with_mean_one(case: Case) -> Loss:
+    """The loss with class weights of mean 1 over the training rows, by which ours are divided before training.
+
+    PyTorch's "mean" divides by the weights of the batch instead; for its "sum", divided by the rows, this is the one
+    thing left to do.
+    """
+    loss = case.loss
+    if not isinstance(loss, CrossEntropy) or not isinstance(loss.class_weight, dict):
+        return loss
+    weights = np.array(list(loss.class_weight.values()))
+    weights /= weights[case.dataset().training.targets].mean()
+    return loss.model_copy(update={"class_weight": dict(zip(loss.class_weight, weights.tolist(), strict=True))})
+
+
 class Twin:
     """The same network in PyTorch, from the same weights, trained on the same rows."""
 
@@ -398,6 +416,7 @@ class Twin:
         choice: Callable[[Any, Any, Any], Any] = OPTIMIZERS[case.optimizer.name()] if is_in_pytorch(case) else Rule
         self.optimizer = choice(torch, case.optimizer, self.parameters)
         self.rates = Rates(torch, case.full_schedule, case.epochs)
+        self.loss = with_mean_one(case)
         self.loss_sum = 0.0
         self.last_rate = 0.0
 
@@ -433,7 +452,7 @@ class Twin:
         """Train on one batch."""
         torch, case = self.torch, self.case
         scores = self.forward(torch.from_numpy(x.copy()), [torch.from_numpy(mask) for mask in masks])
-        loss = LOSSES[case.loss.name()](torch, case.loss, scores, torch.from_numpy(target.copy()))
+        loss = LOSSES[case.loss.name()](torch, self.loss, scores, torch.from_numpy(target.copy()))
         penalty = sum(
             case.penalty.l1 * linear.weight.abs().sum() + case.penalty.l2 * linear.weight.square().sum()
             for linear in self.linears

@@ -376,9 +376,9 @@ def kernel_cases(rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], t
     z[1, : len(extreme)] = grad[2, : len(extreme)] = extreme
     target = rng.integers(0, 10, KERNEL_ROWS)
 
-    def add_bias() -> tuple[Array, ...]:
-        out = z.copy()
-        kernels.add_bias(out, grad[0])
+    def affine() -> tuple[Array, ...]:
+        out = np.empty_like(z)
+        kernels.affine(z, np.eye(10, dtype=np.float32), grad[0], out)
         return (out,)
 
     def relu() -> tuple[Array, ...]:
@@ -404,7 +404,7 @@ def kernel_cases(rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], t
             kernels.adam(w, grad.reshape(-1) * t, m, v, 0.9, 0.999, 1e-12 * (t > 2), 1e-8, 0.1)
         return w, m, v
 
-    for case in (add_bias, relu, gate_gradient, softmax_cross_entropy, adam):
+    for case in (affine, relu, gate_gradient, softmax_cross_entropy, adam):
         yield case.__name__, case
 
 

@@ -22,20 +22,20 @@ from mlptrain.nn.special import erf
 class Activation(Component):
     """An elementwise function and its derivative.
 
-    A variant with a corner names it in `kinks`, so that a numerical derivative can stay away from it; one that flattens
-    out names the two values it approaches in `asymptotes`, so that saturated units can be found.
+    A variant lists its corners in `kinks`, so that numerical derivatives can avoid them, and the two values that it
+    approaches in `asymptotes`, so that saturated units can be found.
     """
 
     kinks: ClassVar[tuple[float, ...]] = ()
     asymptotes: ClassVar[tuple[float, float] | None] = None
     rectifies: ClassVar[bool] = False
-    """Whether units that are zero for every row are stuck: the gradient is exactly zero there."""
+    """Whether a unit that is zero for every row is dead: its gradient is exactly zero."""
     gain_family: ClassVar[Literal["glorot", "he", "lecun"]] = "glorot"
-    """The initialization whose variance argument fits this function; `initializer: auto` follows it."""
+    """The initialization that keeps the variance through this function; `initializer: auto` uses it."""
 
     @property
     def gain(self) -> float:
-        """By how much weights may be larger to keep the variance through this function; PyTorch's table, else 1."""
+        """Factor of the weights that keeps the variance through this function: PyTorch's table, 1 for others."""
         return 1.0
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Activation(Component):
         """Multiply `grad` by f'(z) in place; the other three may be overwritten."""
 
     def __call__(self, z: Any) -> Any:
-        """f(z) for a number or an array, as a new value; for reading and for tests, not for the training step."""
+        """f(z) for a number or an array, as a new value; for reading and tests, not for the training step."""
         values = np.asarray(z, dtype=None if isinstance(z, np.ndarray) else np.float64)
         out = np.empty_like(values)
         self.forward(values, out, np.empty_like(values))
@@ -374,7 +374,7 @@ class ELU(Activation):
 
 
 class SELU(Activation):
-    """Scaled exponential linear unit: f(z) = scale elu(z, alpha), with the two constants that normalize by themselves.
+    """Scaled exponential linear unit: f(z) = scale elu(z, alpha), with the two constants that make it self-normalizing.
 
     >>> round(SELU()(1.0), 4)
     1.0507

@@ -60,7 +60,7 @@ def check_gain(value: Any) -> Any:
 
 
 class Zeros(WeightInitializer):
-    """Zero everywhere: every unit of a layer then stays the same as its neighbours, which a lesson may want to show."""
+    """Zero everywhere. All units of a layer then stay identical, as a lesson shows."""
 
     kind: Literal["zeros"] = "zeros"
     formula: ClassVar = (r"W_{kj} = 0",)

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,25 @@ def product(x: Array, w: Array, out: Array) -> None:
         np.matmul(x, w, out)
 
 
+def affine(x: Array, w: Array, bias: Array, out: Array) -> None:
+    """Write x w + bias into `out`, the bias the same for every row."""
+    if out.ndim == 2:
+        x.dot(w, out)
+    else:
+        np.matmul(x, w, out)
+    if not loops.add_bias(out, bias):
+        np.add(out, bias, out=out)
+
+
+def affine_gradients(x: Array, grad: Array, ones: Array, w_grad: Array, bias_grad: Array) -> None:
+    """Write the gradients of w, x' grad, and of bias, the sum of `grad` over the rows, with `ones` (n,)."""
+    if grad.ndim == 2:
+        x.T.dot(grad, w_grad)
+    else:
+        np.matmul(x.mT, grad, w_grad)
+    sum_rows(grad, ones, bias_grad)
+
+
 def sum_rows(values: Array, ones: Array, out: Array) -> None:
     """Write the sum over the rows of `values` (n, units) into `out` (units,); (members, 1, units) for members.
 
@@ -99,12 +118,6 @@ def _sum_many_rows(values: Array, ones: Array, out: Array) -> None:
 
 
 # -- elementwise
-
-
-def add_bias(z: Array, bias: Array) -> None:
-    """z <- z + bias, the same for every row."""
-    if not loops.add_bias(z, bias):
-        np.add(z, bias, out=z)
 
 
 def clip(values: Array, low: float, high: float, out: Array) -> None:
@@ -250,7 +263,7 @@ class SoftmaxWorkspace:
         short = rows > 1 and classes <= SHORT_ROW
         memory = [np.empty((*members, classes, rows) if short else shape, dtype) for _ in range(3)]
         log_p, p, q = (array.mT if short else array for array in memory)
-        numbers = np.arange(int(np.prod(shape)), dtype=np.intp).reshape(memory[0].shape)
+        row = np.arange(prod(shape[:-1]), dtype=np.intp).reshape(*members, rows)
         return cls(
             log_p=log_p,
             p=p,
@@ -264,7 +277,7 @@ class SoftmaxWorkspace:
             flat_log_p=memory[0].reshape(-1),
             flat_p=memory[1].reshape(-1),
             flat_q=memory[2].reshape(-1),
-            place=(numbers[..., 0, :] if short else numbers[..., 0]).copy(),
+            place=row + row // rows * rows * (classes - 1) if short else row * classes,
             class_stride=rows if short else 1,
             index=np.empty((*members, rows), np.intp),
             share=share,

@@ -237,8 +237,7 @@ class Dense(Layer):
         training: bool,
         rng: np.random.Generator | None = None,
     ) -> Array:
-        kernels.product(x, tensors["weight"], ws.z)
-        kernels.add_bias(ws.z, tensors["bias"])
+        kernels.affine(x, tensors["weight"], tensors["bias"], ws.z)
         if ws.norm is not None:
             assert self.normalization is not None
             self.normalization.forward(ws.z, tensors, running, ws.norm, training)
@@ -264,8 +263,7 @@ class Dense(Layer):
         if ws.norm is not None:
             assert self.normalization is not None
             self.normalization.backward(grad, tensors, grads, ws.norm)
-        kernels.product(x.mT, grad, grads["weight"])
-        kernels.sum_rows(grad, ws.ones, grads["bias"])
+        kernels.affine_gradients(x, grad, ws.ones, grads["weight"], grads["bias"])
         if x_grad is not None:
             kernels.product(grad, tensors["weight"].mT, x_grad)
             if ws.skip is not None:

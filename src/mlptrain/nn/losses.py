@@ -178,7 +178,7 @@ SOFTMAX = r"p_{rj} = \frac{e^{z_{rj}}}{\sum_k e^{z_{rk}}}"
 class MeanSquaredError(ValueLoss):
     """Mean squared error: sum (p - y)^2 / (n K) over n rows and K outputs, gradient 2 (p - y) / (n K).
 
-    Without the factor 1/2 that some texts put in front; a rate for the halved loss is half the rate here.
+    Without the factor 1/2 of some texts: a learning rate for the halved loss corresponds to half that rate here.
     """
 
     kind: Literal["mse"] = "mse"
@@ -361,9 +361,9 @@ class Poisson(ValueLoss):
 class BinaryCrossEntropy(ElementwiseLoss):
     """Binary cross-entropy on raw scores z: sum [max(z, 0) - z y + log(1 + e^-|z|)] / (n K).
 
-    The gradient is (s(z) - y) / (n K) with the link s, the sigmoid. The value is that of -y log s - (1 - y) log(1 - s)
-    without ever computing a probability, so it is finite for every finite score. Targets lie in [0, 1]; several columns
-    are several labels, each with a yes or no of its own. Label smoothing e replaces y by (1 - e) y + e/2.
+    The gradient is (s(z) - y) / (n K) with the sigmoid s as link. The value equals -y log s - (1 - y) log(1 - s), but
+    no probability is computed, so it is finite for every finite score. Targets lie in [0, 1]; several columns are
+    several independent labels. Label smoothing e replaces y by (1 - e) y + e/2.
     """
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
@@ -514,7 +514,7 @@ class Focal(ClassLoss):
     """Focal loss for rare classes: mean of -(1 - p_c)^gamma log p_c, with the softmax p as link.
 
     The gradient by z_j is a (onehot(c)_j - p_j) / n with a = gamma p_c (1 - p_c)^(gamma - 1) log p_c - (1 - p_c)^gamma.
-    Rows that are right already count little. Lin et al. 2017; gamma 0 would be the cross-entropy.
+    Rows that are already well classified count little. Lin et al. 2017; gamma 0 would be the cross-entropy.
     """
 
     kind: Literal["focal"] = "focal"
@@ -525,7 +525,7 @@ class Focal(ClassLoss):
         r"a_r = \gamma p_{rc} (1 - p_{rc})^{\gamma - 1} \log p_{rc} - (1 - p_{rc})^\gamma",
         SOFTMAX,
     )
-    gamma: float = Field(2.0, ge=1, description="How little rows count that are right already.")
+    gamma: float = Field(2.0, ge=1, description="The higher, the less the rows count that are already well classified.")
     examples: ClassVar = ({}, {"gamma": 1.0}, {"gamma": 3.5})
 
     def best_constant(

@@ -35,7 +35,13 @@ Locate = Callable[[tuple[int | str, ...], str], Problem]
 
 def width_alone(value: Any) -> Any:
     """A bare number as a dense layer of that width."""
-    return {"width": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, dict | str | Layer):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"width": value}
+    raise mistake(
+        f"must be a width or a mapping of settings, got {'a list' if isinstance(value, list | tuple) else value}"
+    )
 
 
 def check_batch_size(value: Any) -> Any:

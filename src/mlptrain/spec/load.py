@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mlptrain.component import Component, Frozen, nearest, variants
+from mlptrain.component import Component, Frozen, OneOf, nearest, variants
 from mlptrain.errors import Problem, SpecError, UsageError
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
@@ -240,17 +241,29 @@ def model_at(root: Node, location: Location) -> type[BaseModel]:
     model: type[BaseModel] = Experiment
     for depth, part in enumerate(location, start=1):
         if isinstance(part, str):
-            value = reach(root, location[:depth])[0].plain()
-            model = chosen_model(model.model_fields[part].annotation, value if isinstance(value, dict) else {})
+            in_list = depth < len(location) and isinstance(location[depth], int)
+            value = reach(root, location[: depth + in_list])[0].plain()
+            model = chosen_model(model.model_fields[part], value if isinstance(value, dict) else {})
     return model
 
 
-def chosen_model(annotation: Any, value: dict[str, Any]) -> type[BaseModel]:
-    """The settings class that a field holds; of a family, the variant that `value` names or else the family itself."""
-    model = next(models_in(annotation))
+def chosen_model(field: FieldInfo, value: dict[str, Any]) -> type[BaseModel]:
+    """The settings class that a field holds; of a family the variant that `value` names, or the default, or itself."""
+    model = next(models_in(field.annotation))
     if issubclass(model, Component):
-        return next((v for v in variants(model) if value.get("kind") in (v.name(), *v.aliases)), model)
+        kind = value.get("kind", default_kind([*field.metadata, field.annotation]))
+        return next((v for v in variants(model) if kind in (v.name(), *v.aliases)), model)
     return model
+
+
+def default_kind(annotations: Iterable[Any]) -> str | None:
+    """The kind of a mapping that names none, as `OneOf` says somewhere in `annotations`."""
+    for one in annotations:
+        if isinstance(one, OneOf):
+            return one.default
+        if found := default_kind(get_args(one)):
+            return found
+    return None
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
