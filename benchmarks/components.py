@@ -112,5 +112,5 @@ def loss_case(loss: Loss) -> Case:
     scores, target = normal(rows, outputs), random_target(loss, rows, OUTPUTS, np.random.default_rng(0))
     if loss.target_kind != "class":
         target = target.astype(np.float32)
-    grad, workspace = np.empty_like(scores), loss.workspace(rows, outputs, scores.dtype)
+    grad, workspace = np.empty_like(scores), loss.workspace(scores.shape, scores.dtype)
     return Case(lambda: None, lambda: loss.value_and_gradient(scores, target, grad, workspace), scores.size)

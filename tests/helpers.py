@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlptrain import gradcheck
 from mlptrain.component import Component
 from mlptrain.gradcheck import random_target
+from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.initializers import GlorotUniform, Initializer
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import Network
+from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import SGD, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
@@ -28,6 +30,25 @@ def label(value: object) -> str:
     if value is None:
         return "none"
     return value.label() if isinstance(value, Component) else getattr(value, "__name__", str(value))
+
+
+class Architecture(NamedTuple):
+    """Layers, and the number of inputs that they get."""
+
+    inputs: int
+    layers: list[Layer]
+
+
+def stack(
+    inputs: int,
+    *widths: int,
+    activation: Activation,
+    normalization: Normalization | None = None,
+    dropout: float = 0.0,
+) -> Architecture:
+    """Hidden layers of one kind and a linear output layer, for the sizes from input to output."""
+    layers = gradcheck.stack(*widths, activation=activation, normalization=normalization, dropout=dropout)
+    return Architecture(inputs, layers)
 
 
 @dataclass
@@ -58,7 +79,7 @@ class Trainer:
 
 
 def trainer(
-    layers: Sequence[Layer],
+    architecture: Architecture,
     loss: Loss,
     optimizer: Optimizer | None = None,
     penalty: Penalty | None = None,
@@ -68,10 +89,9 @@ def trainer(
     seed: int = 0,
 ) -> Trainer:
     """A network that starts from random weights; what is not given is plain gradient descent."""
-    layout = Layout(layers)
     optimizer = optimizer or SGD()
-    network = Network(layout, loss, dtype)
-    state = TrainState.start(layout, optimizer, initializer or GlorotUniform(), dtype, seed)
+    network = Network(architecture.layers, architecture.inputs, loss, dtype)
+    state = TrainState.start(network.layout, optimizer, initializer or GlorotUniform(), dtype, seed)
     step = Step(network, state, optimizer, penalty or Penalty(), clip, DropoutStream(seed))
     return Trainer(network, state, step)
 
@@ -79,9 +99,8 @@ def trainer(
 def random_batch(network: Network, rows: int, seed: int = 0) -> tuple[Array, Target]:
     """Inputs and targets that suit `network`; read-only, since nothing may ever write to them."""
     rng = np.random.default_rng(seed)
-    layers = network.layout.layers
-    x = rng.standard_normal((rows, layers[0].inputs)).astype(network.dtype)
-    target = random_target(network.loss, rows, layers[-1].units, rng)
+    x = rng.standard_normal((rows, network.inputs)).astype(network.dtype)
+    target = random_target(network.loss, rows, network.outputs, rng)
     if network.loss.target_kind != "class":
         target = target.astype(network.dtype)
     return read_only(x), read_only(target)

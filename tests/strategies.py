@@ -8,18 +8,17 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from helpers import Architecture, stack
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import stack
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Indices
-from mlptrain.nn.layout import Layer
-from mlptrain.nn.losses import Loss, Quantile
+from mlptrain.nn.losses import Loss
 from mlptrain.nn.normalization import Normalization
 
 unhurried = settings(deadline=None)
 """For tests that must not fail because the machine is busy."""
 seeds = st.integers(0, 2**32 - 1)
-losses = st.sampled_from([loss for loss in example_instances(Loss) if not isinstance(loss, Quantile)])
+losses = st.sampled_from([loss for loss in example_instances(Loss) if not loss.levels])
 """Those with a score for each column of the target; quantiles share one column."""
 activations = st.sampled_from(example_instances(Activation))
 normalizations = st.one_of(st.none(), st.sampled_from(example_instances(Normalization)))
@@ -30,7 +29,7 @@ layer_norms = normalizations.filter(lambda norm: norm is None or not norm.runnin
 @st.composite
 def layer_stacks(
     draw: st.DrawFn, normalization: st.SearchStrategy[Normalization | None] = normalizations
-) -> list[Layer]:
+) -> Architecture:
     """Networks of one to four layers, each one to six units wide: the linear model and single units too."""
     widths = draw(st.lists(st.integers(1, 6), min_size=2, max_size=5))
     # over one or two units, layer normalization turns rounding into numbers: it keeps nothing but signs

@@ -26,7 +26,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.remedies",),
     ("mlptrain.component",),
     ("mlptrain._loops",),  # in C
-    ("mlptrain.compiled",),
     ("mlptrain.nn.arrays",),
     ("mlptrain.randomness",),
     ("mlptrain.nn",),

@@ -19,7 +19,7 @@ from benchmarks.peers import NUMPY_ALONE, OURS, PEERS, PRODUCTS
 from benchmarks.tables import judged, ratio, spread
 from benchmarks.worker import Worker, in_turn
 from benchmarks.workload import Workload
-from mlptrain import compiled
+from mlptrain.nn import kernels
 
 SMALL = Workload("small", 300, 6, (8, 5), 3, 32)  # the last batch has 12 rows
 BINARY = Workload("binary", 200, 4, (6,), 2, 200)
@@ -71,7 +71,7 @@ def test_our_own_figures(ours: dict[str, dict[str, Any]]) -> None:
 
 
 def test_numpy_alone_trains_to_the_same_loss(ours: dict[str, dict[str, Any]]) -> None:
-    assert ours[SMALL.name]["loops"] == ("compiled" if compiled.PRESENT else "NumPy")
+    assert ours[SMALL.name]["loops"] == ("compiled" if kernels.PRESENT else "NumPy")
     with Worker(NUMPY_ALONE) as worker:
         figures = workloads.warm_up(worker, SMALL)
     assert figures["loops"] == "NumPy"

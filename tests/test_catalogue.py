@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "unsorted quantiles": (
         "loss: {kind: quantile, quantiles: [0.9, 0.1]}",
         2,
-        "loss.quantiles: must rise from one to the next",
+        "loss.quantiles: must be strictly increasing",
     ),
     "class weights on a regression": ("loss: {kind: mse, class_weight: balanced}", 2, "loss.class_weight: unknown key"),
     "smoothing on a regression": ("loss: {kind: mse, label_smoothing: 0.1}", 2, "loss.label_smoothing: unknown key"),

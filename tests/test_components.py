@@ -27,7 +27,7 @@ from mlptrain.nn.activations import ELU, Activation, LeakyReLU, ReLU, Sigmoid, T
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.dropout import draw_mask
 from mlptrain.nn.initializers import Auto, FromFile, GlorotUniform, HeNormal, Initializer, LecunNormal, Normal
-from mlptrain.nn.layout import Layout
+from mlptrain.nn.layers import Dense
 from mlptrain.nn.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -37,12 +37,21 @@ from mlptrain.nn.losses import (
     Poisson,
     Quantile,
 )
-from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization
+from mlptrain.nn.network import lay_out
+from mlptrain.nn.normalization import (
+    BETA,
+    GAMMA,
+    RUNNING_MEAN,
+    RUNNING_VARIANCE,
+    BatchNorm,
+    LayerNorm,
+    Normalization,
+)
 from mlptrain.optim.clipping import clip_norm, squared_norm
 from mlptrain.optim.optimizers import BLOCK, SGD, AdaGrad, Adam, Adaptive, Momentum, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Schedule
-from mlptrain.spec.experiment import Block, NetworkSpec
+from mlptrain.spec.experiment import NetworkSpec
 from mlptrain.train.state import TrainState
 from strategies import losses, seeds, unhurried
 
@@ -175,7 +184,7 @@ def test_leaky_relu_with_a_slope_above_one_is_not_a_maximum() -> None:
 
 def value_and_gradient(loss: Loss, scores: Array, target: Target) -> tuple[float, Array]:
     grad = np.full_like(scores, np.nan)
-    ws = loss.workspace(len(scores), scores.shape[1], scores.dtype)
+    ws = loss.workspace(scores.shape, scores.dtype)
     return loss.value_and_gradient(scores, target, grad, ws), grad
 
 
@@ -240,7 +249,7 @@ TEXTBOOK: dict[str, Callable[[Any, list[list[float]], list[Any]], float]] = {
 def test_a_batch_of_rows_that_do_not_count_costs_nothing(loss: Loss) -> None:
     scores, target = drawn(loss, 6, loss.outputs(3))
     grad = np.full_like(scores, np.nan)
-    ws = loss.workspace(6, scores.shape[1], scores.dtype)
+    ws = loss.workspace(scores.shape, scores.dtype)
     assert loss.value_and_gradient(scores, target, grad, ws, np.zeros(6)) == 0
     assert not grad.any()
 
@@ -389,7 +398,7 @@ def test_best_constant_is_the_best(loss: Loss) -> None:
     assert best.shape == (3,)
 
     def value(constant: Array) -> float:
-        return loss.value(np.tile(constant, (41, 1)), target)
+        return float(loss.value(np.tile(constant, (41, 1)), target))
 
     for k in range(3):
         for h in (-0.3, -1e-3, 1e-3, 0.3):
@@ -583,8 +592,7 @@ SPREAD: dict[str, Callable[[Any], float]] = {
 
 def started(initializer: Initializer, activation: Activation, dtype: Any = np.float64) -> dict[str, Array]:
     """Every tensor of a network before its first step."""
-    layers = stack(INPUTS, OUTPUTS, 10, activation=activation, normalization=BatchNorm())
-    layout = Layout(layers)
+    layout = lay_out(stack(OUTPUTS, 10, activation=activation, normalization=BatchNorm()), INPUTS)
     state = TrainState.start(layout, SGD(), initializer, dtype, seed=5)
     return layout.named_parameters(state.parameters) | layout.named_buffers(state.buffers)
 
@@ -628,7 +636,7 @@ def test_auto_follows_the_activation(activation: Activation) -> None:
 
 @each_initializer
 def test_inputs_that_are_always_zero_start_with_zero_weights(initializer: Initializer) -> None:
-    layout = Layout(stack(6, 4, 2, activation=Tanh()))
+    layout = lay_out(stack(4, 2, activation=Tanh()), 6)
     lit = np.array([True, False, True, True, False, True])
     plain, partly = (TrainState.start(layout, SGD(), initializer, np.float64, 0, mask) for mask in (None, lit))
     before, after = (layout.named_parameters(state.parameters) for state in (plain, partly))
@@ -639,7 +647,7 @@ def test_inputs_that_are_always_zero_start_with_zero_weights(initializer: Initia
 
 
 def test_weights_from_a_file_are_taken_as_they_are(tmp_path: Path) -> None:
-    layout = Layout(stack(3, 2, 1, activation=Tanh()))
+    layout = lay_out(stack(2, 1, activation=Tanh()), 3)
     source = TrainState.start(layout, SGD(), Normal(), np.float64, seed=1)
     path = tmp_path / "start.safetensors"
     safetensors.numpy.save_file(layout.named_parameters(source.parameters), path)
@@ -657,32 +665,30 @@ def test_normalized_values_get_their_mean_and_spread(normalization: Normalizatio
     rng = np.random.default_rng(0)
     z = (100 + 5 * rng.standard_normal((40, 30))).astype(dtype)
     gamma, beta = np.full(30, 3, dtype), np.full(30, -2, dtype)
-    ws, before = normalization.workspace(40, 30, np.dtype(dtype)), z.copy()
-    running = (np.zeros(30, dtype), np.ones(30, dtype)) if normalization.running else None
-    normalization.forward(z, gamma, beta, running, ws, np.empty_like(z), training=True)
-    axis = {(30,): 0, (40, 1): 1}[normalization.statistics_shape(40, 30)]
+    ws, before = normalization.workspace(np.empty_like(z)), z.copy()
+    running = {RUNNING_MEAN: np.zeros(30, dtype), RUNNING_VARIANCE: np.ones(30, dtype)}
+    normalization.forward(z, {GAMMA: gamma, BETA: beta}, running, ws, training=True)
+    axis = {(30,): 0, (40, 1): 1}[normalization.statistics_shape((40, 30))]
     assert_close(z.mean(axis=axis), -2.0, EPS[dtype], scale=10.0)
     assert_close(z.std(axis=axis), 3.0, 1e-3)
     assert_close(ws.mean.reshape(-1), before.mean(axis=axis), EPS[dtype])
-    if running is not None:
-        assert (running[0] == 0).all(), "training computes only; update_running moves the running statistics"
+    if normalization.running:
+        assert (running[RUNNING_MEAN] == 0).all(), "training computes only; update_running moves the running statistics"
 
 
 def test_batch_norm_evaluates_by_the_running_statistics() -> None:
     norm, z = BatchNorm(), np.array([[10.0], [14.0]])
-    running = (np.array([8.0]), np.array([4.0 - norm.eps]))
-    ws = norm.workspace(2, 1, np.dtype(np.float64))
-    norm.forward(z, np.ones(1), np.zeros(1), running, ws, np.empty_like(z), training=False)
+    running = {RUNNING_MEAN: np.array([8.0]), RUNNING_VARIANCE: np.array([4.0 - norm.eps])}
+    norm.forward(z, {GAMMA: np.ones(1), BETA: np.zeros(1)}, running, norm.workspace(np.empty_like(z)), training=False)
     assert_close(z, [[1.0], [3.0]], 1e-14)
-    assert running[0] == 8
+    assert running[RUNNING_MEAN] == 8
 
 
 def test_layer_norm_is_the_same_for_a_row_alone() -> None:
     norm, rows = LayerNorm(), np.random.default_rng(0).standard_normal((5, 8))
     together, alone = rows.copy(), rows[2:3].copy()
     for z, training in ((together, True), (alone, False)):
-        ws = norm.workspace(len(z), 8, z.dtype)
-        norm.forward(z, np.ones(8), np.zeros(8), None, ws, np.empty_like(z), training)
+        norm.forward(z, {GAMMA: np.ones(8), BETA: np.zeros(8)}, {}, norm.workspace(np.empty_like(z)), training)
     assert_close(alone, together[2:3], 1e-14)
 
 
@@ -815,8 +821,8 @@ REFUSED: list[tuple[type[Frozen], dict[str, Any], str, str]] = [
     (Penalty, {"l2": math.nan}, "l2", "Input should be a finite number"),
     (NetworkSpec, {"dropout": 1.0}, "dropout", "Input should be less than 1"),
     (NetworkSpec, {"dropout": -0.1}, "dropout", "Input should be greater than or equal to 0"),
-    (Block, {"width": 8, "dropout": 1.0}, "dropout", "Input should be less than 1"),
-    (Block, {"width": 0}, "width", "Input should be greater than or equal to 1"),
+    (Dense, {"width": 8, "dropout": 1.0}, "dropout", "Input should be less than 1"),
+    (Dense, {"width": 0}, "width", "Input should be greater than or equal to 1"),
 ]
 
 

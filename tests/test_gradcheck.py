@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from cli import Cli, Outcome
-from helpers import label
+from helpers import Architecture, label, stack
 from mlptrain.component import Component, example_instances
 from mlptrain.gradcheck import (
     ENTRIES,
@@ -34,19 +34,17 @@ from mlptrain.gradcheck import (
     check,
     check_plan,
     entries_to_check,
-    stack,
 )
-from mlptrain.nn import network as network_module
+from mlptrain.nn import kernels, normalization
 from mlptrain.nn.activations import GELU, Activation, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from mlptrain.nn.initializers import Initializer
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Dense
 from mlptrain.nn.losses import (
     BinaryCrossEntropy,
-    ClassLoss,
-    CrossEntropy,
     ElementwiseLoss,
     Focal,
     Loss,
+    LossValue,
     MeanAbsoluteError,
     MeanSquaredError,
 )
@@ -58,6 +56,8 @@ from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 
 Patch = pytest.MonkeyPatch
+FORMS = ("", ", members")
+"""What a family of the catalogue is called for one network and for several side by side."""
 
 
 # -- the real thing
@@ -86,8 +86,9 @@ def test_only_tensors_without_a_gradient_are_not_compared(checks: list[Check]) -
     }
     below = ("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "inputs")
     assert silent == {
-        *(("normalization", "batch", f"layers.{i}.bias") for i in (0, 1)),
-        ("residual", "batch", "layers.1.bias"),
+        *((f"normalization{form}", "batch", f"layers.{i}.bias") for i in (0, 1) for form in FORMS),
+        *((f"residual{form}", "batch", "layers.1.bias") for form in FORMS),
+        *((f"layer{form}", "dense", "layers.1.bias") for form in FORMS),
         *(("initializer", "zeros", tensor) for tensor in below),
     }
 
@@ -108,8 +109,8 @@ def test_the_catalogue_is_complete(checks: list[Check], family: type[Component],
 
 
 def test_every_tensor_and_the_inputs_are_compared_entry_by_entry() -> None:
-    layers = stack(3, 4, 2, activation=Tanh(), normalization=LayerNorm())
-    subject = Case("", "", layers).subject(seed=0)
+    architecture = stack(3, 4, 2, activation=Tanh(), normalization=LayerNorm())
+    subject = Case("", "", architecture.layers, inputs=architecture.inputs).subject(seed=0)
     found = {tensor.tensor: tensor.compared for tensor in run(subject).tensors}
     assert found == {t.name: t.stop - t.start for t in subject.layout.parameters} | {"inputs": subject.x.size}
 
@@ -154,26 +155,37 @@ WEIGHT, BIAS, GAMMA, BETA = (f"layers.0.{role}" for role in ("weight", "bias", "
 MUTANTS = [
     *mutants(
         *(Network, "backward", PLAIN),
-        ("dW from z instead of a", "ws.layers[i - 1].output,", "ws.layers[i - 1].z,", "layers.1.weight"),
+        ("dW from z instead of a", "backward(below,", "backward(ws.layers[i - 1].z if i else x,", "layers.1.weight"),
     ),
     *mutants(
-        *(network_module, "backward_layer", PLAIN),
-        ("sign of dW", "x.T.dot(grad", "x.T.dot(-grad", WEIGHT),
-        ("db is a mean", "ones.dot(grad,", "(ones / len(x)).dot(grad,", BIAS),
-        ("db without the last row", "ones.dot(grad,", "ones[1:].dot(grad[:-1],", BIAS),
-        ("db over the wrong axis", "ones.dot(grad,", "np.ones(grad.shape[1]).dot(grad[: grad.shape[1]],", BIAS),
-        ("W not transposed", "tensors.weight.T", "tensors.weight.reshape(tensors.weight.T.shape)", WEIGHT),
-        ("dx twice", "grad.dot(tensors.weight", "(2 * grad).dot(tensors.weight", "inputs"),
-        ("activation forgotten", "layer.activation.backward(ws.z, ws.a, grad, ws.scratch)", "pass", WEIGHT),
+        *(Dense, "backward", PLAIN),
+        ("sign of dW", "product(x.mT, grad,", "product(x.mT, -grad,", WEIGHT),
+        ("db is a mean", "(grad, ws.ones,", "(grad / len(x), ws.ones,", BIAS),
+        ("db without the last row", "(grad, ws.ones,", "(grad[:-1], ws.ones[1:],", BIAS),
+        ("W not transposed", 'tensors["weight"].mT', 'tensors["weight"].reshape(tensors["weight"].mT.shape)', WEIGHT),
+        ("dx twice", 'product(grad, tensors["weight"]', 'product(2 * grad, tensors["weight"]', "inputs"),
+        ("activation forgotten", "ws.activation.backward(ws.z, ws.a, grad, ws.scratch)", "pass", WEIGHT),
     ),
     *mutants(
-        *(network_module, "backward_layer", DROPOUT),
+        *(kernels, "sum_rows", PLAIN),
+        ("over the wrong axis", "ones.dot(values", "np.ones(values.shape[1]).dot(values[: values.shape[1]]", BIAS),
+    ),
+    *mutants(
+        *(kernels, "sum_rows", ("normalization, members", "layer")),
+        ("members mixed up", "ones[None, :], values", "ones[None, :], values[::-1]", BIAS),
+    ),
+    *mutants(
+        *(kernels, "product", ("normalization, members", "layer")),
+        ("members mixed up", "np.matmul(x, w", "np.matmul(x[::-1], w", WEIGHT),
+    ),
+    *mutants(
+        *(Dense, "backward", DROPOUT),
         ("mask forgotten", "np.multiply(grad, ws.mask, out=grad)", "pass", WEIGHT),
         ("stale mask", "(grad, ws.mask,", "(grad, ws.mask[::-1],", WEIGHT),
         ("mask not scaled", "(grad, ws.mask,", "(grad, ws.mask > 0,", WEIGHT),
     ),
     *mutants(
-        *(network_module, "backward_layer", ("residual", "plain")),
+        *(Dense, "backward", ("residual", "plain")),
         ("way past the layer forgotten", "np.add(x_grad, ws.skip, out=x_grad)", "pass", WEIGHT),
     ),
     *mutants(
@@ -186,13 +198,13 @@ MUTANTS = [
         ("factor 1 - s missing", "np.subtract(1, a, out=scratch)", "scratch[...] = 1", WEIGHT),
     ),
     *mutants(
-        *(ReLU, "backward", ("activation", "relu")),
-        ("always on", "np.greater(z, 0, out=scratch)", "scratch[...] = 1", WEIGHT),
-        ("by the sign of the gradient", "(z, 0,", "(grad, 0,", WEIGHT),
+        *(kernels, "gate_gradient", ("activation", "relu")),
+        ("always on", "np.greater(z, low, out=scratch)", "scratch[...] = 1", WEIGHT),
+        ("by the sign of the gradient", "(z, low, out", "(grad, low, out", WEIGHT),
     ),
     *mutants(
-        *(LeakyReLU, "backward", ("activation", "leaky_relu")),
-        ("derivative of relu", "cut(scratch, self.slope, 1, out=scratch)", "pass", WEIGHT),
+        *(kernels, "_set_factors", ("activation", "leaky_relu")),
+        ("derivative of relu", "clip(gate, outside, inside, out=gate)", "pass", WEIGHT),
     ),
     *mutants(
         *(LeakyReLU, "forward", ("activation", "leaky_relu(slope=0.3)")),
@@ -218,32 +230,32 @@ MUTANTS = [
     ),
     *mutants(
         *(ElementwiseLoss, "value_and_gradient", ("loss", "mae")),
-        ("not divided by n", "np.multiply(grad, 1 / share, out=grad)", "pass", WEIGHT),
+        ("not divided by n", "np.multiply(grad, 1 / count, out=grad)", "pass", WEIGHT),
     ),
     *mutants(
         *(ElementwiseLoss, "value_and_gradient", ("loss, weighted rows", "mse")),
-        ("weights of the rows forgotten", "np.multiply(grad, weights[:, None], out=grad)", "pass", WEIGHT),
+        ("weights of the rows forgotten", "np.multiply(grad, weights[..., None], out=grad)", "pass", WEIGHT),
     ),
     *mutants(
         *(BinaryCrossEntropy, "terms", ("loss", "binary_cross_entropy")),
         ("sign", "np.subtract(grad, y, out=grad)", "np.subtract(y, grad, out=grad)", WEIGHT),
     ),
     *mutants(
-        *(ClassLoss, "softmax", ("loss", "cross_entropy")),
-        ("sum without the first class", "(p, axis=1,", "(p[:, 1:], axis=1,", WEIGHT),
+        *(kernels, "log_softmax", ("loss", "cross_entropy")),
+        ("sum without the first class", "(p, axis=-1,", "(p[:, 1:], axis=-1,", WEIGHT),
     ),
     *mutants(
-        *(CrossEntropy, "value_and_gradient", ("loss", "cross_entropy")),
-        ("p not divided by n", "(mass, ws.row,", "(1, ws.row,", WEIGHT),
-        ("p divided by n K", "(mass, ws.row,", "(mass / grad.shape[1], ws.row,", WEIGHT),
+        *(kernels, "softmax_cross_entropy", ("loss", "cross_entropy")),
+        ("p not divided by n", "(mass, ws.row_sum,", "(1, ws.row_sum,", WEIGHT),
+        ("p divided by n K", "(mass, ws.row_sum,", "(mass / grad.shape[1], ws.row_sum,", WEIGHT),
     ),
     *mutants(
-        *(CrossEntropy, "value_and_gradient", SMOOTHED),
+        *(kernels, "softmax_cross_entropy", SMOOTHED),
         ("smoothing not in the gradient", "(p, q, out=grad)", "(p, (q == q.max()) / len(q), out=grad)", WEIGHT),
     ),
     *mutants(
-        *(CrossEntropy, "value_and_gradient", ("loss, weighted classes", "cross_entropy")),
-        ("p not weighted", "(mass, ws.row,", "(1 / len(q), ws.row,", WEIGHT),
+        *(kernels, "softmax_cross_entropy", ("loss, weighted classes", "cross_entropy")),
+        ("p not weighted", "(mass, ws.row_sum,", "(1 / len(q), ws.row_sum,", WEIGHT),
     ),
     *mutants(
         *(Focal, "value_and_gradient", ("loss", "focal")),
@@ -252,21 +264,29 @@ MUTANTS = [
     *mutants(
         *(BatchNorm, "backward", BATCH),
         ("mean term missing", "np.subtract(grad, ws.other, out=grad)", "pass", WEIGHT),
-        ("x_hat term missing", "np.subtract(grad, scratch, out=grad)", "pass", WEIGHT),
-        ("n/(n-1)", "n = len(grad)", "n = len(grad) - 1", WEIGHT),
-        ("gamma forgotten", "(gamma, ws.inverse_std,", "(1, ws.inverse_std,", WEIGHT),
-        ("dgamma without x_hat", "np.multiply(grad, ws.x_hat, out=scratch)", "np.copyto(scratch, grad)", GAMMA),
-        ("dbeta is a mean", "np.add.reduce(grad, axis=0, out=beta_grad)", "np.mean(grad, 0, out=beta_grad)", BETA),
+        ("x_hat term missing", "np.subtract(grad, ws.scratch, out=grad)", "pass", WEIGHT),
+        ("n/(n-1)", "n = grad.shape[-2]", "n = grad.shape[-2] - 1", WEIGHT),
+        ("gamma forgotten", "(tensors[GAMMA], ws.inverse_std,", "(1, ws.inverse_std,", WEIGHT),
+    ),
+    *mutants(
+        *(normalization, "sum_gradients", BATCH),
+        ("dgamma without x_hat", "np.multiply(grad, ws.x_hat, out=ws.scratch)", "np.copyto(ws.scratch, grad)", GAMMA),
+        ("dbeta is a mean", "(grad, ws.ones,", "(grad / len(grad), ws.ones,", BETA),
     ),
     *mutants(
         *(LayerNorm, "backward", LAYER),
         ("mean term missing", "np.subtract(grad, ws.mean, out=grad)", "pass", WEIGHT),
-        ("x_hat term missing", "np.subtract(grad, scratch, out=grad)", "pass", WEIGHT),
-        ("gamma forgotten", "np.multiply(grad, gamma, out=grad)", "pass", WEIGHT),
+        ("x_hat term missing", "np.subtract(grad, ws.scratch, out=grad)", "pass", WEIGHT),
+        ("gamma forgotten", "np.multiply(grad, tensors[GAMMA], out=grad)", "pass", WEIGHT),
     ),
     *mutants(
         *(LayerNorm, "forward", LAYER),
-        ("variance over all rows", "invert_std(ws.variance,", "invert_std(0 * ws.variance + scratch.mean(),", WEIGHT),
+        (
+            "variance over all rows",
+            "invert_std(ws.variance,",
+            "invert_std(0 * ws.variance + ws.scratch.mean(),",
+            WEIGHT,
+        ),
         ("n/(n-1)", "invert_std(ws.variance,", "invert_std(ws.variance * 6 / 5,", WEIGHT),
     ),
     *mutants(
@@ -331,9 +351,9 @@ def test_a_mutant_fails_where_it_is_and_nowhere_else(monkeypatch: Patch) -> None
 def test_the_worst_entry_is_named(monkeypatch: Patch) -> None:
     original = Network.backward
 
-    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> float:
+    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
         loss = original(self, x, target, views, gradients, *rest)
-        gradients[1].weight[3, 2] *= -1
+        gradients[1]["weight"][3, 2] *= -1
         return loss
 
     monkeypatch.setattr(Network, "backward", one_wrong_entry)
@@ -348,10 +368,10 @@ def test_a_backward_pass_that_differs_from_call_to_call_is_caught(monkeypatch: P
     calls: list[int] = []
     original = Network.backward
 
-    def accumulates(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> float:
+    def accumulates(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
         loss = original(self, x, target, views, gradients, *rest)
         calls.append(1)
-        gradients[0].bias[0] += 1e-12 * len(calls)  # far below the tolerance
+        gradients[0]["bias"][0] += 1e-12 * len(calls)  # far below the tolerance
         return loss
 
     monkeypatch.setattr(Network, "backward", accumulates)
@@ -369,10 +389,10 @@ def test_the_worst_is_a_tensor_where_one_failed() -> None:
 # -- a check that showed nothing does not pass
 
 
-def subject_of(layers: list[Layer], loss: Loss, parameters: float, inputs: float, target: Any) -> Subject:
+def subject_of(architecture: Architecture, loss: Loss, parameters: float, inputs: float, target: Any) -> Subject:
     """A network whose parameters are all alike, on rows that are all alike."""
-    network = Network(Layout(layers), loss, np.float64)
-    x = np.full((len(target), layers[0].inputs), inputs)
+    network = Network(architecture.layers, architecture.inputs, loss, np.float64)
+    x = np.full((len(target), network.inputs), inputs)
     return Subject(network, np.full(network.layout.parameter_size, parameters), x, target, Penalty(), 0)
 
 
@@ -405,13 +425,13 @@ def test_rectifiers_at_zero_show_nothing() -> None:
 
 def test_a_few_entries_at_a_corner_are_counted_and_left_out() -> None:
     """One unit of one row is exactly at the corner of its relu; everything that moves it is left out."""
-    layers = stack(3, 8, 2, activation=ReLU())
+    layers = stack(3, 8, 2, activation=ReLU()).layers
     rng = np.random.default_rng(1)
-    network = Network(Layout(layers), MeanSquaredError(), np.float64)
+    network = Network(layers, 3, MeanSquaredError(), np.float64)
     parameters, x = rng.standard_normal(network.layout.parameter_size), rng.standard_normal((40, 3))
     views = network.layout.views(parameters)[0]
     x[7] = (1.0, 0.0, 0.0)
-    views.bias[5] = -views.weight[0, 5]
+    views["bias"][5] = -views["weight"][0, 5]
     found = run(Subject(network, parameters, x, rng.standard_normal((40, 2)), Penalty(), 0))
     skipped = {tensor.tensor: tensor.skipped for tensor in found.tensors if tensor.skipped}
     assert skipped == {"layers.0.weight": 1, "layers.0.bias": 1, "inputs": 3}
@@ -557,9 +577,9 @@ def test_a_mistake_between_the_samples_shows_in_a_random_direction(
     plan, dataset = plan_at(spec(SPEC.replace("[6, 5]", "[60, 50]")))
     original = Network.backward
 
-    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> float:
+    def one_wrong_entry(self: Network, x: Any, target: Any, views: Any, gradients: Any, *rest: Any) -> LossValue:
         loss = original(self, x, target, views, gradients, *rest)
-        gradients[1].weight[17, 3] += 0.01  # one of 3000 entries, 50 of which are looked at
+        gradients[1]["weight"][17, 3] += 0.01  # one of 3000 entries, 50 of which are looked at
         return loss
 
     monkeypatch.setattr(Network, "backward", one_wrong_entry)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli import Cli, Write, same_bytes
-from mlptrain import compiled
 from mlptrain.component import variants
+from mlptrain.nn import kernels
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.runs.profile import SECTIONS
@@ -78,6 +78,6 @@ def test_the_table_comes_after_a_run_that_ends_badly_too(cli: Cli, spec: Write, 
 def test_it_says_whether_compiled_loops_are_there(
     cli: Cli, spec: Write, classes: Path, present: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "PRESENT", present)
+    monkeypatch.setattr(kernels, "PRESENT", present)
     told = cli("fit", spec(SPEC), "--profile").succeeded().err
     assert ("with compiled loops" in told, "without compiled loops" in told) == (present, not present)

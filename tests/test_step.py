@@ -15,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from helpers import Trainer, assert_close, label, random_batch, trainer
+from helpers import Architecture, Trainer, assert_close, label, random_batch, stack, trainer
 from mlptrain.component import example_instances
 from mlptrain.errors import Diverged
-from mlptrain.gradcheck import stack
 from mlptrain.nn.activations import Activation, Identity, ReLU, Tanh
 from mlptrain.nn.arrays import Array
-from mlptrain.nn.layout import Layer
+from mlptrain.nn.layers import Dense, Layer
 from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError
 from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization
 from mlptrain.optim.optimizers import SGD, Adam, Momentum, Optimizer
@@ -133,7 +132,10 @@ def test_steps_are_counted_from_one_for_the_bias_correction() -> None:
 
 
 def test_running_statistics_move_after_the_step() -> None:
-    network = trainer([Layer(1, 1, Identity(), BatchNorm(momentum=0.5))], MeanSquaredError())
+    network = trainer(
+        Architecture(1, [Dense(width=1, activation=Identity(), normalization=BatchNorm(momentum=0.5))]),
+        MeanSquaredError(),
+    )
     network.tensors()["layers.0.weight"][...] = 1.0
     # z = 1, 2, 6 before the update: mean 3, biased variance (4 + 1 + 9) / 3, unbiased 7. Half of the way from 0 and 1.
     network.step(np.array([[1.0], [2.0], [6.0]]), np.zeros((3, 1)), learning_rate=0.1)
@@ -173,11 +175,11 @@ def everything(optimizer: Optimizer, loss: Loss, dtype: Any) -> Trainer:
     """Every kind of layer at once: both normalizations, dropout, every activation, penalties."""
     norms: list[Normalization | None] = [None, BatchNorm(), LayerNorm()]
     hidden = [
-        Layer(WIDTH, WIDTH, activation, norms[i % 3], 0.1 * (i % 2))
+        Dense(width=WIDTH, activation=activation, normalization=norms[i % 3], dropout=0.1 * (i % 2))
         for i, activation in enumerate(example_instances(Activation))
     ]
-    layers = [*hidden, Layer(WIDTH, WIDTH, Identity())]
-    return trainer(layers, loss, optimizer, Penalty(l1=1e-6, l2=1e-6), dtype=dtype)
+    layers: list[Layer] = [*hidden, Dense(width=WIDTH, activation=Identity())]
+    return trainer(Architecture(WIDTH, layers), loss, optimizer, Penalty(l1=1e-6, l2=1e-6), dtype=dtype)
 
 
 def bytes_over_100_steps(network: Trainer) -> tuple[int, int]:
@@ -318,7 +320,7 @@ def test_batch_statistics_of_a_single_row_are_refused_before_anything_changes() 
 @unhurried
 @given(layers=layer_stacks(layer_norms), loss=losses, sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)), seed=seeds)
 def test_a_batch_in_two_parts_has_the_weighted_mean_gradient(
-    layers: list[Layer], loss: Loss, sizes: tuple[int, int], seed: int
+    layers: Architecture, loss: Loss, sizes: tuple[int, int], seed: int
 ) -> None:
     network = trainer(layers, loss, seed=seed)
     first, n = sizes[0], sum(sizes)
@@ -331,7 +333,7 @@ def test_a_batch_in_two_parts_has_the_weighted_mean_gradient(
 
 @unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 9), seed=seeds)
-def test_the_order_of_rows_does_not_matter(layers: list[Layer], loss: Loss, rows: int, seed: int) -> None:
+def test_the_order_of_rows_does_not_matter(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     network = trainer(layers, loss, seed=seed)
     x, target = random_batch(network.network, rows, seed)
     order = np.random.default_rng(seed).permutation(rows)
@@ -342,7 +344,7 @@ def test_the_order_of_rows_does_not_matter(layers: list[Layer], loss: Loss, rows
 
 @unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 6), seed=seeds)
-def test_inputs_and_targets_are_never_written_to(layers: list[Layer], loss: Loss, rows: int, seed: int) -> None:
+def test_inputs_and_targets_are_never_written_to(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     network = trainer(layers, loss, Adam(), Penalty(l1=0.1), clip=0.1, seed=seed)
     x, target = random_batch(network.network, rows, seed)  # both are read-only: writing to them raises
     network.step(x, target, 0.01)
@@ -354,7 +356,7 @@ def test_inputs_and_targets_are_never_written_to(layers: list[Layer], loss: Loss
 
 @unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 6), seed=seeds)
-def test_the_same_step_twice_is_the_same_to_the_bit(layers: list[Layer], loss: Loss, rows: int, seed: int) -> None:
+def test_the_same_step_twice_is_the_same_to_the_bit(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     ends = []
     for _ in range(2):
         network = trainer(layers, loss, Adam(), seed=seed, dtype=np.float32)

@@ -11,14 +11,16 @@ import threadpoolctl
 from cli import Cli, Write, same_bytes, summary
 from mlptrain.nn import threads
 from mlptrain.nn.activations import ReLU
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Dense
+from mlptrain.nn.layout import Layout
+from mlptrain.nn.network import lay_out
 from mlptrain.nn.threads import blas_threads, choose_threads, cores
 
 SPEC = "data: {path: classes.csv, target: answer}\ntraining: {epochs: 3, batch_size: 8, baselines: false%s}\n"
 
 
 def square(width: int) -> Layout:
-    return Layout([Layer(width, width, ReLU())])
+    return lay_out([Dense(width=width, activation=ReLU())], width)
 
 
 @pytest.fixture

@@ -27,13 +27,14 @@ from mlptrain.data.split import Split
 from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation, HardSigmoid, Identity, Tanh
 from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.layers import Dense
 from mlptrain.nn.losses import CrossEntropy, Loss, MeanSquaredError
 from mlptrain.nn.network import Network
 from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import SGD, Adam, AdamW, Adaptive, Lion, Momentum, NAdam, Optimizer, RMSProp
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, Plateau, Schedule
-from mlptrain.spec.experiment import Block, Experiment, NetworkSpec, Training
+from mlptrain.spec.experiment import Experiment, NetworkSpec, Training
 from mlptrain.spec.plan import Plan, decide
 from mlptrain.tasks import Classification, MultiLabel, Regression, Task
 from mlptrain.train.evaluation import predict_scores
@@ -310,7 +311,7 @@ class Case(NamedTuple):
         return Experiment(
             data=Data(path="memory.csv", target=("y",), split=Split(validation=0, test=0)),
             network=NetworkSpec(
-                hidden=tuple(Block(width=width) for width in HIDDEN),
+                hidden=tuple(Dense(width=width) for width in HIDDEN),
                 activation=self.activation,
                 normalization=self.normalization,
                 dropout=self.dropout,
@@ -347,7 +348,7 @@ def fitted_task(loss: Loss, target: Target) -> Task:
     """The words for `target` that a table would have given, and class weights where `loss` has them."""
     if loss.target_kind == "class":
         classes = Classification(columns=("y",), classes=("a", "b", "c"))
-        return classes.weighted(loss, target, "memory.csv")
+        return classes.weighted(loss, np.bincount(target), "memory.csv")
     names = tuple(f"y{i}" for i in range(target.shape[1]))
     if loss.target_kind == "binary":
         return MultiLabel(columns=names, labels=(None,) * len(names))

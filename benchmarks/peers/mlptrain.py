@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from benchmarks.machine import blas
 from benchmarks.workload import Workload
-from mlptrain import compiled
+from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.plan import prepare
@@ -48,7 +48,7 @@ class Trainer:
         self._part.features.gather(everything, x, None)
         views, running = layout.views(self._state.parameters), layout.running(self._state.buffers)
         scores = self._network.forward(x, views, running, training=False)
-        return self._network.loss.value(scores, self._part.target())
+        return float(self._network.loss.value(scores, self._part.target()))
 
     def facts(self) -> dict[str, Any]:
         """Size, precision, the threads of the matrix products, and what runs the loops between them."""
@@ -57,7 +57,7 @@ class Trainer:
             "dtype": str(self._state.parameters.dtype),
             **blas(),
             "threads": self._plan.threads,
-            "loops": "compiled" if compiled.PRESENT else "NumPy",
+            "loops": "compiled" if kernels.PRESENT else "NumPy",
         }
 
     def _trainer_passes(self) -> Iterator[None]:

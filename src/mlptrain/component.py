@@ -46,11 +46,16 @@ class Frozen(BaseModel):
     """What it computes, one displayed formula in LaTeX each, in the notation of docs/mathematics.md."""
 
 
+def mistake(message: str, kind: str = "value", **context: str) -> PydanticCustomError:
+    """An error with exactly the words of `message`: Pydantic itself would take what stands in braces for a field."""
+    return PydanticCustomError(kind, "{message}", {"message": message, **context})
+
+
 def refuse(conflicts: Iterable[Conflict]) -> None:
     """Raise one Pydantic error with every one of `conflicts` at its own place, if there are any."""
     errors = [
         InitErrorDetails(
-            type=PydanticCustomError("conflict", "{message}", {"message": message}),
+            type=mistake(message, "conflict"),
             loc=tuple(path.split(".")) if path else (),
             input=None,
         )
@@ -75,8 +80,10 @@ class Component(Frozen):
 
     def label(self) -> str:
         """The variant and the settings that differ from its defaults, for tables and test ids."""
-        changed = self.model_dump(exclude_defaults=True, exclude={"kind"})
-        settings = ", ".join(f"{key}={value}" for key, value in changed.items())
+        changed = {key: getattr(self, key) for key in self.model_dump(exclude_defaults=True, exclude={"kind"})}
+        settings = ", ".join(
+            f"{key}={value.label() if isinstance(value, Component) else value}" for key, value in changed.items()
+        )
         return f"{self.name()}({settings})" if settings else self.name()
 
 
@@ -126,14 +133,10 @@ class OneOf:
             if isinstance(value, str):
                 return classes[resolve(value, words)].model_validate({}, context=info.context)
             if not isinstance(value, dict):
-                raise PydanticCustomError(
-                    "kind_type",
-                    "must be one of these, by name or as a mapping with 'kind': {kinds}",
-                    {"kinds": listed(words)},
-                )
+                raise mistake(f"must be one of these, by name or as a mapping with 'kind': {listed(words)}")
             kind = value.get("kind", self.default)
             if kind is None:
-                raise PydanticCustomError("kind_missing", "needs a 'kind', one of: {kinds}", {"kinds": listed(words)})
+                raise mistake(f"needs a 'kind', one of: {listed(words)}")
             return classes[resolve(kind, words)].model_validate(
                 {**value, "kind": resolve(kind, words)}, context=info.context
             )
@@ -147,11 +150,8 @@ def resolve(word: Any, words: dict[str, str]) -> str:
         return words[word]
     guess = nearest(word, words) if isinstance(word, str) else None
     hint = f"did you mean '{guess}'? " if guess else ""
-    raise PydanticCustomError(
-        "kind_unknown",
-        "unknown kind '{word}'; {hint}the kinds are: {kinds}",
-        {"word": str(word), "hint": hint, "kinds": listed(words)},
-    )
+    message = f"unknown kind '{word}'; {hint}the kinds are: {listed(words)}"
+    raise mistake(message, "kind_unknown", word=str(word))
 
 
 def listed(words: dict[str, str]) -> str:
@@ -164,18 +164,12 @@ def listed(words: dict[str, str]) -> str:
 def resolve_path(value: str, info: ValidationInfo) -> str:
     """An absolute path for one that was written relative to the folder of the spec."""
     if "://" in value or value.startswith("file:"):
-        raise PydanticCustomError(
-            "path_scheme",
-            "'{value}' is a URL; only files on this machine are read: download it first",
-            {"value": value},
-        )
+        raise mistake(f"'{value}' is a URL; only files on this machine are read: download it first")
     folder = (info.context or {}).get("folder", Path.cwd())
     try:
         return os.path.normpath(Path(folder) / Path(value).expanduser())
     except RuntimeError as error:
-        raise PydanticCustomError(
-            "path_home", "'{value}' starts in a home that nobody has", {"value": value}
-        ) from error
+        raise mistake(f"unknown user in '{value}'") from error
 
 
 ResolvedPath = Annotated[str, Field(min_length=1), AfterValidator(resolve_path)]

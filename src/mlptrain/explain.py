@@ -7,7 +7,6 @@ pass layer by layer, the loss, the backward pass layer by layer, the update.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +14,13 @@ from numpy.typing import NDArray
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import UsageError
-from mlptrain.nn.layout import LayerViews
-from mlptrain.nn.network import LayerWorkspace, Network, backward_layer
+from mlptrain.nn.layers import Stage
+from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
 from mlptrain.train.events import StepDone
 from mlptrain.train.loop import make_batches, make_step, network_for, start, train
 from mlptrain.train.state import TrainState
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One line of the calculation: a name, the formula and its value."""
-
-    title: str
-    """Headline of the stage that begins here; empty within a stage."""
-    formula: str
-    value: NDArray[np.floating] | float
 
 
 def explain(plan: Plan, dataset: Dataset, number: int) -> Iterator[Stage]:
@@ -70,22 +59,10 @@ def forward_stages(plan: Plan, network: Network, state: TrainState, x: NDArray[n
     rng = DropoutStream(plan.seed).at(state.progress.step)
     network.forward(x, views, layout.running(state.buffers), training=True, rng=rng)
     yield Stage(f"Batch of {len(x)} rows", "x", x)
-    below = "x"
-    for i, (layer, tensors, ws) in enumerate(zip(layout.layers, views, network.workspace(len(x)).layers, strict=True)):
-        yield Stage(f"Forward, layer {i}: {layer.inputs} -> {layer.units}", f"W{i}", tensors.weight)
-        yield Stage("", f"b{i}", tensors.bias)
-        name = f"z{i} = {below} W{i} + b{i}"
-        if layer.normalization is not None:
-            name = f"n{i}: z{i} = {below} W{i} + b{i}, then {layer.normalization.name()} normalization"
-        yield Stage("", name, ws.z)
-        yield Stage("", f"a{i} = {layer.activation.label()}({'n' if ws.norm else 'z'}{i})", ws.a)
-        below = f"a{i}"
-        if ws.mask is not None:
-            yield Stage("", f"m{i}: dropout mask, 0 or 1/(1 - {layer.dropout:g})", ws.mask)
-        if ws.output is not ws.a:
-            below = f"h{i}"
-            past = " + input" if layer.residual else ""
-            yield Stage("", f"h{i} = a{i}{f' * m{i}' if ws.mask is not None else ''}{past}", ws.output)
+    below, before = "x", x
+    for i, (layer, tensors, ws) in enumerate(zip(network.layers, views, network.workspace(len(x)).layers, strict=True)):
+        yield from layer.forward_stages(i, below, before, tensors, ws)
+        below, before = layer.output_name(i), ws.output
 
 
 def loss_stages(
@@ -109,28 +86,9 @@ def backward_stages(
     ws = network.workspace(len(x))
     for i in range(len(views) - 1, -1, -1):
         below, below_grad = (ws.layers[i - 1].output, ws.layers[i - 1].grad) if i > 0 else (x, None)
-        layer, here = network.layout.layers[i], ws.layers[i]
-        backward_layer(layer, views[i], grads[i], here, below, below_grad, ws.ones)
-        source, output = output_name(ws.layers[i - 1], i - 1) if i else "x", output_name(here, i)
-        way = ", ".join(
-            [f"dL/d{output}", *([f"m{i}"] if here.mask is not None else []), f"f'({'n' if here.norm else 'z'}{i})"]
-        )
-        through = "" if layer.normalization is None else f" and the {layer.normalization.name()} normalization"
-        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {way}{through}", here.grad)
-        gamma, beta = grads[i].gamma, grads[i].beta
-        if gamma is not None and beta is not None:
-            yield Stage("", f"dL/dgamma{i}", gamma)
-            yield Stage("", f"dL/dbeta{i} = sum over rows of dL/dn{i}", beta)
-        yield Stage("", f"dL/dW{i} = {source}' d{i}", grads[i].weight)
-        yield Stage("", f"dL/db{i} = sum over rows of d{i}", grads[i].bias)
-        if below_grad is not None:
-            past = f" + dL/d{output}" if layer.residual else ""
-            yield Stage("", f"dL/d{source} = d{i} W{i}'{past}", below_grad)
-
-
-def output_name(ws: LayerWorkspace, i: int) -> str:
-    """What the output of layer `i` is called: h where something is done to its activation, a otherwise."""
-    return f"a{i}" if ws.output is ws.a else f"h{i}"
+        name = network.layers[i - 1].output_name(i - 1) if i > 0 else "x"
+        network.layers[i].backward(below, views[i], grads[i], ws.layers[i], below_grad)
+        yield from network.layers[i].backward_stages(i, name, grads[i], ws.layers[i], below_grad)
 
 
 def penalty_stages(plan: Plan, network: Network, state: TrainState, gradient: NDArray[np.floating]) -> Iterator[Stage]:
@@ -141,7 +99,7 @@ def penalty_stages(plan: Plan, network: Network, state: TrainState, gradient: ND
     penalty.add_gradient(state.parameters[weights], gradient[weights], np.empty_like(gradient))
     yield Stage("Penalty", "l1 sum|W| + l2 sum W^2", penalty.value(state.parameters[weights]))
     for i, grads in enumerate(network.layout.views(gradient)):
-        yield Stage("", f"dL/dW{i} + l1 sign(W{i}) + 2 l2 W{i}", grads.weight)
+        yield Stage("", f"dL/dW{i} + l1 sign(W{i}) + 2 l2 W{i}", grads["weight"])
 
 
 def update_stages(
@@ -154,11 +112,11 @@ def update_stages(
     step = make_step(plan, network, state)
     before = state.parameters.copy()
     step(x, target, rate, weights=weights)
-    after: tuple[LayerViews, ...] = network.layout.views(state.parameters)
+    after = network.layout.views(state.parameters)
     moved = network.layout.views(state.parameters - before)
     norm = np.sqrt(step.squared_norm)
     title = f"Update: {plan.optimizer.label()}, learning rate {rate:g}, gradient norm {norm:.6g}"
     for i in range(len(after)):
-        yield Stage(title if i == 0 else "", f"change of W{i}", moved[i].weight)
-        yield Stage("", f"W{i}, new", after[i].weight)
-        yield Stage("", f"b{i}, new", after[i].bias)
+        yield Stage(title if i == 0 else "", f"change of W{i}", moved[i]["weight"])
+        yield Stage("", f"W{i}, new", after[i]["weight"])
+        yield Stage("", f"b{i}, new", after[i]["bias"])

@@ -6,14 +6,15 @@ derivative a. The cube root of the rounding unit balances the truncation error o
 1/h. A tensor passes when |a - n| / (|a| + |n|), in Euclidean norm, is below 1e-7. Where the gradient is so small that
 the rounding of L alone explains the difference, the tensor is "zero" or "too small to tell". Entries whose
 neighbourhood crosses a corner (a relu at zero, say) are left out and counted. A check in which more than 5 % was left
-out, or in which no tensor passed, has shown nothing and does not pass.
+out, or in which no tensor passed, has shown nothing and does not pass. What the catalogue checks for one network it
+checks for several members side by side too, where the arrays have one more axis. The compiled loops, which work in
+float32, are compared with their NumPy form, bit for bit.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -21,11 +22,13 @@ from numpy.typing import NDArray
 
 from mlptrain.component import example_instances
 from mlptrain.data.dataset import Dataset
+from mlptrain.nn import kernels
 from mlptrain.nn.activations import Activation, Identity, SiLU, Tanh
-from mlptrain.nn.arrays import Array, Target
+from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.initializers import GlorotUniform, Initializer
-from mlptrain.nn.layout import Layer, Layout
-from mlptrain.nn.losses import ClassLoss, Loss, MeanSquaredError, Quantile, Weights
+from mlptrain.nn.layers import Dense, Layer
+from mlptrain.nn.layout import Layout
+from mlptrain.nn.losses import ClassWeights, Loss, MeanSquaredError
 from mlptrain.nn.network import Network
 from mlptrain.nn.normalization import BatchNorm, Normalization
 from mlptrain.optim.penalties import Penalty
@@ -41,6 +44,8 @@ MOST_SKIPPED = 0.05
 DIRECTION = "random direction"
 ROWS = 32
 ENTRIES = 50
+MEMBERS = 2
+KERNEL_ROWS = 37
 
 
 @dataclass(frozen=True)
@@ -128,34 +133,36 @@ class Subject:
         network.forward(x, self._views, self._running, training=True, rng=stream(seed, "dropout"))  # draws the masks
 
     def objective(self) -> float:
-        """Loss and penalty at the point of now, with the masks as they were drawn."""
+        """Loss and penalty at the current point, with the masks as they were drawn; summed over the members."""
         scores = self.network.forward(self.x, self._views, self._running, training=True)
-        return self.network.loss.value(scores, self.target, self.weights) + self.penalty.value(
-            self.parameters[: self.layout.weight_size]
-        )
+        network = self.network
+        values = network.loss.value(scores, self.target, self.weights, network.class_weights)
+        return float(np.sum(values)) + self.penalty.value(self.parameters[..., : self.layout.weight_size].reshape(-1))
 
     def gradient(self) -> tuple[Array, Array]:
-        """The analytic gradient of the objective by all parameters (size,) and by the inputs (n, inputs)."""
+        """The analytic gradient of the objective by all parameters (..., size) and by the inputs (..., n, inputs)."""
         gradient, by_input = np.empty_like(self.parameters), np.empty_like(self.x)
         self.network.forward(self.x, self._views, self._running, training=True)
         self.network.backward(self.x, self.target, self._views, self.layout.views(gradient), self.weights, by_input)
-        weights = slice(0, self.layout.weight_size)
-        self.penalty.add_gradient(self.parameters[weights], gradient[weights], np.empty(self.layout.weight_size))
+        size = self.layout.weight_size
+        for w, g in zip(np.atleast_2d(self.parameters), np.atleast_2d(gradient), strict=True):
+            self.penalty.add_gradient(w[:size], g[:size], np.empty(max(1, size)))
         return gradient, by_input
 
     def sides(self) -> list[NDArray[np.bool_] | Array]:
         """On which side of each corner the last forward pass lay."""
-        workspaces = self.network.workspace(len(self.x)).layers
+        workspaces = self.network.workspace(self.x.shape[-2]).layers
         found: list[NDArray[np.bool_] | Array] = [
-            here.z > kink
-            for layer, here in zip(self.layout.layers, workspaces, strict=True)
-            for kink in layer.activation.kinks
+            z > kink
+            for layer, here in zip(self.network.layers, workspaces, strict=True)
+            for activation, z, _ in layer.nonlinearities(here)
+            for kink in activation.kinks
         ]
         corner = self.network.loss.corner_side(workspaces[-1].output, self.target)
         if corner is not None:
             found.append(corner)
         if self.penalty.l1:
-            found.append(np.sign(self.parameters[: self.layout.weight_size]))
+            found.append(np.sign(self.parameters[..., : self.layout.weight_size]))
         return found
 
 
@@ -193,22 +200,22 @@ def check_tensor(
     subject: Subject, tensor: str, values: Array, analytic: Array, chosen: NDArray[np.intp]
 ) -> TensorCheck:
     """Compare the `chosen` entries (numbers in the flattened tensor) of one tensor."""
-    flat = values.reshape(-1)
     found: list[Entry] = []
     for place in chosen:
-        numeric = slope(subject, flat[place : place + 1], np.ones(1), STEP * max(1.0, abs(flat[place])))
+        index = tuple(int(i) for i in np.unravel_index(place, values.shape))
+        entry = values[index[:-1]][index[-1] : index[-1] + 1]
+        numeric = slope(subject, entry, np.ones(1), STEP * max(1.0, abs(entry[0])))
         if numeric is not None:
-            index = tuple(int(i) for i in np.unravel_index(place, values.shape))
             found.append(Entry(index, float(analytic[index]), numeric))
     return compare(subject, tensor, found, len(chosen) - len(found))
 
 
 def check_direction(subject: Subject, gradient: Array, rng: np.random.Generator) -> TensorCheck:
     """Compare the slope along one random direction through all parameters."""
-    direction = rng.standard_normal(subject.parameters.size)
+    direction = rng.standard_normal(subject.parameters.shape)
     direction /= np.linalg.norm(direction)
     numeric = slope(subject, subject.parameters, direction, STEP * max(1.0, float(np.abs(subject.parameters).max())))
-    found = [] if numeric is None else [Entry((), float(gradient @ direction), numeric)]
+    found = [] if numeric is None else [Entry((), float(np.vdot(gradient, direction)), numeric)]
     return compare(subject, DIRECTION, found, 1 - len(found))
 
 
@@ -252,15 +259,19 @@ class Case:
     penalty: Penalty = field(default_factory=Penalty)
     initializer: Initializer = field(default_factory=GlorotUniform)
     weighted: bool = False
+    class_weights: ClassWeights = None
+    members: int | None = None
+    inputs: int = 4
 
     def subject(self, seed: int, rows: int = 7) -> Subject:
         """The network at a random point, with random inputs, and targets that suit the loss."""
         rng = stream(seed, "gradcheck")
-        network = Network(Layout(self.layers), self.loss, np.float64)
-        x = rng.standard_normal((rows, self.layers[0].inputs))
+        network = Network(self.layers, self.inputs, self.loss, np.float64, self.members, self.class_weights)
+        batch = (*network.layout.members, rows)
+        x = rng.standard_normal((*batch, network.inputs))
         parameters = start_point(network.layout, self.initializer, rng)
-        target = random_target(self.loss, rows, self.layers[-1].units, rng)
-        weights = rng.uniform(0.5, 2.0, rows) if self.weighted else None
+        target = random_target(self.loss, rows, network.outputs, rng, network.layout.members)
+        weights = rng.uniform(0.5, 2.0, batch) if self.weighted else None
         return Subject(network, parameters, x, target, self.penalty, seed, weights)
 
 
@@ -268,60 +279,143 @@ def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generat
     """What `initializer` gives, with all but the weights moved away from zero, where a rectifier has its corner."""
     parameters, buffers = layout.neutral_parameters(np.float64), layout.neutral_buffers(np.float64)
     initializer.start(layout, parameters, buffers, rng)
-    parameters[layout.weight_size :] += 0.1 * rng.standard_normal(layout.parameter_size - layout.weight_size)
+    others = parameters[..., layout.weight_size :]
+    others += 0.1 * rng.standard_normal(others.shape)
     return parameters
 
 
-def random_target(loss: Loss, rows: int, outputs: int, rng: np.random.Generator) -> Target:
+def random_target(
+    loss: Loss, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()
+) -> Target:
     """Targets of the kind that `loss` compares with; positive ones suit every loss on values."""
     if loss.target_kind == "class":
-        return rng.integers(0, outputs, rows)
+        return rng.integers(0, outputs, (*members, rows))
     if loss.target_kind == "binary":
-        return rng.random((rows, outputs))
-    return np.abs(rng.standard_normal((rows, 1 if isinstance(loss, Quantile) else outputs)))
+        return rng.random((*members, rows, outputs))
+    return np.abs(rng.standard_normal((*members, rows, 1 if loss.levels else outputs)))
 
 
 def stack(
     *widths: int, activation: Activation, normalization: Normalization | None = None, dropout: float = 0.0
 ) -> list[Layer]:
-    """Hidden layers of one kind and a linear output layer, for the sizes from input to output."""
-    pairs = list(itertools.pairwise(widths))
-    hidden = [Layer(inputs, units, activation, normalization, dropout) for inputs, units in pairs[:-1]]
-    return [*hidden, Layer(*pairs[-1], Identity())]
+    """Hidden dense layers of one kind and a linear output layer, of these widths."""
+    hidden: list[Layer] = [
+        Dense(width=width, activation=activation, normalization=normalization, dropout=dropout) for width in widths[:-1]
+    ]
+    return [*hidden, Dense(width=widths[-1], activation=Identity())]
 
 
 def catalogue(seed: int = 0) -> Iterator[Check]:
-    """Check every variant of every family, with each of its examples, in a small network."""
+    """Check every variant of every family, with each of its examples, in a small network; then the compiled loops."""
     for case in cases():
         yield check(case.family, case.name, case.subject(seed), stream(seed, "gradcheck", 1), entries=10**9)
+    if kernels.PRESENT:
+        yield from check_kernels(stream(seed, "gradcheck", 2))
 
 
 def cases() -> Iterator[Case]:
     """The networks of the catalogue."""
-    plain = stack(4, 5, 6, 3, activation=Tanh())
+    plain = stack(5, 6, 3, activation=Tanh())
     for activation in example_instances(Activation):
-        yield Case("activation", activation.label(), stack(4, 5, 6, 3, activation=activation))
-        yield Case("output activation", activation.label(), [*plain[:-1], Layer(6, 3, activation)])
+        yield Case("activation", activation.label(), stack(5, 6, 3, activation=activation))
+        yield Case("output activation", activation.label(), [*plain[:-1], Dense(width=3, activation=activation)])
     for loss in example_instances(Loss):
-        layers = stack(4, 5, 6, loss.outputs(3), activation=Tanh())
-        yield Case("loss", loss.label(), layers, loss)
-        yield Case("loss, weighted rows", loss.label(), layers, loss, weighted=True)
-        if isinstance(loss, ClassLoss):
-            yield Case("loss, weighted classes", loss.label(), layers, loss.with_class_weights((1.0, 2.0, 0.5)))
+        yield from loss_cases(loss)
     for initializer in example_instances(Initializer):
         yield Case("initializer", initializer.label(), plain, initializer=initializer)
     for normalization in example_instances(Normalization):
-        layers = stack(4, 5, 6, 3, activation=Tanh(), normalization=normalization)
-        yield Case("normalization", normalization.label(), layers)
-    yield Case("dropout", "p=0.3", stack(4, 5, 6, 3, activation=Tanh(), dropout=0.3))
+        layers = stack(5, 6, 3, activation=Tanh(), normalization=normalization)
+        yield from both_forms(Case("normalization", normalization.label(), layers))
+    for layer in example_instances(Layer):
+        yield from both_forms(Case("layer", layer.label(), [Dense(width=4, activation=Tanh()), layer, plain[-1]]))
+    yield from both_forms(Case("dropout", "p=0.3", stack(5, 6, 3, activation=Tanh(), dropout=0.3)))
     for penalty in (Penalty(l1=0.01), Penalty(l2=0.01), Penalty(l1=0.01, l2=0.01)):
         yield Case("penalty", f"l1={penalty.l1}, l2={penalty.l2}", plain, penalty=penalty)
-    for widths in ((4, 3), (4, 5, 1), (1, 2, 2, 2, 2, 2, 3)):
-        yield Case("architecture", "-".join(map(str, widths)), stack(*widths, activation=Tanh()))
+    for inputs, *widths in ((4, 3), (4, 5, 1), (1, 2, 2, 2, 2, 2, 3)):
+        name = "-".join(map(str, (inputs, *widths)))
+        yield from both_forms(Case("architecture", name, stack(*widths, activation=Tanh()), inputs=inputs))
     for name, norm in (("plain", None), ("batch", BatchNorm())):
-        layers = stack(4, 5, 6, 3, activation=Tanh())
-        layers.insert(1, Layer(5, 5, SiLU(), norm, dropout=0.3, residual=True))
-        yield Case("residual", name, layers)
+        layers = stack(5, 6, 3, activation=Tanh())
+        layers.insert(1, Dense(width=5, activation=SiLU(), normalization=norm, dropout=0.3, residual=True))
+        yield from both_forms(Case("residual", name, layers))
+
+
+def loss_cases(loss: Loss) -> Iterator[Case]:
+    """A loss alone, with weights of the rows, and with weights of the classes where it knows classes."""
+    plain = Case("loss", loss.label(), stack(5, 6, loss.outputs(3), activation=Tanh()), loss)
+    yield from both_forms(plain)
+    yield from both_forms(replace(plain, family="loss, weighted rows", weighted=True))
+    if loss.target_kind == "class":
+        weights = np.array([1.0, 2.0, 0.5])
+        yield from both_forms(replace(plain, family="loss, weighted classes", class_weights=weights))
+
+
+def both_forms(case: Case) -> Iterator[Case]:
+    """A case as one network, and as several members side by side."""
+    yield case
+    yield replace(case, family=f"{case.family}, members", members=MEMBERS)
+
+
+def check_kernels(rng: np.random.Generator) -> Iterator[Check]:
+    """Compare each compiled loop with its NumPy form on this machine, bit for bit."""
+    for name, compute in kernel_cases(rng):
+        with np.errstate(all="ignore"):
+            compiled = compute()
+            with kernels.numpy_only():
+                reference = compute()
+        pairs = zip(compiled, reference, strict=True)
+        tensors = tuple(compare_bits(f"result {i}", one, other) for i, (one, other) in enumerate(pairs))
+        yield Check("kernel", name, tensors, repeatable=True)
+
+
+def kernel_cases(rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], tuple[Array, ...]]]]:
+    """What each kernel makes of ordinary and of extreme numbers, as new arrays."""
+    z, grad = (rng.standard_normal((KERNEL_ROWS, 10)).astype(np.float32) for _ in range(2))
+    z[::7] *= 1e3
+    extreme = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38], np.float32)
+    z[1, : len(extreme)] = grad[2, : len(extreme)] = extreme
+    target = rng.integers(0, 10, KERNEL_ROWS)
+
+    def add_bias() -> tuple[Array, ...]:
+        out = z.copy()
+        kernels.add_bias(out, grad[0])
+        return (out,)
+
+    def relu() -> tuple[Array, ...]:
+        out = np.empty_like(z)
+        kernels.relu(z, out)
+        return (out,)
+
+    def gate_gradient() -> tuple[Array, ...]:
+        results = []
+        for low, high, inside, outside in ((0, np.inf, 1, 0), (0, np.inf, 1, 0.01), (-3, 3, 1 / 6, 0)):
+            results.append(grad.copy())
+            kernels.gate_gradient(z, results[-1], low, high, inside, outside, np.empty_like(z))
+        return tuple(results)
+
+    def softmax_cross_entropy() -> tuple[Array, ...]:
+        out, ws = np.empty_like(z), kernels.SoftmaxWorkspace.allocate(z.shape, z.dtype, smoothing=0.1)
+        total = kernels.softmax_cross_entropy(z, target, out, ws, None)
+        return out, ws.row_loss, np.asarray(total)
+
+    def adam() -> tuple[Array, ...]:
+        w, m, v = (start.reshape(-1).copy() for start in (z, np.zeros_like(z), np.zeros_like(z)))
+        for t in range(1, 4):
+            kernels.adam(w, grad.reshape(-1) * t, m, v, 0.9, 0.999, 1e-12 * (t > 2), 1e-8, 0.1)
+        return w, m, v
+
+    for case in (add_bias, relu, gate_gradient, softmax_cross_entropy, adam):
+        yield case.__name__, case
+
+
+def compare_bits(name: str, one: Array, other: Array) -> TensorCheck:
+    """The comparison of two results, which must be the same to the last bit; every NaN counts as one."""
+    words = f"u{one.itemsize}"
+    same = (one.view(words) == other.view(words)) | (np.isnan(one) & np.isnan(other))
+    with np.errstate(all="ignore"):
+        error = np.abs(one - other) / (np.abs(one) + np.abs(other))
+    largest = 0.0 if same.all() else float(np.nanmax(np.where(same, 0, error), initial=0.0))
+    return TensorCheck(name, largest, "passed" if same.all() else "failed", int(one.size), 0, None)
 
 
 def check_plan(plan: Plan, dataset: Dataset, advance: Callable[[int], None] | None = None) -> Check:

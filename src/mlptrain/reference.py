@@ -18,6 +18,7 @@ from mlptrain.data.scalers import Scaler
 from mlptrain.metrics import Metric
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.initializers import Initializer
+from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Optimizer
@@ -26,6 +27,7 @@ from mlptrain.spec import yaml
 from mlptrain.tasks import Task
 
 FAMILIES: tuple[tuple[str, type[Component]], ...] = (
+    ("layers", Layer),
     ("activations", Activation),
     ("losses", Loss),
     ("initializers", Initializer),
@@ -84,7 +86,7 @@ def default_text(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return "see below"
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return f"[{', '.join(str(block.width) for block in value)}]"
+        return f"[{', '.join(str(getattr(layer, 'width', layer)) for layer in value)}]"
     return yaml.dump({"": value}).partition(":")[2].strip()
 
 

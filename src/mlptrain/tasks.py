@@ -103,8 +103,8 @@ class Task(Component):
         return ("loss", *(metric.name() for metric in self.metrics))
 
     @property
-    def class_weights(self) -> tuple[float, ...] | None:
-        """How much each class counts in the loss, where that differs."""
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """(classes,): how much each class counts in the loss, where that differs."""
         return None
 
     @classmethod
@@ -171,7 +171,7 @@ class Task(Component):
         if not np.isfinite(scores).all():
             return dict.fromkeys(self.figures)
         outcome = self.outcome(loss, scores, rows.truth())
-        found: Metrics = {"loss": loss.value(scores, rows.target(), rows.weights())}
+        found: Metrics = {"loss": loss.value(scores, rows.target(), rows.weights(), self.class_weights)}
         found |= {metric.name(): metric(outcome) for metric in self.metrics}
         return {name: finite_or_none(value) for name, value in found.items()}
 
@@ -196,8 +196,8 @@ class Classification(Task):
         return len(self.classes)
 
     @property
-    def class_weights(self) -> tuple[float, ...] | None:
-        return self.weights
+    def class_weights(self) -> NDArray[np.float64] | None:
+        return None if self.weights is None else np.array(self.weights)
 
     @classmethod
     def claims(cls, columns: Sequence[Column]) -> bool | None:
@@ -271,7 +271,9 @@ class Classification(Task):
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
             classes = ", ".join(self.classes[:12])
             raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
-        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
+        weights = np.array([given[label] for label in self.classes])
+        weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
+        return self.model_copy(update={"weights": tuple(weights.tolist())})
 
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
         return Outcome(truth, scores.argmax(axis=1), softmax_margins(scores))
@@ -422,12 +424,14 @@ class Regression(Task):
         return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
 
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
-        predictions = loss.predict(scores)
-        point = loss.point(predictions) if isinstance(loss, ValueLoss) else predictions
+        point = loss.predict(scores)
+        if loss.levels:
+            nearest = min(range(len(loss.levels)), key=lambda i: abs(loss.levels[i] - 0.5))
+            point = point[:, nearest : nearest + 1]
         return Outcome(truth, self.unscaled(point))
 
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
-        names = loss.names(self.columns) if isinstance(loss, ValueLoss) else self.columns
+        names = [f"{self.columns[0]}_q{level:g}" for level in loss.levels] or self.columns
         return named_apart(list(zip(names, self.unscaled(loss.predict(scores)).T, strict=True)))
 
 

@@ -10,7 +10,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from mlptrain.cli.console import print_results
-from mlptrain.explain import Stage, explain
+from mlptrain.explain import explain
+from mlptrain.nn.layers import Stage
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import prepare
 

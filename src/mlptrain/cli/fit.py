@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from mlptrain import compiled
 from mlptrain.cli.console import (
     Watcher,
     print_json,
@@ -23,6 +22,7 @@ from mlptrain.cli.console import (
     warning_text,
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
+from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
@@ -72,7 +72,7 @@ def profiling(console: Console) -> Iterator[None]:
         with profile:
             yield
     finally:
-        console.print(profile_table(profile.seconds, profile.calls, profile.total, compiled.PRESENT))
+        console.print(profile_table(profile.seconds, profile.calls, profile.total, kernels.PRESENT))
 
 
 def default_name(config: Path) -> str:
@@ -163,8 +163,8 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 def describe(current: Run, console: Console) -> None:
     """What is about to be trained on what."""
-    dataset, layers = current.dataset, current.network.layout.layers
-    sizes = "-".join(str(size) for size in (layers[0].inputs, *(layer.units for layer in layers)))
+    dataset = current.dataset
+    sizes = "-".join(str(size) for size in current.network.sizes)
     rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
     loss, threads = current.network.loss.name(), current.environment.threads
     console.print(

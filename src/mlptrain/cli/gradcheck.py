@@ -13,6 +13,7 @@ from rich.table import Table
 from mlptrain.cli.console import print_json, print_results, stderr_console
 from mlptrain.errors import CheckFailed
 from mlptrain.gradcheck import TOLERANCE, Check, TensorCheck, catalogue, check_plan, entries_to_check
+from mlptrain.nn import kernels
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import prepare
 
@@ -79,7 +80,15 @@ def conclusion(checks: Sequence[Check]) -> str:
     """What was shown."""
     worst = max(checks, key=lambda check: check.worst.error)
     verdict = "passed" if all(check.passed for check in checks) else "FAILED"
-    return f"{verdict}: worst of {len(checks)} is {worst.subject}, {describe(worst.worst)} (bound {TOLERANCE:.0e})"
+    text = f"{verdict}: worst of {len(checks)} is {worst.subject}, {describe(worst.worst)} (bound {TOLERANCE:.0e})"
+    return text if len(checks) == 1 else f"{text}\n{loops_text()}"
+
+
+def loops_text() -> str:
+    """Whether there were compiled loops to compare."""
+    if kernels.PRESENT:
+        return "compiled loops: compared with their NumPy form, which must agree to the last bit (family kernel)"
+    return "compiled loops: none here, NumPy does their work"
 
 
 def describe(tensor: TensorCheck) -> str:
@@ -96,6 +105,7 @@ def document(checks: Sequence[Check]) -> dict[str, Any]:
     worst = max(checks, key=lambda check: (not check.passed, check.worst.error))
     return {
         "passed": all(check.passed for check in checks),
+        "compiled_loops": kernels.PRESENT,
         "worst": one(worst),
         "checks": [one(check) for check in checks],
     }

@@ -485,7 +485,7 @@ def normalized(
     counted = np.ones(len(truth)) if weights is None else weights / weights[rows].max()
     product = counted[rows]
     if task.class_weights is not None:
-        product = product * np.asarray(task.class_weights)[truth[rows]]
+        product = product * task.class_weights[truth[rows]]
     mean = product.mean()
     return None if weights is None and abs(mean - 1) < 1e-12 else (counted / mean).astype(dtype)
 

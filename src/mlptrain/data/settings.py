@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
 from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
 from mlptrain.data.tables import Hints, composed
@@ -30,9 +29,7 @@ def listed_names(value: Any) -> Any:
 def one_ascii_character(value: str | None) -> str | None:
     """What can separate cells: a single byte that has no other meaning."""
     if value is not None and (len(value) != 1 or not value.isascii() or value in '"\r\n\0'):
-        raise PydanticCustomError(
-            "delimiter", "must be one ASCII character, as ';' is; got {value}", {"value": repr(value)}
-        )
+        raise mistake(f"must be one ASCII character, as ';' is; got {value!r}")
     return value
 
 
@@ -186,7 +183,7 @@ class Data(Frozen):
     @classmethod
     def _names_a_column(cls, target: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if target is None and info.data.get("target_path") is None:
-            raise PydanticCustomError("target", "is missing: name the column to predict, as in 'target: species'")
+            raise mistake("is missing: name the column to predict, as in 'target: species'")
         return target
 
     @model_validator(mode="after")

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from mlptrain import compiled
 from mlptrain.component import Component
-from mlptrain.nn.arrays import Array, cut, negative_part, positive_part
+from mlptrain.nn import kernels
+from mlptrain.nn.arrays import Array
 from mlptrain.nn.special import erf
 
 
@@ -165,12 +165,10 @@ class ReLU(Activation):
         return sqrt(2)
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
-        positive_part(z, out)
+        kernels.relu(z, out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        if not compiled.scale_between(z, grad, 0, inf, 1, 0):
-            np.greater(z, 0, out=scratch)
-            np.multiply(grad, scratch, out=grad)
+        kernels.gate_gradient(z, grad, 0, inf, 1, 0, scratch)
 
 
 class LeakyReLU(Activation):
@@ -200,16 +198,7 @@ class LeakyReLU(Activation):
         (np.maximum if self.slope <= 1 else np.minimum)(z, out, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        if compiled.scale_between(z, grad, 0, inf, 1, self.slope):
-            return
-        np.greater(z, 0, out=scratch)
-        if self.slope <= 1:
-            cut(scratch, self.slope, 1, out=scratch)
-        else:
-            np.subtract(1, scratch, out=scratch)
-            np.multiply(scratch, self.slope, out=scratch)
-            cut(scratch, 1, self.slope, out=scratch)
-        np.multiply(grad, scratch, out=grad)
+        kernels.gate_gradient(z, grad, 0, inf, 1, self.slope, scratch)
 
 
 class SiLU(Activation):
@@ -260,14 +249,10 @@ class HardSigmoid(Activation):
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.divide(z, 6, out=out)
         np.add(out, 0.5, out=out)
-        cut(out, 0, 1, out=out)
+        kernels.clip(out, 0, 1, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        if not compiled.scale_between(z, grad, -3, 3, 1 / 6, 0):
-            np.abs(z, out=scratch)
-            np.less(scratch, 3, out=scratch)
-            np.divide(scratch, 6, out=scratch)
-            np.multiply(grad, scratch, out=grad)
+        kernels.gate_gradient(z, grad, -3, 3, 1 / 6, 0, scratch)
 
 
 class HardTanh(Activation):
@@ -285,13 +270,10 @@ class HardTanh(Activation):
     asymptotes: ClassVar = (-1.0, 1.0)
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
-        cut(z, -1, 1, out=out)
+        kernels.clip(z, -1, 1, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
-        if not compiled.scale_between(z, grad, -1, 1, 1, 0):
-            np.abs(z, out=scratch)
-            np.less(scratch, 1, out=scratch)
-            np.multiply(grad, scratch, out=grad)
+        kernels.gate_gradient(z, grad, -1, 1, 1, 0, scratch)
 
 
 class HardSiLU(Activation):
@@ -316,7 +298,7 @@ class HardSiLU(Activation):
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         np.divide(z, 6, out=out)
         np.add(out, 0.5, out=out)
-        cut(out, 0, 1, out=out)
+        kernels.clip(out, 0, 1, out=out)
         np.multiply(out, z, out=out)
 
     def backward(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
@@ -361,7 +343,7 @@ def softplus(z: Array, out: Array, scratch: Array) -> None:
     np.negative(scratch, out=scratch)
     np.exp(scratch, out=scratch)
     np.log1p(scratch, out=scratch)
-    positive_part(z, out)
+    kernels.relu(z, out)
     np.add(out, scratch, out=out)
 
 
@@ -425,17 +407,17 @@ class SELU(Activation):
 
 def elu(z: Array, alpha: float, scale: float, out: Array, scratch: Array) -> None:
     """Write scale * (z where z > 0, alpha (e^z - 1) elsewhere) into `out`."""
-    negative_part(z, scratch)
+    kernels.negative_part(z, scratch)
     np.expm1(scratch, out=scratch)
     np.multiply(scratch, scale * alpha, out=scratch)
-    positive_part(z, out)
+    kernels.relu(z, out)
     np.multiply(out, scale, out=out)
     np.add(out, scratch, out=out)
 
 
 def elu_slope(z: Array, alpha: float, scale: float, out: Array) -> None:
     """Write the derivative of `elu` into `out`: scale where z > 0, scale alpha e^z elsewhere; `z` is overwritten."""
-    negative_part(z, out)
+    kernels.negative_part(z, out)
     np.exp(out, out=out)
     np.greater(z, 0, out=z)
     np.multiply(z, 1 / alpha - 1, out=z)
@@ -471,7 +453,7 @@ class GELU(Activation):
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         if self.approximate == "tanh":
-            cut(z, -FAR, FAR, out=scratch)
+            kernels.clip(z, -GELU_RANGE, GELU_RANGE, out=scratch)
             cubic(scratch, out)
             np.tanh(out, out=out)
             np.add(out, 1, out=out)
@@ -486,7 +468,7 @@ class GELU(Activation):
             self._backward_tanh(z, a, grad, scratch)
             return
         normal_distribution(z, a, scratch)
-        cut(z, -FAR, FAR, out=z)
+        kernels.clip(z, -GELU_RANGE, GELU_RANGE, out=z)
         np.multiply(z, z, out=scratch)
         np.multiply(scratch, -0.5, out=scratch)
         np.exp(scratch, out=scratch)
@@ -498,7 +480,7 @@ class GELU(Activation):
     def _backward_tanh(self, z: Array, a: Array, grad: Array, scratch: Array) -> None:
         # with t = tanh(u): f' = (1 + t)/2 + z/2 (1 - t^2) u',  u' = sqrt(2/pi) (1 + 3 * 0.044715 z^2)
         t, slope = a, scratch
-        cut(z, -FAR, FAR, out=z)
+        kernels.clip(z, -GELU_RANGE, GELU_RANGE, out=z)
         cubic(z, t)
         np.tanh(t, out=t)
         np.multiply(z, z, out=slope)
@@ -515,7 +497,7 @@ class GELU(Activation):
         np.multiply(grad, slope, out=grad)
 
 
-FAR = 40.0  # here the normal density is below 1e-347, and squares and cubes are far from overflow
+GELU_RANGE = 40.0  # beyond it the normal density is below 1e-347; squares and cubes do not overflow within
 CUBIC = 0.044715
 
 

@@ -13,7 +13,7 @@ from mlptrain.nn.arrays import Array
 
 
 def draw_mask(probability: float, rng: np.random.Generator, mask: Array) -> None:
-    """Fill `mask` (rows, units) with 0 for a dropped unit and 1/(1 - p) for a kept one."""
+    """Fill `mask` (..., n, units) with 0 for a dropped unit and 1/(1 - p) for a kept one."""
     rng.random(out=mask, dtype=mask.dtype.type)
     np.greater_equal(mask, probability, out=mask)
     np.multiply(mask, 1 / (1 - probability), out=mask)

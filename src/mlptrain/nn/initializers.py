@@ -13,13 +13,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, PlainValidator, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Component, ResolvedPath, refuse
+from mlptrain.component import Component, ResolvedPath, mistake, refuse
 from mlptrain.errors import CheckpointError
-from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array
-from mlptrain.nn.layout import Layout
+from mlptrain.nn.layout import Layout, Tensor, TensorSpec
 
 
 class Initializer(Component):
@@ -27,19 +25,21 @@ class Initializer(Component):
 
     @abstractmethod
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
-        """Overwrite neutral `parameters` and `buffers` (see `Layout`) with what the network starts from."""
+        """Overwrite neutral `parameters` and `buffers` (see `Layout`) with the first values of the network."""
 
 
 class WeightInitializer(Initializer):
-    """An initializer that draws the weight of each layer by itself, first layer first."""
+    """An initializer that draws each tensor with a fan-in by itself, first layer first, member after member."""
 
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
-        for layer, views in zip(layout.layers, layout.views(parameters), strict=True):
-            self.fill(views.weight, layer.activation, rng)
+        for member in parameters.reshape(-1, layout.parameter_size):
+            for tensor in layout.parameters:
+                if tensor.spec.fan_in:
+                    self.fill(tensor.view(member), tensor.spec, rng)
 
     @abstractmethod
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        """Write the first value of one layer's `weight` (inputs, outputs)."""
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        """Write the first value of one tensor, `weight`, that was declared as `spec`."""
 
 
 def normal(weight: Array, std: float, rng: np.random.Generator) -> None:
@@ -56,9 +56,7 @@ def check_gain(value: Any) -> Any:
     """A positive number, or `activation`."""
     if value == "activation" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf):
         return value
-    raise PydanticCustomError(
-        "gain", "must be a positive number, or 'activation'; got {value}", {"value": repr(value)[:40]}
-    )
+    raise mistake(f"must be a positive number, or 'activation'; got {repr(value)[:40]}")
 
 
 class Zeros(WeightInitializer):
@@ -67,7 +65,7 @@ class Zeros(WeightInitializer):
     kind: Literal["zeros"] = "zeros"
     formula: ClassVar = (r"W_{kj} = 0",)
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
         weight[...] = 0
 
 
@@ -79,7 +77,7 @@ class Normal(WeightInitializer):
     std: float = Field(0.1, gt=0, description="Standard deviation.")
     examples: ClassVar = ({}, {"std": 0.5})
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
         normal(weight, self.std, rng)
 
 
@@ -98,7 +96,7 @@ class Uniform(WeightInitializer):
             refuse([("low", f"must be below high, which is {self.high:g}")])
         return self
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
         weight[...] = rng.uniform(self.low, self.high, weight.shape)
 
 
@@ -110,9 +108,11 @@ class ScaledInitializer(WeightInitializer):
     )
     examples: ClassVar = ({}, {"gain": "activation"})
 
-    def factor(self, activation: Activation) -> float:
-        """The gain for a layer with this `activation`."""
-        return activation.gain if self.gain == "activation" else self.gain
+    def factor(self, spec: TensorSpec) -> float:
+        """The gain for the tensor of `spec`."""
+        if self.gain != "activation":
+            return self.gain
+        return 1.0 if spec.activation is None else spec.activation.gain
 
 
 class GlorotUniform(ScaledInitializer):
@@ -124,8 +124,8 @@ class GlorotUniform(ScaledInitializer):
     )
     aliases: ClassVar = ("xavier_uniform",)
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        uniform(weight, self.factor(activation) * np.sqrt(6 / sum(weight.shape)), rng)
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        uniform(weight, self.factor(spec) * np.sqrt(6 / (spec.fan_in + spec.fan_out)), rng)
 
 
 class GlorotNormal(ScaledInitializer):
@@ -137,8 +137,8 @@ class GlorotNormal(ScaledInitializer):
     )
     aliases: ClassVar = ("xavier_normal",)
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        normal(weight, self.factor(activation) * np.sqrt(2 / sum(weight.shape)), rng)
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        normal(weight, self.factor(spec) * np.sqrt(2 / (spec.fan_in + spec.fan_out)), rng)
 
 
 class HeUniform(WeightInitializer):
@@ -148,8 +148,8 @@ class HeUniform(WeightInitializer):
     formula: ClassVar = (r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \sqrt{\frac{6}{\mathrm{in}}}",)
     aliases: ClassVar = ("kaiming_uniform",)
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        uniform(weight, np.sqrt(6 / weight.shape[0]), rng)
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        uniform(weight, np.sqrt(6 / spec.fan_in), rng)
 
 
 class HeNormal(WeightInitializer):
@@ -159,8 +159,8 @@ class HeNormal(WeightInitializer):
     formula: ClassVar = (r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \sqrt{\frac{2}{\mathrm{in}}}",)
     aliases: ClassVar = ("kaiming_normal",)
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        normal(weight, np.sqrt(2 / weight.shape[0]), rng)
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        normal(weight, np.sqrt(2 / spec.fan_in), rng)
 
 
 class LecunUniform(ScaledInitializer):
@@ -171,8 +171,8 @@ class LecunUniform(ScaledInitializer):
         r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \mathrm{gain} \cdot \sqrt{\frac{3}{\mathrm{in}}}",
     )
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        uniform(weight, self.factor(activation) * np.sqrt(3 / weight.shape[0]), rng)
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        uniform(weight, self.factor(spec) * np.sqrt(3 / spec.fan_in), rng)
 
 
 class LecunNormal(ScaledInitializer):
@@ -183,8 +183,8 @@ class LecunNormal(ScaledInitializer):
         r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \mathrm{gain} \cdot \sqrt{\frac{1}{\mathrm{in}}}",
     )
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        normal(weight, self.factor(activation) * np.sqrt(1 / weight.shape[0]), rng)
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        normal(weight, self.factor(spec) * np.sqrt(1 / spec.fan_in), rng)
 
 
 class Orthogonal(ScaledInitializer):
@@ -201,11 +201,11 @@ class Orthogonal(ScaledInitializer):
         r"W = \mathrm{gain} \cdot (QD)^\top \quad \mathrm{otherwise}",
     )
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
-        tall = max(weight.shape), min(weight.shape)
-        q, r = np.linalg.qr(rng.standard_normal(tall))
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+        shape = len(weight), weight.size // len(weight)
+        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
         q *= np.where(np.diag(r) < 0, -1.0, 1.0)
-        weight[...] = self.factor(activation) * (q if weight.shape == tall else q.T)
+        weight[...] = (self.factor(spec) * (q if shape[0] >= shape[1] else q.T)).reshape(weight.shape)
 
 
 class Auto(WeightInitializer):
@@ -219,9 +219,10 @@ class Auto(WeightInitializer):
         r"b = \sqrt{\frac{6}{\mathrm{in} + \mathrm{out}}}",
     )
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
         choices = {"he": HeNormal(), "lecun": LecunNormal(), "glorot": GlorotUniform()}
-        choices[activation.gain_family].fill(weight, activation, rng)
+        family = "glorot" if spec.activation is None else spec.activation.gain_family
+        choices[family].fill(weight, spec, rng)
 
 
 class FromFile(Initializer):
@@ -241,19 +242,22 @@ class FromFile(Initializer):
 
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
         found = read_tensors(Path(self.path))
-        wanted = layout.named_parameters(parameters)
-        if missing := sorted(set(wanted) - set(found)):
+        if missing := sorted({tensor.name for tensor in layout.parameters} - set(found)):
             raise CheckpointError(f"{self.path}: the network needs tensors that are not there: {', '.join(missing)}")
-        for name, view in (wanted | layout.named_buffers(buffers)).items():
-            if name not in found:
-                continue
-            if found[name].shape != view.shape:
-                raise CheckpointError(
-                    f"{self.path}: {name} has shape {found[name].shape}, the network needs {view.shape}"
-                )
-            if not np.isfinite(found[name]).all():
-                raise CheckpointError(f"{self.path}: {name} holds values that are not finite")
-            view[...] = found[name]
+        for vector, tensors in ((parameters, layout.parameters), (buffers, layout.buffers)):
+            for tensor in tensors:
+                if tensor.name in found:
+                    tensor.view(vector)[...] = self._checked(tensor, found[tensor.name])
+
+    def _checked(self, tensor: Tensor, values: Array) -> Array:
+        """The `values` of `tensor`, if they fit; every member starts from the same."""
+        if values.shape != tensor.shape:
+            raise CheckpointError(
+                f"{self.path}: {tensor.name} has shape {values.shape}, the network needs {tensor.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise CheckpointError(f"{self.path}: {tensor.name} holds values that are not finite")
+        return values
 
 
 def read_tensors(path: Path) -> dict[str, Array]:

@@ -1,41 +1,60 @@
-"""Which layers does a network have, and where does each of their tensors lie in one flat vector?
+"""Where does each tensor of a network lie in one flat vector?
 
-The parameters of a network are one vector, its gradient another, each optimizer slot a third: the layers see them
-through views. All weights come first, so that "weights only" (penalties, decoupled decay) is a single slice.
+The parameters of a network are one vector (size,), its gradient another, each optimizer slot a third: layers see them
+through views. All tensors that decay come first, so that "weights only" (penalties, decoupled decay) is a single
+slice. Several networks side by side are one matrix (members, size), with the same views for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array
-from mlptrain.nn.normalization import Normalization
+
+LayerViews: TypeAlias = dict[str, Array]
+"""The tensors of one layer by their names in the layer, in shapes that broadcast against (members, n, units)."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One dense layer: output = dropout(f(norm(x W + b))), plus x if it is residual."""
+class TensorSpec:
+    """What a layer declares about one of its tensors."""
 
-    inputs: int
-    units: int
-    activation: Activation
-    normalization: Normalization | None = None
-    dropout: float = 0.0
-    residual: bool = False
+    name: str
+    """Within the layer: `weight`, `bias`, `norm.gamma`."""
+    shape: tuple[int, ...]
+    fan_in: int = 0
+    """How many inputs feed one output of it; 0 for a tensor that no initializer draws."""
+    fan_out: int = 0
+    activation: Activation | None = None
+    """The nonlinearity behind it, whose gain an initializer may take."""
+    decays: bool = False
+    """Whether penalties and weight decay apply to it."""
+    start: float = 0.0
+    """Its first value, unless it is drawn."""
+    by_input: bool = False
+    """Whether its first axis runs over the inputs of the layer, so that entry k serves input k alone."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named part of a flat vector."""
+    """The place of one tensor in a flat vector."""
 
     name: str
-    shape: tuple[int, ...]
+    """In the network and in files: `layers.0.weight`."""
+    layer: int
+    spec: TensorSpec
     start: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape in one network."""
+        return self.spec.shape
 
     @property
     def stop(self) -> int:
@@ -43,63 +62,49 @@ class Tensor:
         return self.start + int(np.prod(self.shape))
 
     def view(self, vector: Array) -> Array:
-        """This part of `vector`, in its shape; writing to it writes to the vector."""
-        return vector[self.start : self.stop].reshape(self.shape)
+        """This part of `vector` (..., size) as (..., *shape); writing to it writes to the vector."""
+        return vector[..., self.start : self.stop].reshape(*vector.shape[:-1], *self.shape)
 
-
-@dataclass(frozen=True)
-class LayerViews:
-    """The tensors of one layer: W (inputs, units), the others (units,)."""
-
-    weight: Array
-    bias: Array
-    gamma: Array | None
-    beta: Array | None
+    def layer_view(self, vector: Array) -> Array:
+        """The same as a layer sees it: of several members, (units,) becomes (members, 1, units)."""
+        members = vector.shape[:-1]
+        padding = (1,) * (2 - len(self.shape)) if members else ()
+        return self.view(vector).reshape(*members, *padding, *self.shape)
 
 
 class Layout:
-    """Names, shapes and places of the tensors of `layers`: parameters in one vector, running statistics in another."""
+    """Names, shapes and places of all tensors: parameters in one vector, running statistics in another."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = tuple(layers)
-        weights = [(f"layers.{i}.weight", (layer.inputs, layer.units)) for i, layer in enumerate(layers)]
-        vectors = [
-            (f"layers.{i}.{role}", (layer.units,)) for i, layer in enumerate(layers) for role in vector_roles(layer)
-        ]
-        statistics = [
-            (f"layers.{i}.norm.{role}", (layer.units,))
-            for i, layer in enumerate(layers)
-            if layer.normalization is not None and layer.normalization.running
-            for role in ("running_mean", "running_variance")
-        ]
-        self.parameters = laid_out([*weights, *vectors])
-        self.buffers = laid_out(statistics)
-        self.weight_size = self.parameters[len(layers) - 1].stop
-        self.parameter_size = self.parameters[-1].stop
+    def __init__(
+        self,
+        parameters: Sequence[Sequence[TensorSpec]],
+        buffers: Sequence[Sequence[TensorSpec]],
+        members: int | None = None,
+    ) -> None:
+        self.members = () if members is None else (members,)
+        specs = [(i, spec) for i, layer in enumerate(parameters) for spec in layer]
+        self.parameters = laid_out(sorted(specs, key=lambda pair: not pair[1].decays))
+        self.buffers = laid_out([(i, spec) for i, layer in enumerate(buffers) for spec in layer])
+        self.depth = len(parameters)
+        self.weight_size = max((tensor.stop for tensor in self.parameters if tensor.spec.decays), default=0)
+        self.parameter_size = self.parameters[-1].stop if self.parameters else 0
         self.buffer_size = self.buffers[-1].stop if self.buffers else 0
 
     def views(self, vector: Array) -> tuple[LayerViews, ...]:
         """A parameter-sized vector, layer by layer."""
-        named = self.named_parameters(vector)
-        return tuple(
-            LayerViews(
-                named[f"layers.{i}.weight"],
-                named[f"layers.{i}.bias"],
-                named.get(f"layers.{i}.norm.gamma"),
-                named.get(f"layers.{i}.norm.beta"),
-            )
-            for i in range(len(self.layers))
-        )
+        return by_layer(self.parameters, vector, self.depth)
 
-    def running(self, buffers: Array) -> tuple[tuple[Array, Array] | None, ...]:
-        """Running mean and variance of each layer, or None where it keeps none."""
-        named = self.named_buffers(buffers)
-        return tuple(
-            (named[f"layers.{i}.norm.running_mean"], named[f"layers.{i}.norm.running_variance"])
-            if f"layers.{i}.norm.running_mean" in named
-            else None
-            for i in range(len(self.layers))
-        )
+    def running(self, buffers: Array) -> tuple[LayerViews, ...]:
+        """A buffer-sized vector, layer by layer; empty where a layer keeps nothing."""
+        return by_layer(self.buffers, buffers, self.depth)
+
+    def layer_weights(self, vector: Array) -> tuple[Array, ...]:
+        """The decaying tensors of each layer in a parameter-sized vector, as one flat view for each layer."""
+        found = []
+        for i in range(self.depth):
+            places = [tensor for tensor in self.parameters if tensor.layer == i and tensor.spec.decays]
+            found.append(vector[..., places[0].start : places[-1].stop] if places else vector[..., :0])
+        return tuple(found)
 
     def named_parameters(self, vector: Array) -> dict[str, Array]:
         """A parameter-sized vector as views by name."""
@@ -110,30 +115,40 @@ class Layout:
         return {tensor.name: tensor.view(vector) for tensor in self.buffers}
 
     def neutral_parameters(self, dtype: Any) -> Array:
-        """A new parameter vector: gamma one, everything else zero."""
-        vector = np.zeros(self.parameter_size, dtype)
-        for name, view in self.named_parameters(vector).items():
-            if name.endswith(".gamma"):
-                view[...] = 1
-        return vector
+        """New parameters with the first value that each tensor declares; weights are zero."""
+        return neutral(self.parameters, (*self.members, self.parameter_size), dtype)
 
     def neutral_buffers(self, dtype: Any) -> Array:
-        """A new buffer vector: running means zero, running variances one."""
-        vector = np.zeros(self.buffer_size, dtype)
-        for name, view in self.named_buffers(vector).items():
-            if name.endswith(".running_variance"):
-                view[...] = 1
-        return vector
+        """New running statistics with the first value that each declares."""
+        return neutral(self.buffers, (*self.members, self.buffer_size), dtype)
+
+    def silence_inputs(self, parameters: Array, active: NDArray[np.bool_]) -> None:
+        """Set to zero what the first layer holds for the inputs that are not `active`."""
+        for tensor in self.parameters:
+            if tensor.layer == 0 and tensor.spec.by_input:
+                view = tensor.view(parameters)
+                np.moveaxis(view, view.ndim - len(tensor.shape), 0)[~active] = 0
 
 
-def vector_roles(layer: Layer) -> tuple[str, ...]:
-    """The parameters of a layer beside its weight, each (units,)."""
-    return ("bias",) if layer.normalization is None else ("bias", "norm.gamma", "norm.beta")
-
-
-def laid_out(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Tensor, ...]:
+def laid_out(specs: Sequence[tuple[int, TensorSpec]]) -> tuple[Tensor, ...]:
     """Tensors one behind the other."""
     tensors: list[Tensor] = []
-    for name, shape in shapes:
-        tensors.append(Tensor(name, shape, tensors[-1].stop if tensors else 0))
+    for layer, spec in specs:
+        tensors.append(Tensor(f"layers.{layer}.{spec.name}", layer, spec, tensors[-1].stop if tensors else 0))
     return tuple(tensors)
+
+
+def by_layer(tensors: Sequence[Tensor], vector: Array, depth: int) -> tuple[LayerViews, ...]:
+    """The views of each layer by name."""
+    views: tuple[LayerViews, ...] = tuple({} for _ in range(depth))
+    for tensor in tensors:
+        views[tensor.layer][tensor.spec.name] = tensor.layer_view(vector)
+    return views
+
+
+def neutral(tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new vector with the first value of each tensor."""
+    vector = np.zeros(shape, dtype)
+    for tensor in tensors:
+        tensor.view(vector)[...] = tensor.spec.start
+    return vector

@@ -15,7 +15,12 @@ import numpy as np
 from pydantic import Field
 
 from mlptrain.component import Component
+from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
+from mlptrain.nn.layout import LayerViews, TensorSpec
+
+GAMMA, BETA = "norm.gamma", "norm.beta"
+RUNNING_MEAN, RUNNING_VARIANCE = "norm.running_mean", "norm.running_variance"
 
 
 @dataclass
@@ -23,59 +28,64 @@ class NormWorkspace:
     """What the forward pass leaves for the backward pass, for a batch of n rows."""
 
     x_hat: Array
-    """(n, units)"""
+    """(..., n, units)"""
     inverse_std: Array
-    """(units,) for batch normalization, (n, 1) for layer normalization"""
+    """(units,) for batch normalization, (..., n, 1) for layer normalization"""
     mean: Array
     """the shape of inverse_std"""
     variance: Array
     """the shape of inverse_std"""
     other: Array
-    """the shape of inverse_std; room for one more mean"""
+    """the shape of inverse_std; one more mean"""
+    ones: Array
+    """(n,)"""
+    scratch: Array
+    """(..., n, units), overwritten by both passes"""
 
 
 class Normalization(Component):
     """Shifts and scales pre-activations; learns gamma (scale) and beta (shift)."""
 
     running: ClassVar[bool] = False
-    """Whether running statistics are kept for evaluation."""
+    """Whether running statistics are kept for evaluation; the batch then needs two rows."""
 
     @abstractmethod
-    def statistics_shape(self, rows: int, units: int) -> tuple[int, ...]:
-        """The shape of the mean and the variance for a batch."""
+    def statistics_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the mean and the variance for a batch of `shape` (..., n, units)."""
 
     @abstractmethod
-    def forward(
-        self,
-        z: Array,
-        gamma: Array,
-        beta: Array,
-        running: tuple[Array, Array] | None,
-        ws: NormWorkspace,
-        scratch: Array,
-        training: bool,
-    ) -> None:
-        """Replace `z` (n, units) by its normalized value; `running` is the kept mean and variance, for evaluation."""
+    def forward(self, z: Array, tensors: LayerViews, running: LayerViews, ws: NormWorkspace, training: bool) -> None:
+        """Replace `z` (..., n, units) by its normalized value; in evaluation by the `running` mean and variance."""
 
     @abstractmethod
-    def backward(
-        self,
-        grad: Array,
-        gamma: Array,
-        gamma_grad: Array,
-        beta_grad: Array,
-        ws: NormWorkspace,
-        scratch: Array,
-    ) -> None:
+    def backward(self, grad: Array, tensors: LayerViews, grads: LayerViews, ws: NormWorkspace) -> None:
         """Turn dL/dz' in `grad` into dL/dz in place; write the gradients of gamma and beta."""
 
-    def update_running(self, running: tuple[Array, Array], ws: NormWorkspace, rows: int) -> None:  # most keep none
-        """Move the kept mean and variance towards those of the last batch of `rows` rows."""
+    def update_running(self, running: LayerViews, ws: NormWorkspace, rows: int) -> None:  # most keep none
+        """Move the running mean and variance towards those of the last batch, of `rows` rows."""
 
-    def workspace(self, rows: int, units: int, dtype: np.dtype) -> NormWorkspace:
-        """Buffers for a batch of `rows`."""
-        shape = self.statistics_shape(rows, units)
-        return NormWorkspace(np.empty((rows, units), dtype), *(np.empty(shape, dtype) for _ in range(4)))
+    def tensors(self, units: int) -> tuple[TensorSpec, ...]:
+        """What it learns."""
+        return TensorSpec(GAMMA, (units,), start=1.0), TensorSpec(BETA, (units,))
+
+    def buffers(self, units: int) -> tuple[TensorSpec, ...]:
+        """Its running statistics."""
+        if not self.running:
+            return ()
+        return TensorSpec(RUNNING_MEAN, (units,)), TensorSpec(RUNNING_VARIANCE, (units,), start=1.0)
+
+    def workspace(self, scratch: Array) -> NormWorkspace:
+        """Buffers for batches of the shape of `scratch`, which both passes overwrite."""
+        shape, dtype = self.statistics_shape(scratch.shape), scratch.dtype
+        return NormWorkspace(
+            x_hat=np.empty_like(scratch),
+            inverse_std=np.empty(shape, dtype),
+            mean=np.empty(shape, dtype),
+            variance=np.empty(shape, dtype),
+            other=np.empty(shape, dtype),
+            ones=np.ones(scratch.shape[-2], dtype),
+            scratch=scratch,
+        )
 
 
 def invert_std(variance: Array, eps: float, out: Array) -> None:
@@ -83,6 +93,19 @@ def invert_std(variance: Array, eps: float, out: Array) -> None:
     np.add(variance, eps, out=out)
     np.sqrt(out, out=out)
     np.divide(1, out, out=out)
+
+
+def scale_and_shift(ws: NormWorkspace, tensors: LayerViews, z: Array) -> None:
+    """Write gamma x_hat + beta into `z`."""
+    np.multiply(ws.x_hat, tensors[GAMMA], out=z)
+    np.add(z, tensors[BETA], out=z)
+
+
+def sum_gradients(grad: Array, grads: LayerViews, ws: NormWorkspace) -> None:
+    """Write the gradients of gamma, the sum over rows of `grad` x_hat, and of beta, that of `grad`."""
+    np.multiply(grad, ws.x_hat, out=ws.scratch)
+    kernels.sum_rows(ws.scratch, ws.ones, out=grads[GAMMA])
+    kernels.sum_rows(grad, ws.ones, out=grads[BETA])
 
 
 SCALE = r"\frac{\partial L}{\partial \gamma} = \sum_r G_r \odot \hat x_r"
@@ -116,61 +139,50 @@ class BatchNorm(Normalization):
     examples: ClassVar = ({}, {"eps": 1e-3, "momentum": 0.5})
     running: ClassVar = True
 
-    def statistics_shape(self, rows: int, units: int) -> tuple[int, ...]:
-        return (units,)
+    def statistics_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        *members, _, units = shape
+        return (*members, 1, units) if members else (units,)
 
-    def forward(
-        self,
-        z: Array,
-        gamma: Array,
-        beta: Array,
-        running: tuple[Array, Array] | None,
-        ws: NormWorkspace,
-        scratch: Array,
-        training: bool,
-    ) -> None:
+    def forward(self, z: Array, tensors: LayerViews, running: LayerViews, ws: NormWorkspace, training: bool) -> None:
         if training:
-            if len(z) < 2:
-                raise ValueError("a batch of one row has no variance for batch normalization")
-            np.mean(z, axis=0, out=ws.mean)
-            np.subtract(z, ws.mean, out=ws.x_hat)
-            np.multiply(ws.x_hat, ws.x_hat, out=scratch)
-            np.mean(scratch, axis=0, out=ws.variance)
-            invert_std(ws.variance, self.eps, ws.inverse_std)
+            self._batch_statistics(z, ws)
         else:
-            assert running is not None
-            np.subtract(z, running[0], out=ws.x_hat)
-            invert_std(running[1], self.eps, ws.inverse_std)
+            np.subtract(z, running[RUNNING_MEAN], out=ws.x_hat)
+            invert_std(running[RUNNING_VARIANCE], self.eps, ws.inverse_std)
         np.multiply(ws.x_hat, ws.inverse_std, out=ws.x_hat)
-        np.multiply(ws.x_hat, gamma, out=z)
-        np.add(z, beta, out=z)
+        scale_and_shift(ws, tensors, z)
 
-    def update_running(self, running: tuple[Array, Array], ws: NormWorkspace, rows: int) -> None:
-        for kept, new, factor in zip(running, (ws.mean, ws.variance), (1, rows / (rows - 1)), strict=True):
+    def _batch_statistics(self, z: Array, ws: NormWorkspace) -> None:
+        """Write z - mean into `x_hat`, and mean, variance and 1 / std over the rows."""
+        n = z.shape[-2]
+        if n < 2:
+            raise ValueError("a batch of one row has no variance for batch normalization")
+        kernels.sum_rows(z, ws.ones, out=ws.mean)
+        np.divide(ws.mean, n, out=ws.mean)
+        np.subtract(z, ws.mean, out=ws.x_hat)
+        np.multiply(ws.x_hat, ws.x_hat, out=ws.scratch)
+        kernels.sum_rows(ws.scratch, ws.ones, out=ws.variance)
+        np.divide(ws.variance, n, out=ws.variance)
+        invert_std(ws.variance, self.eps, ws.inverse_std)
+
+    def update_running(self, running: LayerViews, ws: NormWorkspace, rows: int) -> None:
+        unbiased = rows / (rows - 1)
+        for name, new, factor in ((RUNNING_MEAN, ws.mean, 1.0), (RUNNING_VARIANCE, ws.variance, unbiased)):
+            kept = running[name]
             np.multiply(kept, 1 - self.momentum, out=kept)
             np.multiply(new, self.momentum * factor, out=ws.other)
             np.add(kept, ws.other, out=kept)
 
-    def backward(
-        self,
-        grad: Array,
-        gamma: Array,
-        gamma_grad: Array,
-        beta_grad: Array,
-        ws: NormWorkspace,
-        scratch: Array,
-    ) -> None:
+    def backward(self, grad: Array, tensors: LayerViews, grads: LayerViews, ws: NormWorkspace) -> None:
         # dz = gamma / std * (g - mean(g) - x_hat * mean(g x_hat)), the means over the rows
-        n = len(grad)
-        np.multiply(grad, ws.x_hat, out=scratch)
-        np.add.reduce(scratch, axis=0, out=gamma_grad)
-        np.add.reduce(grad, axis=0, out=beta_grad)
-        np.divide(gamma_grad, n, out=ws.other)
-        np.multiply(ws.x_hat, ws.other, out=scratch)
-        np.subtract(grad, scratch, out=grad)
-        np.divide(beta_grad, n, out=ws.other)
+        n = grad.shape[-2]
+        sum_gradients(grad, grads, ws)
+        np.divide(grads[GAMMA], n, out=ws.other)
+        np.multiply(ws.x_hat, ws.other, out=ws.scratch)
+        np.subtract(grad, ws.scratch, out=grad)
+        np.divide(grads[BETA], n, out=ws.other)
         np.subtract(grad, ws.other, out=grad)
-        np.multiply(gamma, ws.inverse_std, out=ws.other)
+        np.multiply(tensors[GAMMA], ws.inverse_std, out=ws.other)
         np.multiply(grad, ws.other, out=grad)
 
 
@@ -193,46 +205,26 @@ class LayerNorm(Normalization):
     eps: float = Field(1e-5, gt=0, description="Added to the variance.")
     examples: ClassVar = ({}, {"eps": 1e-3})
 
-    def statistics_shape(self, rows: int, units: int) -> tuple[int, ...]:
-        return (rows, 1)
+    def statistics_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], 1)
 
-    def forward(
-        self,
-        z: Array,
-        gamma: Array,
-        beta: Array,
-        running: tuple[Array, Array] | None,
-        ws: NormWorkspace,
-        scratch: Array,
-        training: bool,
-    ) -> None:
-        np.mean(z, axis=1, keepdims=True, out=ws.mean)
+    def forward(self, z: Array, tensors: LayerViews, running: LayerViews, ws: NormWorkspace, training: bool) -> None:
+        np.mean(z, axis=-1, keepdims=True, out=ws.mean)
         np.subtract(z, ws.mean, out=ws.x_hat)
-        np.multiply(ws.x_hat, ws.x_hat, out=scratch)
-        np.mean(scratch, axis=1, keepdims=True, out=ws.variance)
+        np.multiply(ws.x_hat, ws.x_hat, out=ws.scratch)
+        np.mean(ws.scratch, axis=-1, keepdims=True, out=ws.variance)
         invert_std(ws.variance, self.eps, ws.inverse_std)
         np.multiply(ws.x_hat, ws.inverse_std, out=ws.x_hat)
-        np.multiply(ws.x_hat, gamma, out=z)
-        np.add(z, beta, out=z)
+        scale_and_shift(ws, tensors, z)
 
-    def backward(
-        self,
-        grad: Array,
-        gamma: Array,
-        gamma_grad: Array,
-        beta_grad: Array,
-        ws: NormWorkspace,
-        scratch: Array,
-    ) -> None:
+    def backward(self, grad: Array, tensors: LayerViews, grads: LayerViews, ws: NormWorkspace) -> None:
         # dz = (h - mean(h) - x_hat * mean(h x_hat)) / std with h = gamma g, the means over the units
-        np.multiply(grad, ws.x_hat, out=scratch)
-        np.add.reduce(scratch, axis=0, out=gamma_grad)
-        np.add.reduce(grad, axis=0, out=beta_grad)
-        np.multiply(grad, gamma, out=grad)
-        np.mean(grad, axis=1, keepdims=True, out=ws.mean)
-        np.multiply(grad, ws.x_hat, out=scratch)
-        np.mean(scratch, axis=1, keepdims=True, out=ws.other)
-        np.multiply(ws.x_hat, ws.other, out=scratch)
-        np.subtract(grad, scratch, out=grad)
+        sum_gradients(grad, grads, ws)
+        np.multiply(grad, tensors[GAMMA], out=grad)
+        np.mean(grad, axis=-1, keepdims=True, out=ws.mean)
+        np.multiply(grad, ws.x_hat, out=ws.scratch)
+        np.mean(ws.scratch, axis=-1, keepdims=True, out=ws.other)
+        np.multiply(ws.x_hat, ws.other, out=ws.scratch)
+        np.subtract(grad, ws.scratch, out=grad)
         np.subtract(grad, ws.mean, out=grad)
         np.multiply(grad, ws.inverse_std, out=grad)

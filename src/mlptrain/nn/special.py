@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlptrain.nn.arrays import Array, cut
+from mlptrain.nn.arrays import Array
+from mlptrain.nn.kernels import clip
 
 _DOUBLE = (
     6.0,
@@ -65,7 +66,7 @@ def erf(z: Array, scale: float, out: Array, scratch: Array) -> None:
     end, *q = _SINGLE if z.dtype.itemsize == 4 else _DOUBLE
     t = scratch
     np.abs(z, out=t)
-    cut(t, 0, end / scale, out=t)
+    clip(t, 0, end / scale, out=t)
     np.multiply(t, 2 * scale / end, out=t)
     np.subtract(t, 1, out=t)
     out.fill(q[-1])

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from mlptrain import compiled
 from mlptrain.component import Component, refuse
-from mlptrain.nn.arrays import Array, cut
+from mlptrain.nn import kernels
+from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
 """Elements handled at a time: larger falls out of cache, smaller drowns in the cost of calls."""
@@ -191,7 +191,7 @@ class RMSProp(Adaptive):
             move_average(mean, g, self.rho, scratch)
             np.multiply(mean, mean, out=scratch)
             np.subtract(v, scratch, out=scratch)
-            cut(scratch, 0, np.inf, out=scratch)
+            kernels.clip(scratch, 0, np.inf, out=scratch)
             np.add(scratch, self.eps_root, out=scratch)
         else:
             np.add(v, self.eps_root, out=scratch)
@@ -283,14 +283,7 @@ class Adam(Moments):
         m, v = slots
         r = self.correction(t)
         rate = self.rate(lr, r, t)
-        if compiled.adam(w, g, m, v, self.beta1, self.beta2, self.eps_root / r**2, self.eps / r, rate):
-            return
-        self.accumulate_first(m, g)
-        self.accumulate_second(v, g)
-        self.root(v, r, out=g)
-        np.divide(m, g, out=g)
-        np.multiply(g, rate, out=g)
-        np.subtract(w, g, out=w)
+        kernels.adam(w, g, m, v, self.beta1, self.beta2, self.eps_root / r**2, self.eps / r, rate)
 
 
 class AdamW(Adam):

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlptrain.component import variants
 from mlptrain.data.batches import Batches
-from mlptrain.nn import network
+from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.runs import run
@@ -22,9 +22,9 @@ SECTIONS: tuple[tuple[Any, str, str], ...] = (
     (run, "prepare", "reading and preparing the data"),
     (Batches, "begin", "shuffling"),
     (Batches, "gather", "gathering batches"),
-    (network, "forward_layer", "forward, layer {}"),
+    (Layer, "forward", "forward, layer {}"),
     (Loss, "value_and_gradient", "loss and its gradient"),
-    (network, "backward_layer", "backward, layer {}"),
+    (Layer, "backward", "backward, layer {}"),
     (Optimizer, "step", "optimizer"),
     (Observer, "end_epoch", "evaluating after each epoch"),
     (run.Run, "save_checkpoint", "writing checkpoints"),
@@ -55,7 +55,7 @@ class Profile:
 
     def __enter__(self) -> Profile:
         for place, name, label in SECTIONS:
-            for owner in (place, *variants(place)) if place in (Loss, Optimizer) else (place,):
+            for owner in (place, *variants(place)) if place in (Layer, Loss, Optimizer) else (place,):
                 if name in vars(owner):
                     self._originals.append((owner, name, vars(owner)[name]))
                     setattr(owner, name, self._timed(vars(owner)[name], label))

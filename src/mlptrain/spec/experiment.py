@@ -14,29 +14,27 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
 
-from mlptrain.component import Conflict, Frozen, OneOf, nearest, refuse, resolve
+from mlptrain.component import Conflict, Frozen, OneOf, mistake, nearest, refuse, resolve
 from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
-from mlptrain.nn.layout import Layer
+from mlptrain.nn.layers import Dense, DropoutRate, Layer
 from mlptrain.nn.losses import Loss, Quantile, ValueLoss
-from mlptrain.nn.normalization import BatchNorm, Normalization
+from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
 from mlptrain.tasks import task_kinds
 
 Locate = Callable[[tuple[int | str, ...], str], Problem]
-DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def width_alone(value: Any) -> Any:
-    """A bare number as a block of that width."""
+    """A bare number as a dense layer of that width."""
     return {"width": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -44,38 +42,19 @@ def check_batch_size(value: Any) -> Any:
     """A positive number of rows, or `full`."""
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31):
         return value
-    raise PydanticCustomError(
-        "batch_size",
-        "must be a whole number of rows from 1 to 2147483648, or 'full'; got {value}",
-        {"value": repr(value)[:40]},
-    )
+    raise mistake(f"must be a whole number of rows from 1 to 2147483648, or 'full'; got {repr(value)[:40]}")
 
 
 def check_threads(value: Any) -> Any:
     """A positive number of threads, or `auto`."""
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
         return value
-    raise PydanticCustomError(
-        "threads", "must be a whole number from 1 to 1024, or 'auto'; got {value}", {"value": repr(value)[:40]}
-    )
+    raise mistake(f"must be a whole number from 1 to 1024, or 'auto'; got {repr(value)[:40]}")
 
 
 def known_task(value: str | None) -> str | None:
     """The kind of a task."""
     return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
-
-
-class Block(Frozen):
-    """One hidden layer; what is not given is as in the network."""
-
-    formula: ClassVar = (r"\mathrm{residual:} \quad h = x + M \odot f(\mathrm{norm}(xW + b))",)
-    width: int = Field(ge=1, le=1_000_000, description="Number of units.")
-    activation: Annotated[Activation, OneOf()] | None = Field(None, description="Its nonlinearity.")
-    dropout: DropoutRate | None = Field(None, description="Probability of dropping a unit.")
-    normalization: Annotated[Normalization, OneOf()] | None = Field(
-        None, description="null turns it off for this layer."
-    )
-    residual: bool = Field(False, description="Add what enters the layer to its output; the layer before is as wide.")
 
 
 class NetworkSpec(Frozen):
@@ -86,10 +65,11 @@ class NetworkSpec(Frozen):
         r"M_{rj} = 0 \quad \mathrm{with\ probability} \ q, \quad \mathrm{else} \ 1/(1 - q)",
     )
     hidden: Annotated[
-        tuple[Annotated[Block, BeforeValidator(width_alone)], ...], Field(strict=False, max_length=1000)
+        tuple[Annotated[Layer, OneOf(default="dense"), BeforeValidator(width_alone)], ...],
+        Field(strict=False, max_length=1000),
     ] = Field(
-        (Block(width=64), Block(width=32)),
-        description="Hidden layers, by width or as blocks; none is the linear model.",
+        (Dense(width=64), Dense(width=32)),
+        description="Hidden layers, by width or as mappings; none is the linear model.",
     )
     activation: Annotated[Activation, OneOf()] = Field(ReLU(), description="Nonlinearity of the hidden layers.")
     initializer: Annotated[Initializer, OneOf()] = Field(Auto(), description="Where the weights start.")
@@ -101,49 +81,33 @@ class NetworkSpec(Frozen):
         Identity(), description="For losses on values, such as mse with a sigmoid."
     )
 
+    SHARED: ClassVar[frozenset[str]] = frozenset({"activation", "dropout", "normalization"})
+    """The fields that a layer takes from here unless it has its own."""
+
     def conflicts(self) -> Iterator[Conflict]:
         """What does not go together within the architecture."""
-        widths = [None, *(block.width for block in self.hidden)]
-        for i, (before, block) in enumerate(zip(widths, self.hidden, strict=False)):
-            if block.residual and before is None:
-                yield f"network.hidden.{i}.residual", "the first hidden layer has none before it; put one in front"
-            elif block.residual and before != block.width:
-                message = f"the layer is {block.width} wide and the one before it {before}; residual adds equals"
-                yield f"network.hidden.{i}.residual", message
+        before: int | None = None
+        for i, layer in enumerate(self.hidden):
+            yield from ((f"network.hidden.{i}.{field}", message) for field, message in layer.conflicts(before))
+            before = layer.units(before or 0) or None
 
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[Layer, ...]:
         """The hidden layers with everything they take from the network written out."""
-        return tuple(
-            Block(
-                width=block.width,
-                activation=block.activation or self.activation,
-                dropout=self.dropout if block.dropout is None else block.dropout,
-                residual=block.residual,
-                normalization=block.normalization if "normalization" in block.model_fields_set else self.normalization,
-            )
-            for block in self.hidden
-        )
+        return tuple(self._filled(layer) for layer in self.hidden)
 
-    def layers(self, inputs: int, outputs: int) -> tuple[Layer, ...]:
-        """The dense layers, the output layer last."""
-        widths = [inputs, *(block.width for block in self.hidden)]
-        hidden = [
-            Layer(
-                fan_in,
-                block.width,
-                block.activation or self.activation,
-                block.normalization,
-                block.dropout or 0.0,
-                block.residual,
-            )
-            for fan_in, block in zip(widths, self.blocks(), strict=False)
-        ]
-        return (*hidden, Layer(widths[-1], outputs, self.output_activation))
+    def _filled(self, layer: Layer) -> Layer:
+        """`layer` with the network's choices for the fields that it has and that were not written."""
+        missing = (type(layer).model_fields.keys() & self.SHARED) - layer.model_fields_set
+        return layer.model_copy(update={name: getattr(self, name) for name in sorted(missing)})
+
+    def layers(self, outputs: int) -> tuple[Layer, ...]:
+        """The layers, the output layer last."""
+        return (*self.blocks(), Dense(width=outputs, activation=self.output_activation))
 
     @property
     def uses_batch_statistics(self) -> bool:
         """Whether a batch of one row cannot be trained on."""
-        return any(isinstance(block.normalization, BatchNorm) for block in self.blocks())
+        return any(layer.uses_batch_statistics for layer in self.blocks())
 
 
 class EarlyStopping(Frozen):

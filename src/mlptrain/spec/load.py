@@ -28,6 +28,12 @@ _WORDS = {
     "model_type": "must be a mapping of settings",
     "finite_number": "must be finite",
 }
+_LENGTHS = {
+    "string_too_short": "must have at least {bound} character{s}",
+    "string_too_long": "must have at most {bound} character{s}",
+    "too_short": "must have at least {bound} item{s}",
+    "too_long": "must have at most {bound} item{s}",
+}
 _SHOWS_VALUE = {
     "float_type",
     "int_type",
@@ -122,9 +128,16 @@ def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Expe
         return experiment
     except ValidationError as error:
         details = error.errors(include_url=False)
-    found = [(reach(root, detail["loc"])[0], detail) for detail in details]
+    found = [(reach(root, detail["loc"])[0], detail) for detail in details if not is_explained_below(detail, details)]
     found.sort(key=lambda pair: (pair[0].line, pair[0].column))
     raise SpecError(problem(detail, root, origins) for _, detail in found)
+
+
+def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is too short only because its items are wrong, which is said of each."""
+    place = detail["loc"]
+    below = (other["loc"] for other in details if len(other["loc"]) > len(place))
+    return detail["type"] == "too_short" and any(loc[: len(place)] == place for loc in below)
 
 
 def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -> Problem:
@@ -170,6 +183,9 @@ def describe(detail: ErrorDetails) -> str:
         bounds = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
         bound = next(f"{word} {context[key]:g}" for key, word in bounds.items() if key in context)
         return f"must be {bound}, got {shown(detail['input'])}"
+    if kind in _LENGTHS:
+        bound = next(context[key] for key in ("min_length", "max_length") if key in context)
+        return _LENGTHS[kind].format(bound=bound, s="s" * (bound != 1))
     if kind == "literal_error":
         return f"must be {context['expected']}, got {shown(detail['input'])}"
     if kind == "string_pattern_mismatch":

@@ -14,8 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from mlptrain.component import OneOf, refuse
 from mlptrain.data.dataset import Dataset, Transforms, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Layer
+from mlptrain.nn.layout import Layout
 from mlptrain.nn.losses import Loss
+from mlptrain.nn.network import lay_out
 from mlptrain.nn.threads import choose_threads
 from mlptrain.randomness import draw_seed
 from mlptrain.spec.experiment import Experiment
@@ -44,7 +46,7 @@ class Plan(Experiment):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
-        return self.network.layers(self.transforms.width, self.loss.outputs(self.transforms.task.outputs))
+        return self.network.layers(self.loss.outputs(self.transforms.task.outputs))
 
     @property
     def batch_rows(self) -> int | None:
@@ -77,7 +79,12 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         experiment = experiment.model_copy(update={"training": training})
     seed = draw_seed() if experiment.seed is None else experiment.seed
     dataset = load_dataset(
-        experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, seed, experiment.task
+        experiment.data,
+        experiment.loss,
+        experiment.target_scaler,
+        experiment.training.dtype,
+        seed,
+        experiment.task,
     )
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
@@ -87,19 +94,15 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
 
 def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Plan:
     """The plan for `experiment` on `dataset`; a `SpecError` if the settings do not go together with the loss."""
-    settings = experiment.completed(dataset.loss) | {
-        "name": name,
-        "seed": seed,
-        "loss": dataset.loss,
-        "task": dataset.transforms.task.name(),
-    }
+    decided = {"name": name, "seed": seed, "loss": dataset.loss, "task": dataset.transforms.task.name()}
+    settings = experiment.completed(dataset.loss) | decided
     try:
         draft = Plan(**settings, transforms=dataset.transforms, threads=1)
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details) from None
     draft.locate_like(experiment)
-    layout = Layout(draft.layers)
+    layout = lay_out(draft.layers, draft.transforms.width)
     check_memory(layout, draft)
     return draft.model_copy(update={"threads": chosen_threads(draft, layout, len(dataset.training))})
 

@@ -14,7 +14,7 @@ from mlptrain.errors import Diverged
 from mlptrain.metrics import Metrics
 from mlptrain.nn.activations import Identity
 from mlptrain.nn.initializers import Zeros
-from mlptrain.nn.layout import Layer, Layout
+from mlptrain.nn.layers import Dense
 from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import Adam
 from mlptrain.optim.penalties import Penalty
@@ -35,17 +35,18 @@ def baselines(network: Network, dataset: Dataset, part: Part, seed: int) -> dict
 
 def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     """The metrics of the best constant scores."""
-    outputs = network.layout.layers[-1].units
     training = dataset.training
-    best = network.loss.best_constant(training.target(), outputs, training.weights()).astype(network.dtype)
+    best = network.loss.best_constant(
+        training.target(), network.outputs, training.weights(), network.class_weights
+    ).astype(network.dtype)
     return dataset.transforms.task.measure(network.loss, np.tile(best, (len(part), 1)), part)
 
 
 def linear(network: Network, dataset: Dataset, part: Part, seed: int) -> Metrics | None:
     """The metrics of the linear model."""
-    last = network.layout.layers[-1]
-    layout = Layout([Layer(network.layout.layers[0].inputs, last.units, Identity())])
-    model = Network(layout, network.loss, network.dtype)
+    layers = [Dense(width=network.outputs, activation=Identity())]
+    model = Network(layers, network.inputs, network.loss, network.dtype, class_weights=network.class_weights)
+    layout = model.layout
     optimizer = Adam(learning_rate=0.02)
     state = TrainState.start(layout, optimizer, Zeros(), network.dtype, seed)
     step = Step(model, state, optimizer, Penalty(), None, DropoutStream(seed))

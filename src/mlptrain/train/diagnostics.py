@@ -112,11 +112,11 @@ def overfitting(seen: Seen) -> str | None:
 
 def layer_ratio(seen: Seen) -> float | None:
     """How large the gradient of the first layer is beside that of the last, per weight."""
-    layers = seen.network.layout.layers
-    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, len(layers) - 1))
-    if len(layers) < 2 or not first or not last:
+    layout = seen.network.layout
+    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, layout.depth - 1))
+    if layout.depth < 2 or not first or not last:
         return None
-    sizes = [layer.inputs * layer.units for layer in layers]
+    sizes = [weights.size for weights in layout.layer_weights(np.empty(layout.parameter_size, bool))]
     return first / math.sqrt(sizes[0]) / (last / math.sqrt(sizes[-1]))
 
 
@@ -269,6 +269,5 @@ def worse_than_baseline(results: Metrics, baselines: dict[str, Metrics | None], 
 
 def naive_loss(network: Network, target: Target) -> float:
     """The loss of a network that knows nothing: every pre-activation of the output layer is zero."""
-    last = network.layout.layers[-1]
-    score = last.activation(0.0)
-    return network.loss.value(np.full((len(target), last.units), score, network.dtype), target)
+    scores = np.tile(network.scores_at_zero(), (len(target), 1))
+    return float(network.loss.value(scores, target, class_weights=network.class_weights))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.dataset import Features, Part
+from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.network import Network
 
@@ -20,28 +21,32 @@ class ActivationWatch:
     """Remembers, over the rows of an evaluation, which units ever woke up and how often they were saturated."""
 
     def __init__(self, network: Network) -> None:
-        layers = network.layout.layers[:-1]
         self.rows = 0
-        self.highest = [np.full(layer.units, -np.inf) for layer in layers]
-        self.saturated = [np.zeros(layer.units, dtype=np.int64) for layer in layers]
+        self.highest = [np.full(units, -np.inf) for units in network.sizes[1:-1]]
+        self.saturated = [np.zeros(units, dtype=np.int64) for units in network.sizes[1:-1]]
+        self.rectifies = [False] * len(self.highest)
 
     def look(self, network: Network, rows: int) -> None:
         """Take in the activations of the last forward pass, of `rows` rows."""
         self.rows += rows
-        for i, here in enumerate(network.workspace(rows).layers[:-1]):
-            activation = network.layout.layers[i].activation
-            np.maximum(self.highest[i], here.a.max(axis=0), out=self.highest[i])
-            if activation.asymptotes is not None:
-                low, high = activation.asymptotes
-                margin = NEAR_ASYMPTOTE * (high - low)
-                self.saturated[i] += ((here.a < low + margin) | (here.a > high - margin)).sum(axis=0)
+        workspaces = network.workspace(rows).layers
+        for i, layer in enumerate(network.layers[:-1]):
+            for activation, _, a in layer.nonlinearities(workspaces[i]):
+                self._look_at(i, activation, a)
+
+    def _look_at(self, i: int, activation: Activation, a: Array) -> None:
+        self.rectifies[i] = activation.rectifies
+        np.maximum(self.highest[i], a.max(axis=0), out=self.highest[i])
+        if activation.asymptotes is not None:
+            low, high = activation.asymptotes
+            margin = NEAR_ASYMPTOTE * (high - low)
+            self.saturated[i] += ((a < low + margin) | (a > high - margin)).sum(axis=0)
 
     def dead_shares(self, network: Network) -> list[float]:
         """For each hidden layer of rectifiers the share of units that were zero on every row; 0 for other layers."""
-        layers = network.layout.layers[:-1]
         return [
-            float((top <= 0).mean()) if layer.activation.rectifies else 0.0
-            for layer, top in zip(layers, self.highest, strict=True)
+            float((top <= 0).mean()) if rectifies else 0.0
+            for rectifies, top in zip(self.rectifies, self.highest, strict=True)
         ]
 
     def saturated_shares(self) -> list[float]:
@@ -59,7 +64,7 @@ def predict_scores(
 ) -> Array:
     """The raw scores (n, outputs) of `rows`, by the running statistics and without dropout; changes no state."""
     views, running = network.layout.views(parameters), network.layout.running(buffers)
-    scores = np.empty((len(rows), network.layout.layers[-1].units), network.dtype)
+    scores = np.empty((len(rows), network.outputs), network.dtype)
     x = np.empty((min(CHUNK, len(rows)), features.width), network.dtype)
     room: NDArray[np.uint8] | None = features.byte_buffer(len(x))
     for start in range(0, len(rows), CHUNK):

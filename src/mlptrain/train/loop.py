@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from mlptrain.data.batches import Batches
 from mlptrain.data.dataset import Dataset
 from mlptrain.errors import Diverged
-from mlptrain.nn.layout import Layout
-from mlptrain.nn.losses import ClassLoss, Loss
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
@@ -20,13 +18,8 @@ from mlptrain.train.step import Step
 
 def network_for(plan: Plan) -> Network:
     """The network that `plan` describes."""
-    return Network(Layout(plan.layers), bound(plan), plan.training.dtype)
-
-
-def bound(plan: Plan) -> Loss:
-    """The loss with the weights of the classes."""
-    weights = plan.transforms.task.class_weights
-    return plan.loss.with_class_weights(weights) if isinstance(plan.loss, ClassLoss) else plan.loss
+    transforms, dtype = plan.transforms, plan.training.dtype
+    return Network(plan.layers, transforms.width, plan.loss, dtype, class_weights=transforms.task.class_weights)
 
 
 def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:

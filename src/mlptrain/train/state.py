@@ -117,7 +117,7 @@ class TrainState:
         parameters, buffers = layout.neutral_parameters(dtype), layout.neutral_buffers(dtype)
         initializer.start(layout, parameters, buffers, stream(seed, "init"))
         if lit is not None and not isinstance(initializer, FromFile):
-            layout.views(parameters)[0].weight[~lit] = 0
+            layout.silence_inputs(parameters, lit)
         slots = {name: np.zeros_like(parameters) for name in optimizer.slots}
         average = parameters.copy() if averaging else None
         return cls(layout, parameters, buffers, slots, average, parameters.copy(), buffers.copy())

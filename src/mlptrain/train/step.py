@@ -13,9 +13,9 @@ import math
 import numpy as np
 
 from mlptrain.errors import Diverged
-from mlptrain.nn.arrays import Array, Target, cut
+from mlptrain.nn import kernels
+from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.layout import Layout
-from mlptrain.nn.losses import Weights
 from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer
@@ -52,7 +52,7 @@ class Step:
         self._slots = tuple(state.slots[name] for name in optimizer.slots)
         self._scratch = np.empty(min(BLOCK, state.parameters.size), state.parameters.dtype)
         self._penalized = bool(penalty.l1 or penalty.l2)
-        self._drops = any(layer.dropout for layer in layout.layers)
+        self._drops = network.stochastic
         self.squared_norm = 0.0
         """Of the last gradient, with penalties, before clipping."""
 
@@ -67,7 +67,7 @@ class Step:
         network, state = self._network, self._state
         rng = self._dropout.at(state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, training=True, rng=rng)
-        loss = network.backward(x, target, self._views, self._gradient_views, weights)
+        loss = float(network.backward(x, target, self._views, self._gradient_views, weights))
         if self._penalized:
             self._penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
         self.squared_norm = squared_norm(self.gradient)
@@ -75,12 +75,12 @@ class Step:
             raise Diverged(divergence(network.layout, self.gradient, loss, state))
         if layer_norms:
             state.progress.layer_norms = [
-                math.sqrt(squared_norm(views.weight.reshape(-1))) for views in self._gradient_views
+                math.sqrt(squared_norm(weights)) for weights in network.layout.layer_weights(self.gradient)
             ]
         if self._clip is not None:
             clip_norm(self.gradient, self._clip)
         if self._clip_value is not None:
-            cut(self.gradient, -self._clip_value, self._clip_value, out=self.gradient)
+            kernels.clip(self.gradient, -self._clip_value, self._clip_value, out=self.gradient)
         state.progress.step += 1
         self._optimizer.decay(self._weights, learning_rate)
         self._optimizer.step(

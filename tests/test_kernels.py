@@ -1,4 +1,4 @@
-"""Do the compiled loops give what NumPy gives, to the last bit, and leave alone what they cannot do?"""
+"""Do the kernels give the same bits in both forms, and does the compiled one leave alone what it cannot do?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,30 +19,21 @@ from hypothesis.extra import numpy as arrays
 
 from cli import DATASETS, environment, run_process, same_bytes
 from helpers import label
-from mlptrain import compiled
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import stack
+from mlptrain.gradcheck import kernel_cases, stack
+from mlptrain.nn import kernels
 from mlptrain.nn.activations import Activation, HardSigmoid, HardTanh, LeakyReLU, ReLU
 from mlptrain.nn.arrays import Array, Indices
-from mlptrain.nn.layout import Layout
-from mlptrain.nn.losses import FEW, CrossEntropy
+from mlptrain.nn.kernels import SHORT_ROW
+from mlptrain.nn.losses import ClassWeights, CrossEntropy
 from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import BLOCK, Adam, AdamW, Optimizer
 from strategies import seeds, unhurried
 
-pytestmark = pytest.mark.skipif(not compiled.PRESENT, reason="the compiled loops are not there: no C compiler?")
+pytestmark = pytest.mark.skipif(not kernels.PRESENT, reason="the compiled loops are not there: no C compiler?")
 
-LOOPS = [name for name in compiled.__all__ if name != "PRESENT"]
+LOOPS = [name for name in vars(kernels.NumPyLoops) if not name.startswith("_")]
 Arrays = tuple[Array, ...]
-
-
-@contextmanager
-def numpy_alone() -> Iterator[None]:
-    """Let NumPy do all the work."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in LOOPS:
-            patch.setattr(compiled, name, compiled.nothing)
-        yield
 
 
 @contextmanager
@@ -50,7 +42,7 @@ def at_work(*loops: str) -> Iterator[None]:
     answers: dict[str, list[bool]] = {name: [] for name in loops}
 
     def watched(name: str) -> Callable[..., bool]:
-        loop: Callable[..., bool] = getattr(compiled, name)
+        loop: Callable[..., bool] = getattr(kernels.loops, name)
 
         def call(*arguments: Any) -> bool:
             answers[name].append(loop(*arguments))
@@ -60,7 +52,7 @@ def at_work(*loops: str) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in loops:
-            patch.setattr(compiled, name, watched(name))
+            patch.setattr(kernels.loops, name, watched(name))
         yield
     assert all(answer and all(answer) for answer in answers.values()), answers
 
@@ -75,7 +67,7 @@ def demand_the_same(compute: Callable[[], Arrays], *loops: str) -> None:
     with np.errstate(all="ignore"):
         with at_work(*loops):
             fast = compute()
-        with numpy_alone():
+        with kernels.numpy_only():
             reference = compute()
     for one, other in zip(fast, reference, strict=True):
         assert one.dtype == other.dtype
@@ -104,7 +96,7 @@ def test_relu(z: Array) -> None:
         ReLU().forward(z, a, np.empty_like(z))
         return (a,)
 
-    demand_the_same(compute, "positive_part")
+    demand_the_same(compute, "relu")
 
 
 PIECEWISE_LINEAR = [
@@ -123,45 +115,45 @@ def test_the_derivative_of_what_is_piecewise_linear(activation: Activation, pair
         activation.backward(z.copy(), np.empty_like(z), grad, np.empty_like(z))
         return (grad,)
 
-    demand_the_same(compute, "scale_between")
+    demand_the_same(compute, "gate_gradient")
 
 
 @unhurried
 @given(st.integers(1, 30), st.integers(1, 30), seeds)
 def test_a_layer_with_its_bias(rows: int, units: int, seed: int) -> None:
-    layout = Layout(stack(3, units, 2, activation=ReLU()))
+    network = Network(stack(units, 2, activation=ReLU()), 3, CrossEntropy(), np.float32)
+    layout = network.layout
     (parameters, x) = normal(seed, (layout.parameter_size,), (rows, 3))
 
     def compute() -> Arrays:
-        network = Network(layout, CrossEntropy(), np.float32)
         return (network.forward(x, layout.views(parameters), layout.running(np.empty(0)), training=True).copy(),)
 
-    demand_the_same(compute, "add_row", "positive_part")
+    demand_the_same(compute, "add_bias", "relu")
 
 
 def cross_entropy(loss: CrossEntropy, scores: Array, target: Indices) -> Callable[[], Arrays]:
     def compute() -> Arrays:
-        ws, grad = loss.workspace(len(scores), scores.shape[1], scores.dtype), np.empty_like(scores)
+        ws, grad = loss.workspace(scores.shape, scores.dtype), np.empty_like(scores)
         value = loss.value_and_gradient(scores, target, grad, ws)
         return grad, np.array(value)
 
     return compute
 
 
-SOFTMAX_LOOPS = ("less_largest", "sum_rows", "cross_entropy")
+SOFTMAX_LOOPS = ("subtract_row_max", "row_sums", "softmax_cross_entropy")
 each_smoothing = pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(label_smoothing=0.1)], ids=label)
 
 
 @each_smoothing
 @unhurried
-@given(st.integers(2, 40), st.integers(2, FEW), seeds, st.floats(0, 100))
+@given(st.integers(2, 40), st.integers(2, SHORT_ROW), seeds, st.floats(0, 100))
 def test_cross_entropy(loss: CrossEntropy, rows: int, classes: int, seed: int, spread: float) -> None:
     (scores,) = normal(seed, (rows, classes))
     target = np.random.default_rng(seed).integers(0, classes, rows)
     demand_the_same(cross_entropy(loss, scores * np.float32(spread), target), *SOFTMAX_LOOPS)
 
 
-@pytest.mark.parametrize(("rows", "classes"), [(1, 3), (50, FEW + 1)])
+@pytest.mark.parametrize(("rows", "classes"), [(1, 3), (50, SHORT_ROW + 1)])
 def test_cross_entropy_of_one_row_or_of_long_rows_is_left_to_numpy(rows: int, classes: int) -> None:
     (scores,) = normal(0, (rows, classes))
     demand_the_same(cross_entropy(CrossEntropy(), scores, np.zeros(rows, np.intp)))
@@ -176,21 +168,29 @@ def test_cross_entropy_of_extreme_scores(loss: CrossEntropy, scores: Array) -> N
 
 @pytest.mark.parametrize("wrong", [-1, 3, 3000])
 def test_classes_that_are_not_there_are_left_to_numpy(wrong: int) -> None:
-    arguments = fitting("cross_entropy")
+    arguments = fitting("softmax_cross_entropy")
     arguments[4][2] = wrong
-    assert compiled.cross_entropy(*arguments) is False
+    assert kernels.loops.softmax_cross_entropy(*arguments) is False
 
 
 def test_cross_entropy_of_rows_with_weights_is_left_to_numpy() -> None:
     (scores,) = normal(0, (9, 3))
     target, weights = np.arange(9) % 3, np.arange(9, dtype=np.float32)
-    for loss, rows in ((CrossEntropy(), weights), (CrossEntropy().with_class_weights((1.0, 2.0, 3.0)), None)):
-        grad = np.empty_like(scores)
-        value = loss.value_and_gradient(scores, target, grad, loss.workspace(9, 3, scores.dtype), rows)
-        with numpy_alone():
-            again = np.empty_like(scores)
-            assert loss.value_and_gradient(scores, target, again, loss.workspace(9, 3, scores.dtype), rows) == value
+    choices: list[tuple[Any, ClassWeights]] = [(weights, None), (None, np.array([1.0, 2.0, 3.0]))]
+    for rows, classes in choices:
+        loss, grad, again = CrossEntropy(), np.empty_like(scores), np.empty_like(scores)
+        ws = loss.workspace(scores.shape, scores.dtype, classes)
+        value = loss.value_and_gradient(scores, target, grad, ws, rows)
+        with kernels.numpy_only():
+            assert loss.value_and_gradient(scores, target, again, ws, rows) == value
         np.testing.assert_array_equal(grad, again)
+
+
+def test_members_share_their_targets_or_have_their_own() -> None:
+    (scores,) = normal(0, (3, 20, 5))
+    target = np.random.default_rng(0).integers(0, 5, (3, 20))
+    demand_the_same(cross_entropy(CrossEntropy(), scores, target), *SOFTMAX_LOOPS)
+    demand_the_same(cross_entropy(CrossEntropy(), scores, target[0]), *SOFTMAX_LOOPS)
 
 
 def after(optimizer: Optimizer, size: int, steps: int, seed: int) -> Callable[[], Arrays]:
@@ -251,21 +251,22 @@ def unfit(shape: tuple[int, ...]) -> dict[str, Array]:
 
 
 FIT: dict[str, tuple[tuple[tuple[int, ...] | str, ...], int]] = {
-    "add_row": (((6, 3), (3,)), 0),
-    "positive_part": (((6, 3), (6, 3)), 0),
-    "scale_between": (((6, 3), (6, 3)), 4),
-    "less_largest": (((6, 3), (6, 3)), 0),
-    "sum_rows": (((6, 3), (6,)), 0),
-    "cross_entropy": (((6, 3), (6, 3), (6,), (6,), "indices", (6, 3), "float64"), 3),
+    "add_bias": (((6, 3), (3,)), 0),
+    "relu": (((6, 3), (6, 3)), 0),
+    "gate_gradient": (((6, 3), (6, 3)), 4),
+    "subtract_row_max": (((6, 3), (6, 3)), 0),
+    "row_sums": (((6, 3), (6,)), 0),
+    "softmax_cross_entropy": (((6, 3), (6, 3), (6,), (6,), "indices", (6, 3), "float64"), 3),
     "adam": (((5,), (5,), (5,), (5,)), 5),
 }
 """The arrays that each loop takes, and how many numbers."""
 READ = {
-    "add_row": {1},
-    "positive_part": {0},
-    "scale_between": {0},
-    "less_largest": {0},
-    "cross_entropy": {2, 3, 4},
+    "add_bias": {1},
+    "relu": {0},
+    "gate_gradient": {0},
+    "subtract_row_max": {0},
+    "row_sums": {0},
+    "softmax_cross_entropy": {0, 1, 2, 3, 4},
     "adam": {1},
 }
 """The numbers of the arrays that are not written to."""
@@ -284,7 +285,7 @@ def test_every_loop_is_looked_at() -> None:
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_fits_is_done_and_what_does_not_is_left_to_numpy(name: str) -> None:
-    loop: Callable[..., bool] = getattr(compiled, name)
+    loop: Callable[..., bool] = getattr(kernels.loops, name)
     assert loop(*fitting(name)) is True
     for i, shape in enumerate(FIT[name][0]):
         for why, array in unfit((6,) if isinstance(shape, str) else shape).items():
@@ -302,8 +303,40 @@ def test_what_fits_is_done_and_what_does_not_is_left_to_numpy(name: str) -> None
 
 
 @pytest.mark.parametrize("name", LOOPS)
+def test_arrays_that_overlap_are_left_to_numpy(name: str) -> None:
+    """Of which one is written to: the compiler was promised that no such two share memory."""
+    loop: Callable[..., bool] = getattr(kernels.loops, name)
+    shapes, read = FIT[name][0], READ[name]
+    for i, j in combinations(range(len(shapes)), 2):
+        arguments = fitting(name)
+        size = max(arguments[k].nbytes for k in (i, j))
+        memory = np.zeros(size + 8, np.uint8)
+        for k, offset in ((i, 0), (j, 8 if size > 8 else 4)):
+            like = arguments[k]
+            arguments[k] = memory[offset : offset + like.nbytes].view(like.dtype).reshape(like.shape)
+        assert loop(*arguments) is ({i, j} <= read), (i, j)
+        assert not memory.any() or {i, j} <= read
+
+
+def test_every_kernel_is_compared_by_gradcheck() -> None:
+    compared = {name for name, _ in kernel_cases(np.random.default_rng(0))}
+    assert compared | {"subtract_row_max", "row_sums"} == set(LOOPS)  # two that softmax_cross_entropy goes through
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=label)
+@pytest.mark.parametrize("members", [(), (2,)], ids=["one network", "members"])
+def test_a_million_rows_lose_no_digits(dtype: Any, members: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    values = (100 + rng.standard_normal((*members, 1_000_000, 3))).astype(dtype)
+    out = np.empty((*members, 1, 3) if members else (3,), dtype)
+    kernels.sum_rows(values, np.ones(1_000_000, dtype), out)
+    exact = values.sum(axis=-2, dtype=np.float64).reshape(out.shape)
+    np.testing.assert_allclose(out, exact, rtol={np.float32: 5e-7, np.float64: 1e-12}[dtype])
+
+
+@pytest.mark.parametrize("name", LOOPS)
 def test_too_few_arguments_or_a_word_for_a_number_are_mistakes(name: str) -> None:
-    loop: Callable[..., bool] = getattr(compiled, name)
+    loop: Callable[..., bool] = getattr(kernels.loops, name)
     with pytest.raises(TypeError, match="takes"):
         loop(*fitting(name)[:-1])
     if FIT[name][1]:
@@ -313,7 +346,7 @@ def test_too_few_arguments_or_a_word_for_a_number_are_mistakes(name: str) -> Non
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_no_array_is_held_afterwards(name: str) -> None:
-    loop: Callable[..., bool] = getattr(compiled, name)
+    loop: Callable[..., bool] = getattr(kernels.loops, name)
     arguments, unfitting = fitting(name), fitting(name)
     last = len(FIT[name][0]) - 1
     unfitting[last] = unfitting[last].astype(np.complex64)
@@ -360,6 +393,6 @@ def test_a_run_is_the_same_bytes_with_either(experiment: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("wish", "present"), [("numpy", "False"), ("", "True")])
 def test_an_environment_variable_switches_them_off(wish: str, present: str) -> None:
-    command = [sys.executable, "-c", "from mlptrain import compiled; print(compiled.PRESENT)"]
+    command = [sys.executable, "-c", "from mlptrain.nn import kernels; print(kernels.PRESENT)"]
     answer = subprocess.run(command, env=environment(MLPTRAIN_LOOPS=wish), capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == present

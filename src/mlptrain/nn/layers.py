@@ -1,0 +1,332 @@
+"""Which layers can a network have, and what does each declare and compute?
+
+A layer declares its tensors with their roles, and from this declaration the flat vectors, files, initializers,
+penalties, `inspect` and the gradient check work; it computes forward and backward on buffers of its own. Notation: x
+is the input (n, inputs), W (inputs, units), b (units,); z, a and grad are (n, units). With several members every array
+has one more axis in front, and tensors of shape (units,) arrive as (members, 1, units): one source serves both.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlptrain.component import Component, Conflict, OneOf
+from mlptrain.nn import kernels
+from mlptrain.nn.activations import Activation, Identity, ReLU
+from mlptrain.nn.arrays import Array
+from mlptrain.nn.dropout import draw_mask
+from mlptrain.nn.layout import LayerViews, TensorSpec
+from mlptrain.nn.normalization import BETA, GAMMA, Normalization, NormWorkspace
+
+DropoutRate = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass
+class LayerWorkspace:
+    """What every layer keeps for a batch of n rows; a kind of layer adds buffers of its own."""
+
+    output: Array
+    """(..., n, units): what the next layer sees in training"""
+    grad: Array
+    """(..., n, units): dL/d(output) when `backward` begins, which may overwrite it"""
+
+
+class Nonlinearity(NamedTuple):
+    """An activation at work in a layer: its argument and its value in the last forward pass."""
+
+    activation: Activation
+    z: Array
+    a: Array
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the calculation in a training step: a name, the formula and its value."""
+
+    title: str
+    """Headline of the stage that begins here; empty within a stage."""
+    formula: str
+    value: NDArray[np.floating[Any]] | float
+
+
+class Layer(Component):
+    """One layer of a network: a function of its input and of the tensors that it declares.
+
+    A field named `activation`, `dropout` or `normalization` is the network's where the layer does not give its own.
+    """
+
+    @abstractmethod
+    def units(self, inputs: int) -> int:
+        """How wide its output is; `inputs` is 0 while nobody knows it."""
+
+    @abstractmethod
+    def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
+        """The parameters."""
+
+    def buffers(self, inputs: int) -> tuple[TensorSpec, ...]:
+        """Running statistics: saved with the model, moved by `update_running`."""
+        return ()
+
+    @abstractmethod
+    def workspace(self, inputs: int, scratch: Array) -> LayerWorkspace:
+        """Buffers for batches of the shape of `scratch` (..., n, units), which every layer may overwrite."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Array,
+        tensors: LayerViews,
+        running: LayerViews,
+        ws: Any,
+        training: bool,
+        rng: np.random.Generator | None = None,
+    ) -> Array:
+        """The output (..., n, units) for `x` (..., n, inputs), in a buffer of `ws`.
+
+        In training, `rng` draws what is random; without it the last draw is used again.
+        """
+
+    @abstractmethod
+    def backward(self, x: Array, tensors: LayerViews, grads: LayerViews, ws: Any, x_grad: Array | None) -> None:
+        """Turn dL/d(output) in `ws.grad` into `grads` and, where it is wanted, dL/dx in `x_grad`."""
+
+    def update_running(self, running: LayerViews, ws: Any, rows: int) -> None:  # most keep nothing
+        """Move the running statistics towards those of the last batch, of `rows` rows."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether training draws random numbers."""
+        return False
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether a batch of one row cannot be trained on."""
+        return False
+
+    def at_zero(self) -> float:
+        """Its output where its parameters are zero."""
+        return 0.0
+
+    def nonlinearities(self, ws: Any) -> tuple[Nonlinearity, ...]:
+        """The activations of the last forward pass: for corners, dead and saturated units."""
+        return ()
+
+    def conflicts(self, before: int | None) -> Iterator[Conflict]:
+        """What does not go with a layer of `before` units below; None for the first hidden layer."""
+        yield from ()
+
+    def output_name(self, i: int) -> str:
+        """What formulas call the output of this layer as number `i`."""
+        return f"h{i}"
+
+    def forward_stages(self, i: int, below: str, x: Array, tensors: LayerViews, ws: Any) -> Iterator[Stage]:
+        """The last forward pass in numbers, as layer number `i` on the input that is called `below`."""
+        output = self.output_name(i)
+        title = f"Forward, layer {i}: {x.shape[-1]} -> {ws.output.shape[-1]}, {self.name()}"
+        for name, values in tensors.items():
+            yield Stage(title, f"{name}{i}", values)
+            title = ""
+        yield Stage(title, f"{output} = {self.name()}({below})", ws.output)
+
+    def backward_stages(self, i: int, below: str, grads: LayerViews, ws: Any, x_grad: Array | None) -> Iterator[Stage]:
+        """The last backward pass in numbers."""
+        title = f"Backward, layer {i}"
+        for name, values in grads.items():
+            yield Stage(title, f"dL/d{name}{i}", values)
+            title = ""
+        if x_grad is not None:
+            yield Stage(title, f"dL/d{below}", x_grad)
+
+
+@dataclass
+class DenseWorkspace(LayerWorkspace):
+    """The arrays of a dense layer; each (..., n, units)."""
+
+    z: Array
+    a: Array
+    """that of the identity is `z` itself"""
+    mask: Array | None
+    """dropout: 0 or 1/(1 - p) for each unit of each row"""
+    skip: Array | None
+    """residual: the gradient that goes past the layer"""
+    scratch: Array
+    ones: Array
+    """(n,): a product with it sums over the rows"""
+    norm: NormWorkspace | None
+    activation: Activation
+    """that of the layer, which is found faster here"""
+
+
+class Dense(Layer):
+    """Fully connected: h = dropout(f(norm(x W + b))), plus x where it is residual.
+
+    Backward, with d = dL/dz: dL/dW = x' d, dL/db is the sum of d over the rows, dL/dx = d W'. He et al. 2016 for the
+    residual form. A bare number in `network.hidden` is a dense layer of that width.
+    """
+
+    kind: Literal["dense"] = "dense"
+    formula: ClassVar = (
+        r"h = M \odot f(\mathrm{norm}(xW + b))",
+        r"\mathrm{residual:} \quad h = x + M \odot f(\mathrm{norm}(xW + b))",
+    )
+    width: int = Field(ge=1, le=1_000_000, description="Number of units.")
+    activation: Annotated[Activation, OneOf()] = Field(
+        ReLU(), description="Its nonlinearity; the network's where it is not given."
+    )
+    dropout: DropoutRate = Field(
+        0.0, description="Probability of dropping a unit; the network's where it is not given."
+    )
+    normalization: Annotated[Normalization, OneOf()] | None = Field(
+        None, description="The network's where it is not given; null turns it off for this layer."
+    )
+    residual: bool = Field(False, description="Add the input of the layer to its output; both are equally wide.")
+    examples: ClassVar = (
+        {"width": 5},
+        {"width": 5, "dropout": 0.3, "normalization": "batch"},
+        {"width": 4, "activation": "silu", "normalization": "layer", "residual": True},
+    )
+
+    def units(self, inputs: int) -> int:
+        return self.width
+
+    def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
+        weight = TensorSpec(
+            "weight",
+            (inputs, self.width),
+            fan_in=inputs,
+            fan_out=self.width,
+            activation=self.activation,
+            decays=True,
+            by_input=True,
+        )
+        norm = () if self.normalization is None else self.normalization.tensors(self.width)
+        return (weight, TensorSpec("bias", (self.width,)), *norm)
+
+    def buffers(self, inputs: int) -> tuple[TensorSpec, ...]:
+        return () if self.normalization is None else self.normalization.buffers(self.width)
+
+    def workspace(self, inputs: int, scratch: Array) -> DenseWorkspace:
+        z = np.empty_like(scratch)
+        a = z if isinstance(self.activation, Identity) else np.empty_like(z)
+        return DenseWorkspace(
+            output=np.empty_like(z) if self.dropout or self.residual else a,
+            grad=np.empty_like(z),
+            z=z,
+            a=a,
+            mask=np.empty_like(z) if self.dropout else None,
+            skip=np.empty_like(z) if self.residual else None,
+            scratch=scratch,
+            ones=np.ones(z.shape[-2], z.dtype),
+            norm=None if self.normalization is None else self.normalization.workspace(scratch),
+            activation=self.activation,
+        )
+
+    def forward(
+        self,
+        x: Array,
+        tensors: LayerViews,
+        running: LayerViews,
+        ws: DenseWorkspace,
+        training: bool,
+        rng: np.random.Generator | None = None,
+    ) -> Array:
+        kernels.product(x, tensors["weight"], ws.z)
+        kernels.add_bias(ws.z, tensors["bias"])
+        if ws.norm is not None:
+            assert self.normalization is not None
+            self.normalization.forward(ws.z, tensors, running, ws.norm, training)
+        ws.activation.forward(ws.z, ws.a, ws.scratch)
+        output = ws.a
+        if ws.mask is not None and training:
+            if rng is not None:
+                draw_mask(self.dropout, rng, ws.mask)
+            output = np.multiply(ws.a, ws.mask, out=ws.output)
+        if ws.skip is not None:
+            output = np.add(output, x, out=ws.output)
+        return output
+
+    def backward(
+        self, x: Array, tensors: LayerViews, grads: LayerViews, ws: DenseWorkspace, x_grad: Array | None
+    ) -> None:
+        grad = ws.grad
+        if ws.skip is not None:
+            np.copyto(ws.skip, grad)
+        if ws.mask is not None:
+            np.multiply(grad, ws.mask, out=grad)
+        ws.activation.backward(ws.z, ws.a, grad, ws.scratch)
+        if ws.norm is not None:
+            assert self.normalization is not None
+            self.normalization.backward(grad, tensors, grads, ws.norm)
+        kernels.product(x.mT, grad, grads["weight"])
+        kernels.sum_rows(grad, ws.ones, grads["bias"])
+        if x_grad is not None:
+            kernels.product(grad, tensors["weight"].mT, x_grad)
+            if ws.skip is not None:
+                np.add(x_grad, ws.skip, out=x_grad)
+
+    def update_running(self, running: LayerViews, ws: DenseWorkspace, rows: int) -> None:
+        if self.normalization is not None and ws.norm is not None:
+            self.normalization.update_running(running, ws.norm, rows)
+
+    @property
+    def stochastic(self) -> bool:
+        return self.dropout > 0
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        return self.normalization is not None and self.normalization.running
+
+    def at_zero(self) -> float:
+        return float(self.activation(0.0))
+
+    def nonlinearities(self, ws: DenseWorkspace) -> tuple[Nonlinearity, ...]:
+        return (Nonlinearity(self.activation, ws.z, ws.a),)
+
+    def conflicts(self, before: int | None) -> Iterator[Conflict]:
+        if self.residual and before is None:
+            yield "residual", "the first hidden layer has no layer before it; put one in front"
+        elif self.residual and before != self.width:
+            yield (
+                "residual",
+                f"the layer is {self.width} wide and the one before it {before}; a residual layer needs equal widths",
+            )
+
+    def output_name(self, i: int) -> str:
+        return f"h{i}" if self.dropout or self.residual else f"a{i}"
+
+    def forward_stages(self, i: int, below: str, x: Array, tensors: LayerViews, ws: DenseWorkspace) -> Iterator[Stage]:
+        yield Stage(f"Forward, layer {i}: {x.shape[-1]} -> {self.width}", f"W{i}", tensors["weight"])
+        yield Stage("", f"b{i}", tensors["bias"])
+        name, argument = f"z{i} = {below} W{i} + b{i}", "z"
+        if self.normalization is not None:
+            name, argument = f"n{i}: {name}, then {self.normalization.name()} normalization", "n"
+        yield Stage("", name, ws.z)
+        yield Stage("", f"a{i} = {self.activation.label()}({argument}{i})", ws.a)
+        if ws.mask is not None:
+            yield Stage("", f"m{i}: dropout mask, 0 or 1/(1 - {self.dropout:g})", ws.mask)
+        if ws.output is not ws.a:
+            past = " + input" if self.residual else ""
+            yield Stage("", f"h{i} = a{i}{f' * m{i}' if ws.mask is not None else ''}{past}", ws.output)
+
+    def backward_stages(
+        self, i: int, below: str, grads: LayerViews, ws: DenseWorkspace, x_grad: Array | None
+    ) -> Iterator[Stage]:
+        norm, argument = self.normalization, "z" if self.normalization is None else "n"
+        way = [f"dL/d{self.output_name(i)}", *([f"m{i}"] if ws.mask is not None else []), f"f'({argument}{i})"]
+        through = "" if norm is None else f" and the {norm.name()} normalization"
+        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {', '.join(way)}{through}", ws.grad)
+        if norm is not None:
+            yield Stage("", f"dL/dgamma{i}", grads[GAMMA])
+            yield Stage("", f"dL/dbeta{i} = sum over rows of dL/dn{i}", grads[BETA])
+        yield Stage("", f"dL/dW{i} = {below}' d{i}", grads["weight"])
+        yield Stage("", f"dL/db{i} = sum over rows of d{i}", grads["bias"])
+        if x_grad is not None:
+            past = f" + dL/d{self.output_name(i)}" if self.residual else ""
+            yield Stage("", f"dL/d{below} = d{i} W{i}'{past}", x_grad)
