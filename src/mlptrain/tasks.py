@@ -377,7 +377,7 @@ class Regression(Task):
         if any(isinstance(column, TextColumn) for column in columns):
             return False
         if len(columns) == 1:
-            return True if many_values(columns[0]) or not is_whole(columns[0]) else None
+            return True if not is_whole(columns[0]) or many_values(columns[0]) else None
         return None if any(is_whole(column) for column in columns) else True
 
     @classmethod
@@ -487,7 +487,7 @@ def is_whole(column: Column) -> bool:
 
 def many_values(column: Column) -> bool:
     """Whether a column holds so many different whole numbers that they must be amounts."""
-    return isinstance(column, NumericColumn) and len(distinct(column)) > MANY_VALUES and is_whole(column)
+    return isinstance(column, NumericColumn) and is_whole(column) and len(distinct(column)) > MANY_VALUES
 
 
 def in_order(labels: list[str]) -> list[str]:

@@ -344,8 +344,11 @@ def fit_encoders(
     encoders, columns = [], []
     for name in names:
         with troubles.collected():
-            kind, column = choose_encoder(table, name, data)
-            encoders.append(kind.fit(column, training, data, table))
+            try:
+                kind, column = choose_encoder(table, name, data)
+                encoders.append(kind.fit(column, training, data, table))
+            except Trouble as trouble:
+                raise trouble.mended_by(data.without(name)) from trouble
             columns.append(column)
     return tuple(encoders), columns
 
