@@ -80,6 +80,7 @@ BAD_COLUMNS: dict[str, Callable[[int], str]] = {
     "amounts with a unit": lambda i: f"{i} kg",
     "numbers with commas": lambda i: f"{i},5",
     "nothing": lambda i: "",
+    "infinite values": lambda i: "inf" if i == 7 else str(i % 30),
 }
 
 

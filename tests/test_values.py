@@ -266,6 +266,25 @@ def test_balanced_classes_are_balanced_by_weight(cli: Cli, spec: Write, tmp_path
     assert task.class_weights == pytest.approx((2, 2 / 3))  # of 80 in all, 20 are a and 60 are b
 
 
+def test_the_loss_of_the_constant_model_has_the_weights(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    """Class weights and row weights together: the best answer has the weighted shares of the classes."""
+    rng = np.random.default_rng(0)
+    labels, weights = np.array(["a", "b", "c"])[rng.integers(0, 3, 60)], rng.integers(0, 5, 60)
+    lines = [f"{rng.standard_normal():.3f},{y},{w}" for y, w in zip(labels, weights, strict=True)]
+    (tmp_path / "t.csv").write_text("x,y,w\n" + "\n".join(lines) + "\n")
+    kappa = {"a": 1.0, "b": 3.0, "c": 0.5}
+    spec(
+        "data: {path: t.csv, target: y, sample_weight: w, test_path: t.csv, split: {validation: 0}}\n"
+        f"loss: {{kind: cross_entropy, class_weight: {json.dumps(kappa)}}}\ntraining: {{epochs: 1}}\n"
+    )
+    cli("fit", "spec.yaml", "--out", "run").succeeded()
+    mass = np.array([(weights[labels == y] * kappa[y]).sum() for y in "abc"])
+    shares = mass / mass.sum()
+    assert summary(tmp_path / "run")["baselines"]["constant"]["loss"] == pytest.approx(
+        -(shares @ np.log(shares)), rel=1e-6
+    )
+
+
 # --- What does not count, and what is left out
 
 

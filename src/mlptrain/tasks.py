@@ -48,7 +48,6 @@ from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import (
     BinaryCrossEntropy,
     ClassLoss,
-    ClassWeights,
     CrossEntropy,
     Loss,
     MeanSquaredError,
@@ -104,8 +103,8 @@ class Task(Component):
         return ("loss", *(metric.name() for metric in self.metrics))
 
     @property
-    def class_weights(self) -> ClassWeights:
-        """How much each class counts in the loss (classes,), where that differs."""
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """(classes,): how much each class counts in the loss, where that differs."""
         return None
 
     @classmethod
@@ -197,8 +196,8 @@ class Classification(Task):
         return len(self.classes)
 
     @property
-    def class_weights(self) -> ClassWeights:
-        return None if self.weights is None else np.asarray(self.weights)
+    def class_weights(self) -> NDArray[np.float64] | None:
+        return None if self.weights is None else np.array(self.weights)
 
     @classmethod
     def claims(cls, columns: Sequence[Column]) -> bool | None:
@@ -272,7 +271,9 @@ class Classification(Task):
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
             classes = ", ".join(self.classes[:12])
             raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
-        return self.model_copy(update={"weights": tuple(given[label] for label in self.classes)})
+        weights = np.array([given[label] for label in self.classes])
+        weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
+        return self.model_copy(update={"weights": tuple(weights.tolist())})
 
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
         return Outcome(truth, scores.argmax(axis=1), softmax_margins(scores))
@@ -376,7 +377,7 @@ class Regression(Task):
         if any(isinstance(column, TextColumn) for column in columns):
             return False
         if len(columns) == 1:
-            return True if many_values(columns[0]) or not is_whole(columns[0]) else None
+            return True if not is_whole(columns[0]) or many_values(columns[0]) else None
         return None if any(is_whole(column) for column in columns) else True
 
     @classmethod
@@ -423,11 +424,11 @@ class Regression(Task):
         return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
 
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
-        predictions, levels = loss.predict(scores), loss.levels
-        if levels:  # metrics judge the quantile that is nearest to the median
-            nearest = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
-            predictions = predictions[:, nearest : nearest + 1]
-        return Outcome(truth, self.unscaled(predictions))
+        point = loss.predict(scores)
+        if loss.levels:
+            nearest = min(range(len(loss.levels)), key=lambda i: abs(loss.levels[i] - 0.5))
+            point = point[:, nearest : nearest + 1]
+        return Outcome(truth, self.unscaled(point))
 
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
         names = [f"{self.columns[0]}_q{level:g}" for level in loss.levels] or self.columns
@@ -486,7 +487,7 @@ def is_whole(column: Column) -> bool:
 
 def many_values(column: Column) -> bool:
     """Whether a column holds so many different whole numbers that they must be amounts."""
-    return isinstance(column, NumericColumn) and len(distinct(column)) > MANY_VALUES and is_whole(column)
+    return isinstance(column, NumericColumn) and is_whole(column) and len(distinct(column)) > MANY_VALUES
 
 
 def in_order(labels: list[str]) -> list[str]:

@@ -97,11 +97,8 @@ class Part:
         return (self.targets if self.truths is None else self.truths)[self.rows]
 
     def weights(self) -> Array | None:
-        """How much each of these rows counts, with mean 1; None counts all alike."""
-        if self.all_weights is None:
-            return None
-        weights = self.all_weights[self.rows]
-        return weights / (weights.mean(dtype=np.float64) or 1)
+        """How much each of these rows counts; None counts all alike."""
+        return None if self.all_weights is None else self.all_weights[self.rows]
 
     def active_inputs(self) -> NDArray[np.bool_]:
         """Which inputs are different from zero in any of these rows."""
@@ -347,8 +344,11 @@ def fit_encoders(
     encoders, columns = [], []
     for name in names:
         with troubles.collected():
-            kind, column = choose_encoder(table, name, data)
-            encoders.append(kind.fit(column, training, data, table))
+            try:
+                kind, column = choose_encoder(table, name, data)
+                encoders.append(kind.fit(column, training, data, table))
+            except Trouble as trouble:
+                raise trouble.mended_by(data.without(name)) from trouble
             columns.append(column)
     return tuple(encoders), columns
 

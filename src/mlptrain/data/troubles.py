@@ -21,6 +21,10 @@ class Trouble(DataError):
         super().__init__(f"{path}: {text}")
         self.path, self.text, self.change = path, text, change or {}
 
+    def mended_by(self, change: Change) -> Trouble:
+        """The same trouble with a change that mends it, where it has none of its own."""
+        return self if self.change else Trouble(self.path, f"{self.text}; or write {setting(data=change)}", change)
+
 
 class Troubles:
     """Collects the troubles of one table."""

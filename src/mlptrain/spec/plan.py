@@ -79,7 +79,12 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         experiment = experiment.model_copy(update={"training": training})
     seed = draw_seed() if experiment.seed is None else experiment.seed
     dataset = load_dataset(
-        experiment.data, experiment.loss, experiment.target_scaler, experiment.training.dtype, seed, experiment.task
+        experiment.data,
+        experiment.loss,
+        experiment.target_scaler,
+        experiment.training.dtype,
+        seed,
+        experiment.task,
     )
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
@@ -89,12 +94,8 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
 
 def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Plan:
     """The plan for `experiment` on `dataset`; a `SpecError` if the settings do not go together with the loss."""
-    settings = experiment.completed(dataset.loss) | {
-        "name": name,
-        "seed": seed,
-        "loss": dataset.loss,
-        "task": dataset.transforms.task.name(),
-    }
+    decided = {"name": name, "seed": seed, "loss": dataset.loss, "task": dataset.transforms.task.name()}
+    settings = experiment.completed(dataset.loss) | decided
     try:
         draft = Plan(**settings, transforms=dataset.transforms, threads=1)
     except ValidationError as error:
