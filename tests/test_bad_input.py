@@ -813,6 +813,20 @@ def test_weights_that_do_not_fit(cli: Cli, workshop: Path, write: Callable[[Path
     refuses(cli, workshop, 4, message, verb=("fit", "spec.yaml", "--set", start))
 
 
+def test_weights_of_a_model_with_its_columns_in_another_order(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    rows = [(f"{i % 7}.5", f"{i % 5}.25", "yes" if i % 2 else "no") for i in range(30)]
+    write_csv(tmp_path / "one.csv", "x,z,answer", rows)
+    write_csv(tmp_path / "other.csv", "z,x,answer", [(z, x, answer) for x, z, answer in rows])
+    text = "data: {path: one.csv, target: answer}\n" + QUICK
+    cli("fit", spec(text), "--out", "run").succeeded()
+    start = ("--set", "network.initializer={kind: from_file, path: run/model.safetensors}")
+    cli("fit", "spec.yaml", *start, "--out", "again").succeeded()
+    swapped = ("fit", spec(text.replace("one", "other")), *start)
+    outcome = cli(*swapped).refused(4, "input 1 of its network is 'x', of this one 'z'", "data: {features: [x, z]}")
+    assert "run/model.safetensors" in outcome.err
+    cli(*swapped, "--set", "data.features=[x, z]", "--out", "swapped").succeeded()
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [

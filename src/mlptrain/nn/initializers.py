@@ -27,6 +27,11 @@ class Initializer(Component):
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
         """Overwrite neutral `parameters` and `buffers` (see `Layout`) with the first values of the network."""
 
+    @property
+    def file(self) -> str | None:
+        """The file that the first values come from, where they come from one."""
+        return None
+
 
 class WeightInitializer(Initializer):
     """An initializer that draws each tensor with a fan-in by itself, first layer first, member after member."""
@@ -239,6 +244,10 @@ class FromFile(Initializer):
     )
     path: ResolvedPath = Field(description="The safetensors file, relative to the spec.")
     examples: ClassVar = ()
+
+    @property
+    def file(self) -> str | None:
+        return self.path
 
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
         found = read_tensors(Path(self.path))

@@ -323,6 +323,22 @@ def decode(raw: bytes, origin: str) -> tuple[Header, Tensors]:
     return parse_header(values, origin), tensors
 
 
+def header_of(raw: bytes, origin: str) -> Header | None:
+    """The header of a model or checkpoint; None for tensors that somebody else wrote."""
+    metadata = safetensors_metadata(raw)
+    return decode(raw, origin)[0] if metadata is not None and KEY in metadata else None
+
+
+def safetensors_metadata(raw: bytes) -> dict[str, Any] | None:
+    """What a safetensors file says of itself beside its tensors; None where it cannot be read."""
+    try:
+        length = int.from_bytes(raw[:8], "little")
+        found = json.loads(raw[8 : 8 + length]).get("__metadata__")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def strict_values(text: str, origin: str) -> dict[str, Any]:
     """The header as plain values."""
     try:

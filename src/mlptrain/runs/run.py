@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interru
 from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
+from mlptrain.remedies import setting
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.directory import RunFolder
@@ -114,6 +116,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | No
         raise UsageError(f"{out}: exists already, and a run never writes over another; choose a new --out")
     plan, dataset = prepared(experiment, name, probe)
     check_monitor(plan, columns(plan))
+    check_start(plan)
     network = network_for(plan)
     with blas_threads(plan.threads):
         state = start(plan, network, dataset)
@@ -125,6 +128,26 @@ def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | No
             folder.path.rmdir()
         raise
     return Run(folder, plan, dataset, network, state, Environment.now(plan.threads), dataset.notes, probe)
+
+
+def check_start(plan: Plan) -> None:
+    """Refuse to start from the model of a run whose inputs are others, or come in another order."""
+    file = plan.network.initializer.file
+    if file is None or not Path(file).is_file():
+        return
+    header = files.header_of(files.read_file(Path(file)), file)
+    if header is None:
+        return
+    before, now = header.plan.transforms, plan.transforms
+    if before.inputs == now.inputs:
+        return
+    names = list(dict.fromkeys(encoder.column for encoder in before.encoders))
+    place = next(i for i, pair in enumerate(zip_longest(before.inputs, now.inputs)) if pair[0] != pair[1])
+    theirs, ours = (inputs[place] if place < len(inputs) else "none" for inputs in (before.inputs, now.inputs))
+    raise CheckpointError(
+        f"{file}: input {place + 1} of its network is '{theirs}', of this one '{ours}', and a weight belongs to its "
+        f"input; take the same columns in the same order: {setting(data={'features': names})}"
+    )
 
 
 def prepared(experiment: Experiment, name: str, probe: Probe | None) -> tuple[Plan, Dataset]:
