@@ -15,11 +15,12 @@ from mlptrain.train.diagnostics import Diagnostician
 from mlptrain.train.evaluation import ActivationWatch, part_scores
 from mlptrain.train.events import Record
 from mlptrain.train.metrics import NAMES, Metrics, measure
+from mlptrain.train.remedies import after_divergence
 from mlptrain.train.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:
-    """The columns of metrics.csv."""
+    """The columns of metrics.csv; `learning_rate` is that of the last step of the epoch."""
     validation = ["loss", *NAMES[plan.loss.target_kind]] if plan.validates else []
     layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
@@ -81,7 +82,7 @@ class EpochEnd:
         if validation["loss"] is None:
             raise Diverged(
                 f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "
-                "Lower optimizer.learning_rate, or set training.clip_norm: 1.0"
+                + after_divergence(self._plan.optimizer.learning_rate, self._plan.training.clips)
             )
         return validation, scores
 
