@@ -322,15 +322,17 @@ def test_silent_inputs_are_silent_in_every_member() -> None:
     assert np.count_nonzero(parameters == 0) == 2 * 2 * 6
 
 
-def test_the_caller_is_told_of_each_layer_whose_backward_pass_is_done() -> None:
+def test_the_caller_is_told_of_each_layer_that_is_done() -> None:
     network = Network(stack(INPUTS, 6, 4, 2, activation=ReLU()).layers, INPUTS, MeanSquaredError(), np.float64)
     layout = network.layout
     parameters, gradient, x = np.ones(layout.parameter_size), np.empty(layout.parameter_size), np.ones((3, INPUTS))
     views, running = layout.views(parameters), layout.running(layout.neutral_buffers(np.float64))
-    network.forward(x, views, running, training=True)
     told: list[int] = []
+    network.forward(x, views, running, training=True, on_layer=told.append)
+    assert told == [0, 1, 2]
+    told.clear()
     network.backward(x, np.zeros((3, 2)), views, layout.views(gradient), on_layer=told.append)
-    assert told == [2, 1, 0]
+    assert told == [3, 2, 1, 0], "the loss comes first"
 
 
 # -- losses: weights of mean 1, divided by the rows

@@ -263,21 +263,22 @@ LOSSES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "binary_cross_entropy": lambda torch, ours, z, y: torch.nn.functional.binary_cross_entropy_with_logits(
         z, smooth(ours, y)
     ),
-    "cross_entropy": lambda torch, ours, z, y: (
-        torch.nn.functional.cross_entropy(
-            z,
-            y,
-            None if ours.class_weight is None else torch.tensor(list(ours.class_weight.values()), dtype=z.dtype),
-            reduction="sum",
-            label_smoothing=ours.label_smoothing,
-        )
-        / len(z)
-    ),
+    "cross_entropy": lambda torch, ours, z, y: weighted_cross_entropy(torch, ours, z, y),
     "huber": lambda torch, ours, z, y: torch.nn.functional.huber_loss(z, y, delta=ours.delta),
     "poisson": lambda torch, ours, z, y: torch.nn.functional.poisson_nll_loss(z, y),
     "focal": lambda torch, ours, z, y: focal(torch.log_softmax(z, 1).gather(1, y[:, None]), ours.gamma),
     "quantile": lambda torch, ours, z, y: pinball(torch, y - z, torch.tensor(ours.quantiles, dtype=z.dtype)),
 }
+
+
+def weighted_cross_entropy(torch: Any, ours: Any, z: Any, y: Any) -> Any:
+    """PyTorch divides by the weights of the batch; ours have mean 1 over the training rows, and the rows divide."""
+    weight = None
+    if ours.class_weight is not None:
+        weight = torch.tensor(list(ours.class_weight.values()), dtype=z.dtype)
+        weight = weight / weight[torch.from_numpy(Case(loss=ours).dataset().training.targets.copy())].mean()
+    smoothing = ours.label_smoothing
+    return torch.nn.functional.cross_entropy(z, y, weight, label_smoothing=smoothing, reduction="sum") / len(y)
 
 
 def focal(log_p: Any, gamma: float) -> Any:

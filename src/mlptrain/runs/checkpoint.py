@@ -7,7 +7,10 @@ and then demands that names, dtypes and shapes are exactly those that the plan i
 executed, imported or opened.
 
     model.safetensors        layers.*, the best weights
-    checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  history
+    checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  rounding.<slot>  history
+
+Optimizers keep some slots times a factor, which spares an operation in every step. In a file a slot is what the textbook
+defines, and `rounding` is what must be added after the factor is divided out, so that a resumed run has the same bits.
 
 The header carries the number of its format. `runs/format1.py` brings an older one to today's: a model is read for
 ever, while a run is resumed by the format that began it.
@@ -138,7 +141,8 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
     tensors |= named(state.layout, state.best_parameters, state.best_buffers, "best.")
     if state.ema is not None:
         tensors |= named(state.layout, *state.ema, "ema.")
-    tensors |= {f"optimizer.{name}": slot for name, slot in state.slots.items()}
+    for name, slot in state.slots.items():
+        tensors |= named_slot(name, slot, header.plan.optimizer.slot_scales().get(name))
     tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), len(header.history))
     return encode(header, tensors)
 
@@ -169,7 +173,8 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
     expect(tensors, expected_in_checkpoint(header, network), origin)
     parameters, buffers = filled(network, tensors, "", origin)
     best_parameters, best_buffers = filled(network, tensors, "best.", origin)
-    slots = {name: tensors[f"optimizer.{name}"].copy() for name in header.plan.optimizer.slots}
+    scales = header.plan.optimizer.slot_scales()
+    slots = {name: stored_slot(name, tensors, scales.get(name)) for name in header.plan.optimizer.slots}
     ema = filled(network, tensors, "ema.", origin) if header.plan.training.ema is not None else None
     state = TrainState(
         network.layout,
@@ -183,6 +188,20 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
         history_rows(tensors["history"], header.history, columns(header.plan)),
     )
     return Checkpoint(header, state)
+
+
+def named_slot(name: str, slot: Array, scale: float | None) -> Tensors:
+    """What an optimizer remembers, as the textbook defines it, and what is lost when that is scaled back."""
+    if scale is None:
+        return {f"optimizer.{name}": slot}
+    value = slot * scale
+    return {f"optimizer.{name}": value, f"rounding.{name}": slot - value / scale}
+
+
+def stored_slot(name: str, tensors: Tensors, scale: float | None) -> Array:
+    """What an optimizer remembers, as it is kept in training, to the last bit."""
+    value = tensors[f"optimizer.{name}"]
+    return value.copy() if scale is None else value / scale + tensors[f"rounding.{name}"]
 
 
 def history_rows(table: NDArray[Any], written: Sequence[str], wanted: Sequence[str]) -> list[list[float | None]]:
@@ -213,7 +232,9 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
     assert header.progress is not None
     assert header.history is not None
     dtype, plan = str(network.dtype), header.plan
-    slots = {f"optimizer.{name}": (dtype, (network.layout.parameter_size,)) for name in plan.optimizer.slots}
+    names = [f"optimizer.{name}" for name in plan.optimizer.slots]
+    names += [f"rounding.{name}" for name in plan.optimizer.slot_scales()]
+    slots = dict.fromkeys(names, (dtype, (network.layout.parameter_size,)))
     return {
         **expected_tensors(network, ""),
         **expected_tensors(network, "best."),

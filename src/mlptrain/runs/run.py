@@ -35,6 +35,11 @@ from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.loop import network_for, start, train
+<<<<<<< HEAD
+=======
+from mlptrain.train.metrics import Metrics, measure
+from mlptrain.train.remedies import after_divergence
+>>>>>>> wt-c
 from mlptrain.train.state import Diagnosed, TrainState
 from mlptrain.train.step import Probe
 
@@ -78,7 +83,8 @@ class Run:
         self.mark("other")
         if not np.isfinite(self.state.parameters).all():
             raise Diverged(
-                "training diverged: an update made weights that are not finite; lower optimizer.learning_rate"
+                "training diverged: an update made weights that are not finite. "
+                + after_divergence(self.plan.optimizer.learning_rate, self.plan.training.clips)
             )
         write_durably(self.folder.checkpoint, files.encode_checkpoint(self.header("checkpoint"), self.state))
         self.mark("checkpoint")

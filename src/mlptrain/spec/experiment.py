@@ -166,6 +166,11 @@ class Training(Frozen):
     )
     baselines: bool = Field(True, description="Fit a constant and a linear model too, to compare with.")
 
+    @property
+    def clips(self) -> bool:
+        """Whether the gradient is clipped in some way."""
+        return self.clip_norm is not None or self.clip_value is not None
+
 
 class Experiment(Frozen):
     """Everything that determines a run."""

@@ -25,6 +25,11 @@ from mlptrain.spec.plan import Plan
 from mlptrain.train.early_stopping import monitored
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
+<<<<<<< HEAD
+=======
+from mlptrain.train.metrics import Metrics, normalized_weights
+from mlptrain.train.remedies import setting
+>>>>>>> wt-c
 from mlptrain.train.state import Diagnosed, Progress
 
 WINDOW = 5
@@ -254,7 +259,7 @@ class ExplodingGradients(Diagnosis):
         return None
 
     def remedies(self, plan: Plan) -> Iterator[str]:
-        if plan.training.clip_norm is None and plan.training.clip_value is None:
+        if not plan.training.clips:
             yield setting("training", clip_norm=1.0)
         yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
         if plan.network.normalization is None:
@@ -435,17 +440,6 @@ def diagnosed(diagnosis: Diagnosis, message: str, plan: Plan, epoch: int) -> Dia
     *others, last = diagnosis.remedies(plan)
     remedy = f"{', '.join(others)}, or {last}" if others else last
     return Diagnosed(name=diagnosis.name(), epoch=epoch, message=message, remedy=remedy)
-
-
-def setting(section: str, **values: float | str) -> str:
-    """A setting as a line of YAML: `penalty: {l2: 1.0e-04}`."""
-    return f"{section}: {{{', '.join(f'{key}: {yaml_text(value)}' for key, value in values.items())}}}"
-
-
-def yaml_text(value: float | str) -> str:
-    """A number as YAML 1.1 reads it, with three digits that count; text as it is."""
-    text = value if isinstance(value, str) else f"{value:.3g}"
-    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text
 
 
 def lowest_loss(network: Network, part: Part) -> float:

@@ -15,12 +15,22 @@ from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnostician
 from mlptrain.train.evaluation import ActivationWatch, part_scores
 from mlptrain.train.events import Record
+<<<<<<< HEAD
+=======
+from mlptrain.train.metrics import NAMES, Metrics, measure
+from mlptrain.train.remedies import after_divergence
+>>>>>>> wt-c
 from mlptrain.train.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:
+<<<<<<< HEAD
     """The columns of metrics.csv."""
     validation = plan.transforms.task.figures if plan.validates else ()
+=======
+    """The columns of metrics.csv; `learning_rate` is that of the last step of the epoch."""
+    validation = ["loss", *NAMES[plan.loss.target_kind]] if plan.validates else []
+>>>>>>> wt-c
     layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
         "epoch",
@@ -81,7 +91,7 @@ class EpochEnd:
         if validation["loss"] is None:
             raise Diverged(
                 f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "
-                "Lower optimizer.learning_rate, or set training.clip_norm: 1.0"
+                + after_divergence(self._plan.optimizer.learning_rate, self._plan.training.clips)
             )
         return validation, scores
 

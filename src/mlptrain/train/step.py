@@ -17,13 +17,13 @@ import numpy as np
 
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target, Weights
-from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, clip_value, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
+from mlptrain.train.remedies import after_divergence
 from mlptrain.train.state import TrainState
 
 Probe = Callable[[str, int], None]
@@ -42,6 +42,11 @@ class Update:
     clip_norm: float | None = None
     clip_value: float | None = None
     ema_decay: float | None = None
+
+    @property
+    def clips(self) -> bool:
+        """Whether the gradient is clipped in some way."""
+        return self.clip_norm is not None or self.clip_value is not None
 
     @classmethod
     def of(cls, plan: Plan) -> Update:
@@ -72,7 +77,7 @@ class Step:
         self._pieces = update.optimizer.pieces(
             state.parameters, self.gradient, slots, self._scratch, layout.named_parameters
         )
-        self._clips = update.clip_norm is not None or update.clip_value is not None
+        self._clips = update.clips
         self._penalized = bool(update.penalty.l1 or update.penalty.l2)
         self._drops = network.stochastic
         self._probe = probe
@@ -109,7 +114,7 @@ class Step:
         """Refuse a step that is not finite."""
         self.squared_norm = squared_norm(self.gradient)
         if not math.isfinite(loss + self.squared_norm):
-            raise Diverged(divergence(self._network.layout, self.gradient, loss, self._state))
+            raise Diverged(divergence(self._update, self.gradient, loss, self._state))
         looks = self._state.progress.looks_at_layers
         self.layer_squared_norms = [squared_norm(part) for part in self._layer_gradients] if looks else NONE
 
@@ -160,16 +165,16 @@ def move_towards(average: Array, now: Array, decay: float, t: int, scratch: Arra
         np.add(part, difference, out=part)
 
 
-def divergence(layout: Layout, gradient: Array, loss: float, state: TrainState) -> str:
+def divergence(update: Update, gradient: Array, loss: float, state: TrainState) -> str:
     """What went wrong first, where, and what helps."""
     bad = next(
-        (name for name, view in layout.named_parameters(gradient).items() if not np.isfinite(view).all()),
+        (name for name, view in state.layout.named_parameters(gradient).items() if not np.isfinite(view).all()),
         None,
     )
     what = f"the gradient of {bad} is not finite" if bad else "the gradient norm overflowed"
     what = what if math.isfinite(loss) else f"the loss is {loss}"
     return (
         f"training diverged in epoch {state.progress.epoch}, step {state.progress.step}: {what}; "
-        "the step was not applied. "
-        "Lower optimizer.learning_rate, set training.clip_norm: 1.0, or check the scale of the inputs"
+        f"the step was not applied. {after_divergence(update.optimizer.learning_rate, update.clips)}, "
+        "or check the scale of the inputs"
     )
