@@ -23,7 +23,19 @@ def yaml_flow(value: Any) -> str:
         return "{" + ", ".join(f"{scalar(str(key))}: {yaml_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(map(yaml_flow, value)) + "]"
-    return json.dumps(value)
+    return number(value) if isinstance(value, float) else json.dumps(value)
+
+
+def number(value: float) -> str:
+    """A real number with three digits that count, as every YAML reads one: 1.0e-05, where YAML 1.1 takes 1e-05 for text.
+
+    >>> number(0.00001), number(0.25), number(2.0)
+    ('1.0e-05', '0.25', '2.0')
+    """
+    text = f"{value:.3g}"
+    if "e" in text:
+        return text if "." in text else text.replace("e", ".0e")
+    return text if "." in text else f"{text}.0"
 
 
 def scalar(text: str) -> str:
@@ -49,3 +61,9 @@ def escape(letter: str) -> str:
 def setting(**settings: Any) -> str:
     """Settings as they are written at the top level of an experiment file: `data: {exclude: [id]}`."""
     return ", ".join(f"{key}: {yaml_flow(value)}" for key, value in settings.items())
+
+
+def after_divergence(learning_rate: float, clipped: bool) -> str:
+    """What to try when training diverged with this rate, with or without clipping."""
+    slower = f"Try {setting(optimizer={'learning_rate': learning_rate / 10})}"
+    return slower if clipped else f"{slower}, {setting(training={'clip_norm': 1.0})}"

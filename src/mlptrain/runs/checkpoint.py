@@ -9,8 +9,8 @@ executed, imported or opened.
     model.safetensors        layers.*, the best weights
     checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  rounding.<slot>  history
 
-Optimizers keep some slots times a factor, which spares an operation in every step. In a file a slot is what the textbook
-defines, and `rounding` is what must be added after the factor is divided out, so that a resumed run has the same bits.
+Optimizers keep some slots divided by a factor, which spares an operation in every step. In a file a slot is what the
+textbook defines, and `rounding` is what is added after dividing it again, so that a resumed run has the same bits.
 
 The header carries the number of its format. `runs/format1.py` brings an older one to today's: a model is read for
 ever, while a run is resumed by the format that began it.

@@ -18,7 +18,7 @@ from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interru
 from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
-from mlptrain.remedies import setting
+from mlptrain.remedies import after_divergence, setting
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.directory import RunFolder
@@ -35,11 +35,6 @@ from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.loop import network_for, start, train
-<<<<<<< HEAD
-=======
-from mlptrain.train.metrics import Metrics, measure
-from mlptrain.train.remedies import after_divergence
->>>>>>> wt-c
 from mlptrain.train.state import Diagnosed, TrainState
 from mlptrain.train.step import Probe
 

@@ -21,15 +21,11 @@ from mlptrain.data.dataset import Dataset, Part
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array, Weights
 from mlptrain.nn.network import Network
+from mlptrain.remedies import setting
 from mlptrain.spec.plan import Plan
 from mlptrain.train.early_stopping import monitored
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Record
-<<<<<<< HEAD
-=======
-from mlptrain.train.metrics import Metrics, normalized_weights
-from mlptrain.train.remedies import setting
->>>>>>> wt-c
 from mlptrain.train.state import Diagnosed, Progress
 
 WINDOW = 5
@@ -164,9 +160,9 @@ class FirstLossFarFromTheory(Diagnosis):
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         if plan.network.initializer.name() != "auto":
-            yield setting("network", initializer="auto")
+            yield setting(network={"initializer": "auto"})
         if plan.data.numeric.scale.name() == "none":
-            yield setting("data", numeric="{scale: standard}")
+            yield setting(data={"numeric": {"scale": "standard"}})
         yield "check the size of the inputs and of the target"
 
 
@@ -184,8 +180,8 @@ class LossNotFalling(Diagnosis):
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         rate = plan.optimizer.learning_rate
-        yield f"{setting('optimizer', learning_rate=rate * 10)} if the loss hardly moves"
-        yield f"{setting('optimizer', learning_rate=rate / 10)} if it jumps"
+        yield f"{setting(optimizer={'learning_rate': rate * 10})} if the loss hardly moves"
+        yield f"{setting(optimizer={'learning_rate': rate / 10})} if it jumps"
 
 
 class Overfitting(Diagnosis):
@@ -209,10 +205,10 @@ class Overfitting(Diagnosis):
     def remedies(self, plan: Plan) -> Iterator[str]:
         stopping = plan.training.early_stopping
         if stopping is None or stopping.monitor == "train_loss":
-            yield setting("training", early_stopping="{monitor: validation_loss}")
+            yield setting(training={"early_stopping": {"monitor": "validation_loss"}})
         if not plan.network.dropout:
-            yield setting("network", dropout=0.2)
-        yield setting("penalty", l2=plan.penalty.l2 * 10 or 1e-3)
+            yield setting(network={"dropout": 0.2})
+        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 1e-3})
         yield "a smaller network"
 
 
@@ -238,9 +234,9 @@ class VanishingGradients(Diagnosis):
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         if plan.network.activation.name() != "relu":
-            yield setting("network", activation="relu", initializer="he_normal")
+            yield setting(network={"activation": "relu", "initializer": "he_normal"})
         if plan.network.normalization is None:
-            yield setting("network", normalization="batch")
+            yield setting(network={"normalization": "batch"})
         yield "fewer layers"
 
 
@@ -260,10 +256,10 @@ class ExplodingGradients(Diagnosis):
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         if not plan.training.clips:
-            yield setting("training", clip_norm=1.0)
-        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
+            yield setting(training={"clip_norm": 1.0})
+        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
         if plan.network.normalization is None:
-            yield setting("network", normalization="batch")
+            yield setting(network={"normalization": "batch"})
 
 
 class DeadUnits(Diagnosis):
@@ -276,8 +272,8 @@ class DeadUnits(Diagnosis):
         return worst and f"{worst[1]:.0%} of the units of layer {worst[0]} are zero on every validation row"
 
     def remedies(self, plan: Plan) -> Iterator[str]:
-        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
-        yield setting("network", activation="leaky_relu")
+        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
+        yield setting(network={"activation": "leaky_relu"})
 
 
 class SaturatedUnits(Diagnosis):
@@ -291,8 +287,8 @@ class SaturatedUnits(Diagnosis):
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         if plan.network.initializer.name() != "auto":
-            yield setting("network", initializer="auto")
-        yield setting("network", activation="relu")
+            yield setting(network={"initializer": "auto"})
+        yield setting(network={"activation": "relu"})
         yield "check the size of the inputs"
 
 
@@ -318,8 +314,8 @@ class ConstantOutput(Diagnosis):
     def remedies(self, plan: Plan) -> Iterator[str]:
         for name in ("l1", "l2"):
             if weight := getattr(plan.penalty, name):
-                yield setting("penalty", **{name: weight / 10})
-        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
+                yield setting(penalty={name: weight / 10})
+        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
         yield "check that the features carry information"
 
 
@@ -335,7 +331,7 @@ class MonitorWithoutValue(Diagnosis):
         return f"{monitor} has no value on these rows, such as an AUC where all are of one class; nothing stops early"
 
     def remedies(self, plan: Plan) -> Iterator[str]:
-        yield setting("training", early_stopping="{monitor: validation_loss}")
+        yield setting(training={"early_stopping": {"monitor": "validation_loss"}})
 
 
 class WorseThanBaseline(Diagnosis):
@@ -353,9 +349,9 @@ class WorseThanBaseline(Diagnosis):
         return f"the {lower[0]} model has a lower loss than the network" if lower else None
 
     def remedies(self, plan: Plan) -> Iterator[str]:
-        yield setting("training", epochs=plan.training.epochs * 2)
-        yield setting("optimizer", learning_rate=plan.optimizer.learning_rate / 10)
-        yield setting("penalty", l2=plan.penalty.l2 * 10 or 1e-3)
+        yield setting(training={"epochs": plan.training.epochs * 2})
+        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
+        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 1e-3})
         yield "take the simpler model"
 
 

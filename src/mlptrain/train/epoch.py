@@ -11,26 +11,17 @@ from mlptrain.errors import Diverged
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
+from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnostician
 from mlptrain.train.evaluation import ActivationWatch, part_scores
 from mlptrain.train.events import Record
-<<<<<<< HEAD
-=======
-from mlptrain.train.metrics import NAMES, Metrics, measure
-from mlptrain.train.remedies import after_divergence
->>>>>>> wt-c
 from mlptrain.train.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:
-<<<<<<< HEAD
-    """The columns of metrics.csv."""
-    validation = plan.transforms.task.figures if plan.validates else ()
-=======
     """The columns of metrics.csv; `learning_rate` is that of the last step of the epoch."""
-    validation = ["loss", *NAMES[plan.loss.target_kind]] if plan.validates else []
->>>>>>> wt-c
+    validation = plan.transforms.task.figures if plan.validates else ()
     layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
         "epoch",

@@ -22,8 +22,8 @@ from mlptrain.optim.clipping import clip_norm, clip_value, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
+from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
-from mlptrain.train.remedies import after_divergence
 from mlptrain.train.state import TrainState
 
 Probe = Callable[[str, int], None]
