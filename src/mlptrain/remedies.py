@@ -27,7 +27,7 @@ def yaml_flow(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A real number with three digits that count, as every YAML reads one: 1.0e-05, where YAML 1.1 takes 1e-05 for text.
+    """A real number with three digits that count, as every YAML reads it: 1.0e-05, since YAML 1.1 takes 1e-05 for text.
 
     >>> number(0.00001), number(0.25), number(2.0)
     ('1.0e-05', '0.25', '2.0')
