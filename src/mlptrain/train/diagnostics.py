@@ -360,12 +360,12 @@ class Diagnostician:
 
     def __init__(self, plan: Plan, network: Network, dataset: Dataset, earlier: Iterable[Record]) -> None:
         self._plan, self._network = plan, network
-        self._diagnoses = [variant() for variant in variants(Diagnosis)]
+        self._diagnoses = {variant.name(): variant() for variant in variants(Diagnosis)}
         weights = network.layout.layer_weights(network.layout.neutral_parameters(network.dtype))
         self._weight_sizes = tuple(vector.size for vector in weights)
         self._naive_loss = naive_loss(network, dataset.training)
         floors = {"train_loss": dataset.training, "validation_loss": dataset.validation}
-        columns = {*floors, *(column for diagnosis in self._diagnoses for column in diagnosis.columns)}
+        columns = {*floors, *(column for diagnosis in self._diagnoses.values() for column in diagnosis.columns)}
         lowest = {name: lowest_loss(network, part) for name, part in floors.items() if part is not None}
         self._trends = {name: Trend(lowest.get(name, 0.0)) for name in sorted(columns)}
         for record in earlier:
@@ -416,7 +416,7 @@ class Diagnostician:
     def _missing(self, progress: Progress) -> list[Diagnosis]:
         """The diagnoses that were not made yet."""
         known = {diagnosed.name for diagnosed in progress.warnings}
-        return [diagnosis for diagnosis in self._diagnoses if diagnosis.name() not in known]
+        return [diagnosis for name, diagnosis in self._diagnoses.items() if name not in known]
 
     def _made(self, progress: Progress, found: Iterable[tuple[Diagnosis, str | None]]) -> tuple[Diagnosed, ...]:
         return tuple(
