@@ -16,6 +16,7 @@ from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.runs import run
+from mlptrain.tasks import Task
 from mlptrain.train.epoch import Observer
 
 SECTIONS: tuple[tuple[Any, str, str], ...] = (
@@ -30,7 +31,7 @@ SECTIONS: tuple[tuple[Any, str, str], ...] = (
     (run.Run, "save_checkpoint", "writing checkpoints"),
     (run.Run, "save_model", "writing the model"),
     (run, "part_scores", "predicting for the results"),
-    (run, "measure", "metrics of the results"),
+    (Task, "measure", "metrics of the results"),
     (run, "baselines", "baselines"),
 )
 """Where a function is found, its name there, and what is said of it; {} stands for the number of the layer.
