@@ -29,7 +29,7 @@ from mlptrain.data.columns import (
     single_column,
 )
 from mlptrain.data.encoders import Rows, as_rows
-from mlptrain.data.scalers import NoScaling, Scaler
+from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
 from mlptrain.data.settings import Words
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
@@ -165,6 +165,11 @@ class Task(Component):
     def confusion(self, outcome: Outcome) -> Classes | None:
         """The classes and their confusion matrix, where there is one."""
         return None
+
+    def constant(self, loss: Loss, training: MeasuredRows) -> Array:
+        """The scores (outputs,) of the best single answer to all `training` rows."""
+        outputs = loss.outputs(self.outputs)
+        return loss.best_constant(training.target(), outputs, training.weights(), self.class_weights)
 
     def measure(self, loss: Loss, scores: Array, rows: MeasuredRows) -> Metrics:
         """The loss and every metric for the `scores` of `rows`; row weights count in the loss."""
@@ -419,6 +424,14 @@ class Regression(Task):
     def encode(self, truth: Truth) -> Target:
         return self.scaler.apply(truth, np.asarray(self.fitted))
 
+    def constant(self, loss: Loss, training: MeasuredRows) -> Array:
+        """The best answer in the units of the columns, which only a shift and a scale leave the best one."""
+        if isinstance(self.scaler, AffineScaler):
+            return super().constant(loss, training)
+        best = loss.best_constant(training.truth(), loss.outputs(self.outputs), training.weights()).astype(np.float64)
+        one_column = best.reshape(-1, len(self.columns))  # several answers, as of quantiles, are all for one
+        return self.scaler.apply(one_column, np.asarray(self.fitted)).reshape(-1)
+
     def unscaled(self, values: Array) -> NDArray[np.float64]:
         """Predictions (n, ...) in the units of the columns."""
         return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
@@ -441,8 +454,9 @@ def task_kinds() -> dict[str, type[Task]]:
 
 
 def task_for_loss(loss: Loss) -> type[Task]:
-    """The kind of task that `loss` is for, where the spec names none: the first that takes it."""
-    return next(kind for kind in variants(Task) if kind.target_kind == loss.target_kind)
+    """The kind of task that `loss` is for, where the spec names none: of those that take it the least special."""
+    fitting = [kind for kind in variants(Task) if kind.target_kind == loss.target_kind]
+    return min(fitting, key=lambda kind: len(kind.__mro__))
 
 
 def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:

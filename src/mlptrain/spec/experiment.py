@@ -223,22 +223,26 @@ class Experiment(Frozen):
             )
         if self.loss is not None:
             yield from self._loss_conflicts(self.loss)
-        if self.task is not None and self.loss is not None:
-            kind = task_kinds()[self.task]
-            if kind.target_kind != self.loss.target_kind:
-                default = kind.default_loss().name()
-                yield "loss", f"{self.loss.name()} does not go with task: {self.task}, whose loss is {default}"
+        yield from self._encoder_conflicts()
+        stopping = self.training.early_stopping
+        if stopping is not None and "early_stopping" in self.training.model_fields_set:
+            yield from self._monitor_conflicts(stopping)
+
+    def _encoder_conflicts(self) -> Iterator[Conflict]:
         kinds = encoder_kinds()
         for column, word in self.data.encoders.items():
             if word not in kinds:
                 guess = nearest(word, kinds)
                 hint = f"did you mean '{guess}'? " if guess else ""
                 yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}the kinds are: {', '.join(kinds)}"
-        stopping = self.training.early_stopping
-        if stopping is not None and "early_stopping" in self.training.model_fields_set:
-            yield from self._monitor_conflicts(stopping)
 
     def _loss_conflicts(self, loss: Loss) -> Iterator[Conflict]:
+        kind = task_kinds()[self.task] if self.task is not None else None
+        if kind is not None and kind.target_kind != loss.target_kind:
+            yield (
+                "loss",
+                f"{loss.name()} does not go with task: {self.task}, whose loss is {kind.default_loss().name()}",
+            )
         if loss.has_link and not isinstance(self.network.output_activation, Identity):
             yield (
                 "network.output_activation",

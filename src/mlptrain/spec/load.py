@@ -27,6 +27,7 @@ _WORDS = {
     "string_type": "must be text; put it in quotes",
     "tuple_type": "must be a list",
     "model_type": "must be a mapping of settings",
+    "dict_type": "must be a mapping",
     "finite_number": "must be finite",
 }
 _LENGTHS = {
@@ -42,6 +43,7 @@ _SHOWS_VALUE = {
     "string_type",
     "tuple_type",
     "model_type",
+    "dict_type",
     "finite_number",
 }
 

@@ -35,11 +35,9 @@ def baselines(plan: Plan, network: Network, dataset: Dataset, part: Part) -> dic
 
 def constant(network: Network, dataset: Dataset, part: Part) -> Metrics:
     """The metrics of the best constant scores."""
-    training = dataset.training
-    best = network.loss.best_constant(
-        training.target(), network.outputs, training.weights(), network.class_weights
-    ).astype(network.dtype)
-    return dataset.transforms.task.measure(network.loss, np.tile(best, (len(part), 1)), part)
+    task = dataset.transforms.task
+    best = task.constant(network.loss, dataset.training).astype(network.dtype)
+    return task.measure(network.loss, np.tile(best, (len(part), 1)), part)
 
 
 def linear(plan: Plan, dataset: Dataset, part: Part) -> Metrics | None:
