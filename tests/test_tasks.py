@@ -1,6 +1,6 @@
 """Is a new kind of target, of column or of figure one class, and does every input have a name?
 
-The classes are in toy_tasks.py, which is loaded as a user would load it. Each command is a process of its own: no
+The classes are in plugins/data.py, which is loaded as a user would load it. Each command is a process of its own: no
 other test sees them.
 """
 
@@ -17,7 +17,7 @@ from helpers import assert_close
 from mlptrain.data.encoders import Category, Number, Pixels
 from mlptrain.data.scalers import NoScaling
 
-TOYS = Path(__file__).parent / "toy_tasks.py"
+TOYS = Path(__file__).parent / "plugins" / "data.py"
 LONG = "training: {epochs: 60, batch_size: 8, baselines: true}\n"
 
 

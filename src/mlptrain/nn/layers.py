@@ -23,7 +23,7 @@ from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.dropout import draw_mask
 from mlptrain.nn.layout import LayerViews, TensorSpec
-from mlptrain.nn.normalization import BETA, GAMMA, Normalization, NormWorkspace
+from mlptrain.nn.normalization import Normalization, NormWorkspace
 
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -321,8 +321,8 @@ class Dense(Layer):
         through = "" if norm is None else f" and the {norm.name()} normalization"
         yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {', '.join(way)}{through}", ws.grad)
         if norm is not None:
-            yield Stage("", f"dL/dgamma{i}", grads[GAMMA])
-            yield Stage("", f"dL/dbeta{i} = sum over rows of dL/dn{i}", grads[BETA])
+            for tensor in norm.tensors(self.width):
+                yield Stage("", f"dL/d{tensor.name.removeprefix('norm.')}{i}", grads[tensor.name])
         yield Stage("", f"dL/dW{i} = {below}' d{i}", grads["weight"])
         yield Stage("", f"dL/db{i} = sum over rows of d{i}", grads["bias"])
         if x_grad is not None:

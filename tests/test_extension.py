@@ -1,0 +1,125 @@
+"""Is a new variant of anything one class in one file, and nothing else?
+
+The files in plugins/ hold one toy of each family, as a user would write it. Every toy goes the whole way: named in a
+spec, checked, trained, saved, loaded, used to predict. Each command is a process of its own, since a class that is once
+defined is known to every test that comes after it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cli import Outcome, run_process
+from mlptrain.runs.run import begin, proceed
+from mlptrain.spec.load import load_experiment
+from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone
+
+PLUGINS = sorted((Path(__file__).parent / "plugins").glob("*.py"))
+SOURCE = Path(__file__).parents[1] / "src"
+AMOUNTS = "data: {path: amounts.csv, target: price, split: {validation: 0.2, test: 0.2}}\n"
+CLASSES = "data: {path: classes.csv, target: answer, split: {validation: 0.2, test: 0.2}}\n"
+LENGTH = "training: {epochs: 6, batch_size: 8, baselines: true}\n"
+
+
+@dataclass(frozen=True)
+class Toy:
+    """How a toy is asked for, and where it shows."""
+
+    spec: str
+    listed: str
+    """Its name in `mlptrain components` and in spec.yaml"""
+    checked: str = ""
+    """Its family in the table of the gradient check, if it has gradients"""
+    options: tuple[str, ...] = field(default=())
+
+
+TOYS = {
+    "activation": Toy(CLASSES + "network: {hidden: [5], activation: toy_softsign}\n", "toy_softsign", "activation"),
+    "loss": Toy(AMOUNTS + "loss: toy_logcosh\n", "toy_logcosh", "loss"),
+    "optimizer": Toy(CLASSES + "optimizer: {kind: toy_sign, learning_rate: 0.01}\n", "toy_sign"),
+    "optimizer by layer": Toy(CLASSES + "optimizer: {kind: lars, learning_rate: 0.01}\n", "lars"),
+    "schedule by step": Toy(CLASSES + "schedule: {kind: wave, warmup: 1}\n", "wave"),
+    "initializer": Toy(CLASSES + "network: {hidden: [5], initializer: toy_even}\n", "toy_even", "initializer"),
+    "normalization": Toy(CLASSES + "network: {hidden: [5], normalization: toy_rms}\n", "toy_rms", "normalization"),
+    "layer": Toy(CLASSES + "network: {hidden: [{kind: gated, width: 4}, 3]}\n", "gated", "layer"),
+    "scaler of inputs": Toy(CLASSES.replace("}}", "}, numeric: {scale: toy_signed_log}}"), "toy_signed_log"),
+    "scaler of the target": Toy(AMOUNTS.replace("}}", "}, scale_target: toy_signed_log}"), "toy_signed_log"),
+    "encoder": Toy(CLASSES.replace("}}", "}, encoders: {colour: toy_length}}"), "toy_length"),
+    "task": Toy(AMOUNTS + "task: toy_log\n", "toy_log"),
+    "metric": Toy(AMOUNTS.replace("answer", "price"), "toy_within"),
+}
+
+
+def mlptrain(*arguments: object, folder: Path) -> Outcome:
+    """Run the command line with every toy known."""
+    plugins = [word for path in PLUGINS for word in ("--plugin", path)]
+    return run_process(*arguments, *plugins, folder=folder)
+
+
+@pytest.mark.usefixtures("classes", "amounts")
+@pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
+def test_a_class_is_all_it_takes(tmp_path: Path, toy: Toy) -> None:
+    table = "amounts.csv" if "amounts.csv" in toy.spec else "classes.csv"
+    (tmp_path / "spec.yaml").write_text(toy.spec + LENGTH)
+    fitted = mlptrain("fit", "spec.yaml", "--json", "--out", "run", folder=tmp_path).succeeded().json()
+    evaluated = mlptrain("evaluate", "run", "--json", folder=tmp_path).succeeded().json()
+    assert evaluated["metrics"] == fitted["results"]["test"]
+    predicted = mlptrain("predict", "run", table, "--quiet", folder=tmp_path).succeeded().out
+    assert len(predicted.splitlines()) == len((tmp_path / table).read_text().splitlines())
+    assert toy.listed in (tmp_path / "run" / "spec.yaml").read_text() + (tmp_path / "run" / "metrics.csv").read_text()
+    assert "passed" in mlptrain("gradcheck", "spec.yaml", folder=tmp_path).succeeded().out
+    mlptrain("explain", "spec.yaml", "--step", "3", folder=tmp_path).succeeded()
+    mlptrain("components", toy.listed, folder=tmp_path).succeeded()
+
+
+def test_the_gradient_check_takes_every_toy_that_has_a_gradient(tmp_path: Path) -> None:
+    checks = mlptrain("gradcheck", "--json", folder=tmp_path).succeeded().json()["checks"]
+    found = {(check["family"], check["component"].partition("(")[0]) for check in checks if check["passed"]}
+    wanted = {(toy.checked, toy.listed) for toy in TOYS.values() if toy.checked}
+    assert wanted <= found
+
+
+@pytest.mark.usefixtures("classes")
+def test_a_diagnosis_of_ones_own_is_made(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(CLASSES + LENGTH)
+    outcome = mlptrain("fit", "spec.yaml", folder=tmp_path).succeeded()
+    assert "warning: too quick: accuracy" in outcome.err
+    assert "Try: celebrate" in outcome.err
+
+
+class Log(Consumer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, float]] = []
+        self.epochs: list[float | None] = []
+        self.reason = ""
+
+    def step(self, event: StepDone) -> None:
+        self.steps.append((event.step, event.loss))
+
+    def epoch(self, event: EpochDone) -> None:
+        self.epochs.append(event.record["train_loss"])
+
+    def done(self, event: TrainingDone) -> None:
+        self.reason = event.reason
+
+
+@pytest.mark.usefixtures("classes")
+def test_a_consumer_of_ones_own_hears_everything(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(CLASSES.replace("classes.csv", str(tmp_path / "classes.csv")) + LENGTH)
+    run, log = begin(load_experiment(tmp_path / "spec.yaml"), "spec", tmp_path / "run"), Log()
+    proceed(run, lambda: None, consumers=(log,))
+    assert [step for step, _ in log.steps] == list(range(1, 6 * 3 + 1))
+    assert len(log.epochs) == 6
+    assert log.reason == "epochs"
+
+
+def test_nothing_in_the_source_knows_a_toy() -> None:
+    names = "|".join(toy.listed for toy in TOYS.values())
+    files = [path for path in (SOURCE / "mlptrain").rglob("*.py") if re.search(rf'"({names})"', path.read_text())]
+    assert not files
