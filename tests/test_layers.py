@@ -1,33 +1,29 @@
 """Is a layer one class, and are members what single networks are?
 
-The toy layer below is defined here and nowhere else; run as a script, this file defines it and hands the rest of the
-command line to mlptrain. Everything from the spec to the gradient check must take it as one of its own.
+The toy layer `gated` is one class in plugins/network.py. Everything from the spec to the gradient check must take it as
+one of its own.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from cli import Outcome, environment
+from cli import Outcome, run_process
 from helpers import assert_close, label, stack
-from mlptrain.component import OneOf, example_instances
+from mlptrain.component import example_instances
 from mlptrain.gradcheck import loss_cases, random_target
-from mlptrain.nn import kernels
-from mlptrain.nn.activations import Activation, Identity, ReLU, Sigmoid, SiLU, Tanh
+from mlptrain.nn.activations import Activation, Identity, ReLU, SiLU, Tanh
 from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.initializers import GlorotUniform, Initializer
-from mlptrain.nn.layers import Dense, Layer, LayerWorkspace, Nonlinearity
-from mlptrain.nn.layout import LayerViews, TensorSpec
+from mlptrain.nn.layers import Dense, Layer
 from mlptrain.nn.losses import CrossEntropy, Loss, LossValue, MeanSquaredError, Poisson, Quantile
 from mlptrain.nn.network import Network, lay_out
 from mlptrain.nn.normalization import GAMMA, BatchNorm, LayerNorm, Normalization
@@ -43,86 +39,9 @@ def _one_thread() -> Iterator[None]:
 # -- a layer in one class
 
 
-@dataclass
-class GatedWorkspace(LayerWorkspace):
-    """z and g are the two products, a and s their activations, each (..., n, units)."""
-
-    z: Array
-    a: Array
-    g: Array
-    s: Array
-    scratch: Array
-    ones: Array
-
-
-def define_gated() -> type[Layer]:
-    """Define a layer that the package does not know."""
-
-    class Gated(Layer):
-        """h = f(x W + b) * sigmoid(x V + c). Dauphin et al. 2017."""
-
-        kind: Literal["gated"] = "gated"
-        formula: ClassVar = (r"h = f(xW + b) \odot \sigma(xV + c)",)
-        width: int = Field(ge=1)
-        activation: Annotated[Activation, OneOf()] = Tanh()
-        examples: ClassVar = ({"width": 4}, {"width": 3, "activation": "silu"})
-
-        def units(self, inputs: int) -> int:
-            return self.width
-
-        def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
-            shape = inputs, self.width
-            drawn: dict[str, Any] = {"fan_in": inputs, "fan_out": self.width, "decays": True, "by_input": True}
-            return (
-                TensorSpec("weight", shape, activation=self.activation, **drawn),
-                TensorSpec("gate", shape, activation=Sigmoid(), **drawn),
-                TensorSpec("bias", (self.width,)),
-                TensorSpec("gate_bias", (self.width,), start=1.0),
-            )
-
-        def workspace(self, inputs: int, scratch: Array) -> GatedWorkspace:
-            output, grad, z, a, g, s = (np.empty_like(scratch) for _ in range(6))
-            return GatedWorkspace(output, grad, z, a, g, s, scratch, np.ones(scratch.shape[-2], scratch.dtype))
-
-        def forward(
-            self,
-            x: Array,
-            tensors: LayerViews,
-            running: LayerViews,
-            ws: GatedWorkspace,
-            training: bool,
-            rng: np.random.Generator | None = None,
-        ) -> Array:
-            kernels.affine(x, tensors["weight"], tensors["bias"], ws.z)
-            kernels.affine(x, tensors["gate"], tensors["gate_bias"], ws.g)
-            self.activation.forward(ws.z, ws.a, ws.scratch)
-            Sigmoid().forward(ws.g, ws.s, ws.scratch)
-            return np.multiply(ws.a, ws.s, out=ws.output)
-
-        def backward(
-            self, x: Array, tensors: LayerViews, grads: LayerViews, ws: GatedWorkspace, x_grad: Array | None
-        ) -> None:
-            by_gate = np.multiply(ws.grad, ws.a)
-            np.multiply(ws.grad, ws.s, out=ws.grad)
-            self.activation.backward(ws.z, ws.a, ws.grad, ws.scratch)
-            Sigmoid().backward(ws.g, ws.s, by_gate, ws.scratch)
-            for delta, weight, bias in ((ws.grad, "weight", "bias"), (by_gate, "gate", "gate_bias")):
-                kernels.affine_gradients(x, delta, ws.ones, grads[weight], grads[bias])
-            if x_grad is not None:
-                kernels.product(ws.grad, tensors["weight"].mT, x_grad)
-                np.add(x_grad, np.matmul(by_gate, tensors["gate"].mT), out=x_grad)
-
-        def nonlinearities(self, ws: GatedWorkspace) -> tuple[Nonlinearity, ...]:
-            return (Nonlinearity(self.activation, ws.z, ws.a),)
-
-    return Gated
-
-
 def with_gated(*arguments: object, folder: Path) -> Outcome:
-    """Run `mlptrain` in a process in which the toy layer is defined."""
-    command = [sys.executable, __file__, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    """Run `mlptrain` with the toy layer of plugins/network.py."""
+    return run_process(*arguments, "--plugin", Path(__file__).parent / "plugins" / "network.py", folder=folder)
 
 
 SPEC = """
@@ -450,10 +369,3 @@ def test_batch_normalization_of_a_million_rows_keeps_its_digits() -> None:
     grad = upstream.copy()
     norm.backward(grad, tensors, grads, ws)
     assert_close(grads["norm.beta"], upstream.sum(axis=0, dtype=np.float64), 1e-6)
-
-
-if __name__ == "__main__":
-    from mlptrain.cli import main
-
-    define_gated()
-    main()

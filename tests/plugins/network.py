@@ -1,4 +1,4 @@
-"""Components of somebody's own, for tests: an activation, a loss, an initializer, a normalization, a layer, a scaler."""
+"""A plugin for tests: an activation, a loss, an optimizer, an initializer, a normalization, a layer and a scaler."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class EvenlySpread(WeightInitializer):
 
     kind: Literal["toy_even"] = "toy_even"
 
-    def fill(self, weight: Array, activation: Activation, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
         weight[...] = rng.permutation(np.linspace(-0.5, 0.5, weight.size)).reshape(weight.shape)
 
 
