@@ -26,6 +26,7 @@ from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization
 from mlptrain.optim.optimizers import SGD, Adam, Momentum, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
+from mlptrain.train.events import StepDone, feed
 from strategies import layer_norms, layer_stacks, losses, normalizations, seeds, unhurried
 
 
@@ -297,15 +298,23 @@ def test_a_long_gradient_in_float32_is_not_taken_for_an_infinite_one() -> None:
     assert_close(network.state.parameters, [-0.1, 0.0], 1e-6, scale=1.0)
 
 
+def train_on(network: Trainer, size: float) -> None:
+    """One step on rows of that size, as the events of a run are made."""
+
+    def events() -> Iterator[StepDone]:
+        network.step(np.full((4, 1), size, np.float32), np.ones((4, 1), np.float32), 0.1)
+        yield StepDone()
+
+    feed(events(), consumers=())
+
+
 def test_a_long_gradient_in_float32_is_no_reason_to_warn() -> None:
-    network = trainer(stack(1, 1, activation=Identity()), BinaryCrossEntropy(), clip=1.0, dtype=np.float32)
-    network.step(np.full((4, 1), 1e25, np.float32), np.ones((4, 1), np.float32), 0.1)
+    train_on(trainer(stack(1, 1, activation=Identity()), BinaryCrossEntropy(), clip=1.0, dtype=np.float32), 1e25)
 
 
 def test_divergence_is_one_error_and_no_warning() -> None:
-    network = trainer(stack(1, 1, activation=Identity()), MeanSquaredError(), dtype=np.float32)
     with pytest.raises(Diverged):
-        network.step(np.full((4, 1), 1e30, np.float32), np.ones((4, 1), np.float32), 0.1)
+        train_on(trainer(stack(1, 1, activation=Identity()), MeanSquaredError(), dtype=np.float32), 1e30)
 
 
 def test_a_gradient_whose_length_alone_overflows_is_described() -> None:

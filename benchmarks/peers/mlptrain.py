@@ -35,6 +35,7 @@ class Trainer:
         self._events = train(plan, network, self._state, dataset)
         self._passes = self._bare_passes() if bare else self._trainer_passes()
 
+    @np.errstate(all="ignore")
     def run(self, passes: int) -> None:
         """Train on."""
         with blas_threads(self._plan.threads):

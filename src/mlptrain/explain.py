@@ -23,6 +23,7 @@ from mlptrain.train.events import StepDone
 from mlptrain.train.loop import Loop, network_for, start
 
 
+@np.errstate(all="ignore")
 def explain(plan: Plan, dataset: Dataset, number: int) -> list[Stage]:
     """The stages of training step `number`, from 1; the steps before it are trained first."""
     recorder, done = Recorder(plan, dataset, number), 0

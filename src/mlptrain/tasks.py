@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -92,7 +93,7 @@ class Task(Component):
     def outputs(self) -> int:
         """Number of columns or classes that the loss is about."""
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """What is measured beside the loss."""
         return metrics_for(self.form)

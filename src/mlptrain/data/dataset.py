@@ -244,6 +244,24 @@ def load_dataset(
     return Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
 
 
+def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) -> Part | None:
+    """The rows that `load_dataset` keeps for testing, as `transforms` prepare them; None where it keeps none.
+
+    Nothing is fitted, so that a model measures its own rows as it was trained, whichever version trained it.
+    """
+    drop = data.missing_target == "drop"
+    if data.test_path is not None:
+        table, _ = read_with_target(data.test_path, data.test_target_path, data, transforms.hints)
+        return transforms.part(table, dtype, drop)[0]
+    table, _ = read_with_target(data.path, data.target_path, data, transforms.hints)
+    table, _, _ = rows_that_count(table, data.sample_weight, data.missing_values)
+    task, missing = transforms.task, data.missing_values
+    table = table.select(rows_with_target(task.read(table, missing), table, drop))
+    truth = task.truth(task.read(table, missing), table)
+    rows = choose_rows(task, truth, data.effective_split, seed, table)["test"]
+    return transforms.part(table.select(rows), dtype, drop)[0] if len(rows) else None
+
+
 @dataclass(frozen=True)
 class Fit:
     """How a table is to be learned from."""
@@ -279,7 +297,8 @@ def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, L
     names, more = choose_features(table, data)
     chosen = {"train": np.arange(table.rows)}
     with troubles.collected():
-        chosen = choose_rows(settled, data.effective_split, fit.seed, table) if settled else chosen
+        if settled is not None:
+            chosen = choose_rows(settled.task, settled.truth, data.effective_split, fit.seed, table)
     encoders, features = fit_encoders(table, names, chosen["train"], data, troubles)
     troubles.refuse()
     assert settled is not None
@@ -458,9 +477,9 @@ def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
     return replace(table, columns=table.columns | found)
 
 
-def choose_rows(settled: Settled, split: Split, seed: int, table: Table) -> dict[str, Indices]:
+def choose_rows(task: Task, truth: Truth, split: Split, seed: int, table: Table) -> dict[str, Indices]:
     """The split of all rows by the name of the part, even in the groups of the target if it has such."""
-    strata = settled.task.strata(settled.truth, table) if split.validation or split.test else None
+    strata = task.strata(truth, table) if split.validation or split.test else None
     rows = np.arange(table.rows)
     return dict(zip(PARTS, split_rows(rows, strata, split, stream(seed, "split"), table.path), strict=True))
 

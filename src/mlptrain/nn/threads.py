@@ -51,6 +51,8 @@ def blas_library() -> str:
     from threadpoolctl import threadpool_info
 
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    own = [pool for pool in pools if "numpy" in Path(pool["filepath"]).parent.name]  # others may have brought theirs
+    pools = own or pools
     facts = [(pool["internal_api"], pool["version"], pool.get("architecture")) for pool in pools]
     return ", ".join(" ".join(filter(None, fact)) for fact in facts)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.dataset import Part, join_target
+from mlptrain.data.dataset import Part, join_target, load_test_part
 from mlptrain.data.tables import Table, row_list
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.metrics import Metrics
@@ -19,7 +19,6 @@ from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
-from mlptrain.spec.plan import prepare
 from mlptrain.train.evaluation import part_scores, predict_scores
 
 
@@ -51,10 +50,10 @@ def open_model(path: Path) -> Model:
 def own_test(model: Model) -> Part:
     """The rows that the run of `model` kept for testing, from the files it was trained on, if they are the same."""
     check_fingerprint(model.header.fingerprint, "the model was trained, so its test rows are not the same; use --data")
-    _, dataset = prepare(model.plan, model.plan.name)
-    if dataset.test is None:
-        raise UsageError("this run kept no rows for testing; say which table to evaluate on with --data")
-    return dataset.test
+    part = load_test_part(model.plan.data, model.transforms, model.network.dtype, model.plan.seed)
+    if part is None:
+        raise UsageError(f"this run kept no rows for testing: name a table with --data, such as {model.plan.data.path}")
+    return part
 
 
 def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, list[str]]:

@@ -22,6 +22,7 @@ from mlptrain.optim.schedules import Cosine
 from mlptrain.spec.experiment import NetworkSpec, Training
 from mlptrain.spec.plan import Plan
 from mlptrain.train.evaluation import part_scores
+from mlptrain.train.events import feed
 from mlptrain.train.loop import network_for, start, train
 
 STEPS = 1000
@@ -46,8 +47,7 @@ def linear(plan: Plan, dataset: Dataset, part: Part) -> Metrics | None:
     network = network_for(plan)
     state = start(plan, network, dataset)
     try:
-        for _ in train(plan, network, state, dataset):
-            pass
+        feed(train(plan, network, state, dataset), consumers=())
     except Diverged:
         return None
     scores = part_scores(network, state.parameters, state.buffers, part)

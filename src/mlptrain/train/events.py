@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlptrain.errors import Diverged
 from mlptrain.train.state import Diagnosed, Stopped
 
@@ -81,6 +83,7 @@ class Consumer:
         """At the end, however it came."""
 
 
+@np.errstate(all="ignore")  # an overflow in training is found and told by the step, not by a warning
 def feed(events: Iterable[Event], consumers: Sequence[Consumer]) -> None:
     """Hand each event to each of `consumers`, in their order; close all of them at the end."""
     on_step = [consumer.step for consumer in consumers if type(consumer).step is not Consumer.step]

@@ -74,6 +74,7 @@ class Loop:
         """Inputs, targets and row weights of the last step."""
         self._end = EpochEnd(plan, network, state, dataset)
         self._monitor = monitored(plan)
+        self._higher_is_better = higher_is_better(self._monitor or "train_loss")
         self._done = StepDone()
         self._constant_rate = plan.optimizer.learning_rate if plan.schedule.is_constant else None
 
@@ -108,7 +109,8 @@ class Loop:
         self.batch = x, target, weights = self.batches.gather(index)
         if probe is not None:
             probe("gather", 0)
-        done.learning_rate = rate = self.learning_rate(progress.step)
+        rate = self._constant_rate or self.learning_rate(progress.step)
+        done.learning_rate = rate
         try:
             done.loss = step(x, target, rate, weights)
         except Diverged:
@@ -137,7 +139,7 @@ class Loop:
         """Keep the weights if they are the best so far, or if nothing tells; let the schedule see the value."""
         progress, stopping = self._state.progress, self._plan.training.early_stopping
         monitor = self._monitor or "train_loss"
-        value, higher = record[monitor], higher_is_better(monitor)
+        value, higher = record[monitor], self._higher_is_better
         improved = not self._monitor or progress.judge(value, higher, stopping.min_delta if stopping else 0.0)
         if improved:
             self._state.keep_as_best()

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from mlptrain.component import Frozen
 from mlptrain.nn.arrays import Array
-from mlptrain.nn.initializers import FromFile, Initializer
+from mlptrain.nn.initializers import Initializer
 from mlptrain.nn.layout import Layout
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.randomness import stream
@@ -164,7 +164,7 @@ class TrainState:
         """
         parameters, buffers = layout.neutral_parameters(dtype), layout.neutral_buffers(dtype)
         initializer.start(layout, parameters, buffers, stream(seed, "init"))
-        if active is not None and not isinstance(initializer, FromFile):
+        if active is not None and initializer.file is None:
             layout.silence_inputs(parameters, active)
         slots = {name: np.zeros_like(parameters) for name in optimizer.slots}
         averages = (parameters.copy(), buffers.copy()) if ema else None

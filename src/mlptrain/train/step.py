@@ -88,9 +88,12 @@ class Step:
         self.layer_squared_norms = NONE
         """Of the weights of each layer alone, in the steps in which they are looked at."""
 
-    @np.errstate(all="ignore")  # an overflow ends in a loss or gradient that is not finite, which is checked
     def __call__(self, x: Array, target: Target, learning_rate: float, weights: Weights = None) -> float:
-        """Train on one batch; the loss before the update. `weights` (n,) tell how much each row counts."""
+        """Train on one batch; the loss before the update. `weights` (n,) tell how much each row counts.
+
+        An overflow ends in a loss or gradient that is not finite, which is checked: whoever runs many steps turns
+        NumPy's own warnings off around all of them, which for each would take a microsecond.
+        """
         loss = self._differentiate(x, target, weights)
         self._check(loss)
         if self._clips:
