@@ -679,7 +679,7 @@ def test_a_loss_that_does_not_fit_its_target(
 def test_a_validation_file_must_fit(cli: Cli, spec: Write, classes: Path) -> None:
     write_csv(classes.parent / "v.csv", "x1,x2,answer", [("1", "1", "yes")] * 3)
     spec("data: {path: classes.csv, target: answer, validation_path: v.csv}\n" + QUICK)
-    refuses(cli, classes.parent, 3, "v.csv: the model needs columns that are not there: 'colour'")
+    refuses(cli, classes.parent, 3, "v.csv: columns that the model needs are missing: 'colour'")
     write_csv(classes.parent / "v.csv", "x1,x2,colour,answer", [("1", "1", "red", "maybe")] * 3)
     refuses(cli, classes.parent, 3, "v.csv", "'maybe' in rows 1, 2, 3, which training did not see")
 

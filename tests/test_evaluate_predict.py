@@ -145,7 +145,7 @@ def test_columns_are_taken_by_name(cli: Cli, here: Path, layout: Callable[[dict[
 def test_a_missing_column_is_named(cli: Cli, here: Path) -> None:
     write_csv(here / "t.csv", "x1,Colour,answer", [("1", "red", "yes")] * 3)
     for verb in (("evaluate", "classes", "--data"), ("predict", "classes")):
-        cli(*verb, "t.csv").refused(3, "t.csv: the model needs columns that are not there: 'x2', 'colour'")
+        cli(*verb, "t.csv").refused(3, "t.csv: columns that the model needs are missing: 'x2', 'colour'")
 
 
 def test_a_renamed_column_is_guessed_at(cli: Cli, here: Path) -> None:
@@ -192,7 +192,7 @@ def test_unknown_categories_can_be_an_error(cli: Cli, here: Path) -> None:
     write_csv(here / "t.csv", HEADER, [*classes_rows(3), ("1", "1", "violet", "yes")])
     outcome = cli("predict", "strict", "t.csv")
     outcome.refused(
-        3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "it knows 'blue', 'green', 'red'"
+        3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "the model knows 'blue', 'green', 'red'"
     )
 
 

@@ -118,7 +118,7 @@ def test_all_troubles_of_a_table_are_told_at_once_with_one_line_for_all(cli: Cli
     rows[5][-1] = rows[9][-1] = ""
     table(tmp_path / "t.csv", ["Name", "Ticket, no", "Cabin", "x", "y"], rows)
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
-    refused = fit(cli, tmp_path, settings, 0).refused(3, "4 things are in the way", "'Name'", "'Cabin'", "rows 6, 10")
+    refused = fit(cli, tmp_path, settings, 0).refused(3, "4 problems", "'Name'", "'Cabin'", "rows 6, 10")
     last = list(remedies(refused.err.splitlines()[-1]))
     assert last == [{"data": {"missing_target": "drop", "exclude": ["Name", "Ticket, no", "Cabin"]}}]
     fit(cli, tmp_path, pasted(settings, last[0]), 1).succeeded()

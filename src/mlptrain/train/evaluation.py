@@ -66,11 +66,11 @@ def predict_scores(
     views, running = network.layout.views(parameters), network.layout.running(buffers)
     scores = np.empty((len(rows), network.outputs), network.dtype)
     x = np.empty((min(CHUNK, len(rows)), features.width), network.dtype)
-    room: NDArray[np.uint8] | None = features.byte_buffer(len(x))
+    scratch: NDArray[np.uint8] | None = features.byte_buffer(len(x))
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
         n = len(chunk)
-        features.gather(chunk, x[:n], None if room is None else room[:n])
+        features.gather(chunk, x[:n], None if scratch is None else scratch[:n])
         scores[start : start + n] = network.forward(x[:n], views, running, training=False)
         if watch is not None:
             watch.look(network, n)

@@ -41,8 +41,8 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
 
 def make_batches(plan: Plan, dataset: Dataset) -> Batches:
     """The batches of the training rows."""
-    pairs = plan.network.uses_batch_statistics
-    return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, pairs)
+    avoid_single_row = plan.network.uses_batch_statistics
+    return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, avoid_single_row)
 
 
 def make_step(plan: Plan, network: Network, state: TrainState, probe: Probe | None = None) -> Step:
