@@ -147,7 +147,7 @@ def test_more_than_a_hundred_whole_numbers_are_amounts_and_that_is_said(cli: Cli
     table(tmp_path / "t.csv", ["x", "price"], [[numbers(i)[0], str(100 + i % 101)] for i in range(404)])
     settings = {"data": {"path": "t.csv", "target": "price"}, **QUICK}
     said = fit(cli, tmp_path, settings, 0).succeeded().err
-    assert "target 'price' is taken for amounts (101 values: 100, 101" in said
+    assert "target 'price' is treated as a quantity (101 values: 100, 101" in said
     (way,) = remedies(said)
     assert "loss cross_entropy" in fit(cli, tmp_path, pasted(settings, way), 1).succeeded().err
 
