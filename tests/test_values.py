@@ -509,7 +509,7 @@ def test_what_no_file_could_hold_is_refused_before_training(
 def test_one_class_as_numbers(cli: Cli, spec: Write, tmp_path: Path, target: str) -> None:
     write_csv(tmp_path / "t.csv", "x,y", [(halves(i), target) for i in range(40)])
     spec("data: {path: t.csv, target: y}\nloss: binary_cross_entropy\n" + QUICK)
-    cli("fit", "spec.yaml").refused(3, f"target 'y' holds one class only: '{target}' in all 40 rows")
+    cli("fit", "spec.yaml").refused(3, f"target 'y' holds only one class: '{target}' in all 40 rows")
     write_csv(tmp_path / "t.csv", "x,y", [(halves(i), target if i else 1 - int(target)) for i in range(40)])
     cli("fit", "spec.yaml").refused(3, "1 of 2 classes in target 'y' have a single row")
 
@@ -607,6 +607,6 @@ def test_predictions_that_are_no_numbers_are_refused(cli: Cli, spec: Write, tmp_
 def test_measuring_the_table_of_the_training_is_said(cli: Cli, spec: Write, classes: Path) -> None:
     cli("fit", spec("data: {path: classes.csv, target: answer}\n" + QUICK), "--out", "run").succeeded()
     said = cli("evaluate", "run", "--data", "classes.csv").succeeded().err
-    assert "classes.csv is the table that the model was trained on: it sees its training rows again" in said
+    assert "classes.csv is the table that the model was trained on: its metrics include training rows" in said
     (classes.parent / "new.csv").write_text(classes.read_text() + "1,1,red,yes\n")
     assert cli("evaluate", "run", "--data", "new.csv").succeeded().err == ""
