@@ -822,7 +822,7 @@ def test_weights_of_a_model_with_its_columns_in_another_order(cli: Cli, spec: Wr
     start = ("--set", "network.initializer={kind: from_file, path: run/model.safetensors}")
     cli("fit", "spec.yaml", *start, "--out", "again").succeeded()
     swapped = ("fit", spec(text.replace("one", "other")), *start)
-    outcome = cli(*swapped).refused(4, "input 1 of its network is 'x', of this one 'z'", "data: {features: [x, z]}")
+    outcome = cli(*swapped).refused(4, "input 1 of its network is 'x', but 'z' in this one", "data: {features: [x, z]}")
     assert "run/model.safetensors" in outcome.err
     cli(*swapped, "--set", "data.features=[x, z]", "--out", "swapped").succeeded()
 

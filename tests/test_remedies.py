@@ -137,7 +137,7 @@ def test_whole_numbers_are_asked_about_with_what_was_found(cli: Cli, tmp_path: P
     table(tmp_path / "t.csv", ["x", "y"], [[numbers(i)[0], str(i % values)] for i in range(400)])
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
     found = "2 values: 0, 1)" if values == 2 else f"({values} values: 0, 1, 2"
-    ways = list(remedies(fit(cli, tmp_path, settings, 0).refused(3, found, "two ways").err))
+    ways = list(remedies(fit(cli, tmp_path, settings, 0).refused(3, found, "may be classes or a quantity").err))
     assert ways == [{"task": "classification"}, {"task": "regression"}]
     for number, (way, loss) in enumerate(zip(ways, ("cross_entropy", "mse"), strict=True), start=1):
         assert f"loss {loss}" in fit(cli, tmp_path, pasted(settings, way), number).succeeded().err

@@ -435,7 +435,7 @@ def check_delimiter(header: list[str], path: str, delimiter: str) -> None:
     if len(header) == 1 and other:
         shown = "\\t" if other == "\t" else other
         raise DataError(
-            f"{path}:1: only 1 column found; if '{shown}' separates them, say so: {setting(data={'delimiter': other})}"
+            f"{path}:1: only 1 column found; if '{shown}' separates them, write {setting(data={'delimiter': other})}"
         )
 
 

@@ -343,7 +343,7 @@ class AdamW(Adam):
     Loshchilov & Hutter 2019. Biases and normalization parameters do not decay; in PyTorch they do unless excluded.
     """
 
-    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # a variant of its own that shares Adam's rule
+    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # a separate variant that shares Adam's rule
     formula: ClassVar = (
         r"\mathrm{weights\ first:} \quad w \leftarrow (1 - \eta \lambda) w, \quad \lambda = \mathrm{weight\ decay}",
         AVERAGES,

@@ -31,7 +31,7 @@ from mlptrain.train.state import Diagnosed, Progress
 WINDOW = 5
 """Epochs over which a trend is averaged."""
 CHECK_ALL_BEFORE, CHECK_EVERY = 30, 10
-"""Every epoch before the first number is checked, then one in so many."""
+"""Every epoch before the first number is checked, then every tenth."""
 
 
 class Trend:
