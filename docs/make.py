@@ -33,7 +33,7 @@ def spec_page() -> str:
     head = (
         f"{NOTE}\n# The experiment file\n\n"
         "Every key, its type, its default and its meaning. Only `data.path` and `data.target` have no default. For\n"
-        "the kinds of a family see [components.md](components.md): a bare name stands for `{kind: name}`.\n"
+        "the kinds of a family see [components.md](components.md): a bare name selects `{kind: name}`.\n"
         f"{NOTATION}"
     )
     return head + "\n".join(section(Experiment, "")) + "\n"
@@ -102,7 +102,7 @@ def module_row(path: Path) -> str:
 
 
 def formulas(model: type[BaseModel]) -> list[str]:
-    """What a class computes, each formula for a paragraph of its own."""
+    """What a class computes, each formula as a separate paragraph."""
     return [f"$$ {formula} $$" for formula in model.formula] if issubclass(model, Frozen) else []
 
 

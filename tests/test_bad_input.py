@@ -135,7 +135,7 @@ SETTINGS: dict[str, Case] = {
     # what does not go together
     "optimizer: {kind: momentum, momentum: 0, nesterov: true}": (
         "2:52 optimizer.nesterov",
-        "needs momentum above 0: give momentum a value, or drop nesterov",
+        "needs momentum above 0: give momentum a value, or remove nesterov",
     ),
     "loss: {kind: quantile, quantiles: [0.9, 0.1]}": ("2:35 loss.quantiles", "must be strictly increasing"),
     "optimizer: {eps: 0}": ("2:18 optimizer.eps", "cannot be 0 together with eps_root"),
@@ -207,7 +207,7 @@ DATA_SETTINGS: dict[str, Case] = {
     ),
     "{path: classes.csv, target: answer, split: {validation: 0}}\ntraining: {early_stopping: {patience: 3}}": (
         "spec.yaml:2:28 training.early_stopping",
-        "no rows are held out: give data.split.validation a share, or monitor train_loss",
+        "no rows are held out: set data.split.validation above 0, or monitor train_loss",
     ),
 }
 
@@ -318,7 +318,7 @@ USAGE: dict[str, tuple[str, int, str]] = {
     "no config": ("fit", 2, "fit needs a config: mlptrain fit config.yaml"),
     "no such spec": ("fit spec.yml", 2, "spec.yml: No such file or directory; did you mean spec.yaml?"),
     "a folder": ("fit folder", 2, "folder: a folder, but a spec is a YAML file"),
-    "a run": ("fit run", 2, "run: is a run's folder; to go on with it: mlptrain fit --resume run"),
+    "a run": ("fit run", 2, "run: is a run's folder; to continue it: mlptrain fit --resume run"),
     "a model": ("fit run/model.safetensors", 2, "a safetensors file, such as a model or checkpoint"),
     "a pipe": ("fit pipe", 2, "pipe: a pipe, socket or device"),
     "a device": ("fit /dev/zero", 2, "/dev/zero: a pipe, socket or device"),
@@ -326,14 +326,14 @@ USAGE: dict[str, tuple[str, int, str]] = {
     "out is a file": ("fit spec.yaml --out classes.csv", 2, "classes.csv: exists already"),
     "out is here": ("fit spec.yaml --out .", 2, ".: exists already"),
     "out is the root": ("fit spec.yaml --out /", 2, "/: exists already"),
-    "out has no parent": ("fit spec.yaml --out a/b", 5, "a/b: cannot be made: No such file or directory"),
-    "out is below a file": ("fit spec.yaml --out classes.csv/run", 5, "cannot be made: Not a directory"),
+    "out has no parent": ("fit spec.yaml --out a/b", 5, "a/b: cannot be created: No such file or directory"),
+    "out is below a file": ("fit spec.yaml --out classes.csv/run", 5, "cannot be created: Not a directory"),
     "evaluate a spec": ("evaluate spec.yaml", 2, "spec.yaml: is a spec"),
     "evaluate nothing": ("evaluate nothing", 4, "nothing: no such file"),
     "evaluate a folder": ("evaluate folder", 4, "folder: is not the folder of a run"),
     "evaluate a table": ("evaluate classes.csv", 4, "classes.csv: is not a model or checkpoint"),
     "resume a model": ("fit --resume run/model.safetensors", 4, "is not the folder of a run"),
-    "target without data": ("evaluate run --target-data classes.csv", 2, "--target-data goes with --data"),
+    "target without data": ("evaluate run --target-data classes.csv", 2, "--target-data needs --data"),
     "no such table": ("predict run nowhere.csv", 3, "nowhere.csv: no such data file"),
     "a folder as table": ("predict run folder", 3, "folder: is not a regular file"),
     "a model as table": ("predict run run/model.safetensors", 3, "not a text file"),
@@ -410,7 +410,7 @@ def test_a_network_larger_than_the_machine(spec: Write, classes: Path) -> None:
 def test_runs_is_a_file(cli: Cli, spec: Write, classes: Path) -> None:
     spec(DATA + QUICK)
     (classes.parent / "runs").write_text("mine")
-    cli("fit", "spec.yaml").refused(5, "runs: cannot be made", "--out names another place")
+    cli("fit", "spec.yaml").refused(5, "runs: cannot be created", "choose another folder with --out")
     assert (classes.parent / "runs").read_text() == "mine"
 
 
@@ -512,7 +512,7 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         HEAD + ROWS * 30 + "much,1,red,yes\n" + ROWS,
         ("'much' in row 1201", "categorical: {columns: [x1]}"),
     ),
-    "one class": (HEAD + ROWS.replace("yes", "no"), ("target 'answer' holds one class only: 'no' in all 40 rows", "")),
+    "one class": (HEAD + ROWS.replace("yes", "no"), ("target 'answer' holds only one class: 'no' in all 40 rows", "")),
     "lonely class": (
         HEAD + ROWS + "1,1,red,perhaps\n",
         ("1 of 3 classes in target 'answer' have a single row ('perhaps')", "add rows"),
@@ -533,7 +533,7 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         HEAD + "".join(f"1,1,id{i},{'yes' if i % 2 else 'no'}\n" for i in range(200)),
         ("column 'colour' has 140 categories in 140 training rows", "data: {exclude: [colour]}"),
     ),
-    "one row": (HEAD + "1,1,red,yes\n", ("one class only: 'yes' in all 1 rows", "")),
+    "one row": (HEAD + "1,1,red,yes\n", ("only one class: 'yes' in all 1 rows", "")),
     "two rows": (HEAD + "1,1,red,yes\n2,2,red,no\n", ("have a single row ('no', 'yes')", "")),
     "JSON": ('{"x1": [1, 2]}\n', ("classes.csv: is JSON, which is not read", "save it as CSV")),
     "HTML": ("<html><body>\n</body></html>\n", ("no column 'answer'", "")),
@@ -654,16 +654,16 @@ LOSSES: dict[str, tuple[str, str, str]] = {
     "amounts as classes": (
         "x1",
         "cross_entropy",
-        "target 'x1' holds real numbers, which are no classes; for a regression, write loss: mse",
+        "target 'x1' holds real numbers, not classes; for regression, write loss: mse",
     ),
     "three classes as yes or no": (
         "colour",
         "bce",
         "needs two classes in target 'colour', which has 3: blue, green, red",
     ),
-    "amounts as yes or no": ("x1", "bce", "target 'x1' must lie in [0, 1] for binary_cross_entropy, not so in rows"),
+    "amounts as yes or no": ("x1", "bce", "'x1' must lie in [0, 1] for binary_cross_entropy, but does not in rows"),
     "two columns of classes": ("[colour, answer]", "cross_entropy", "cross_entropy takes one target column"),
-    "two columns without a loss": ("[colour, answer]", "", "could be labels or amounts"),
+    "two columns without a loss": ("[colour, answer]", "", "could be labels or quantities"),
 }
 
 
@@ -679,7 +679,7 @@ def test_a_loss_that_does_not_fit_its_target(
 def test_a_validation_file_must_fit(cli: Cli, spec: Write, classes: Path) -> None:
     write_csv(classes.parent / "v.csv", "x1,x2,answer", [("1", "1", "yes")] * 3)
     spec("data: {path: classes.csv, target: answer, validation_path: v.csv}\n" + QUICK)
-    refuses(cli, classes.parent, 3, "v.csv: the model needs columns that are not there: 'colour'")
+    refuses(cli, classes.parent, 3, "v.csv: columns that the model needs are missing: 'colour'")
     write_csv(classes.parent / "v.csv", "x1,x2,colour,answer", [("1", "1", "red", "maybe")] * 3)
     refuses(cli, classes.parent, 3, "v.csv", "'maybe' in rows 1, 2, 3, which training did not see")
 
@@ -822,7 +822,7 @@ def test_weights_of_a_model_with_its_columns_in_another_order(cli: Cli, spec: Wr
     start = ("--set", "network.initializer={kind: from_file, path: run/model.safetensors}")
     cli("fit", "spec.yaml", *start, "--out", "again").succeeded()
     swapped = ("fit", spec(text.replace("one", "other")), *start)
-    outcome = cli(*swapped).refused(4, "input 1 of its network is 'x', of this one 'z'", "data: {features: [x, z]}")
+    outcome = cli(*swapped).refused(4, "input 1 of its network is 'x', but 'z' in this one", "data: {features: [x, z]}")
     assert "run/model.safetensors" in outcome.err
     cli(*swapped, "--set", "data.features=[x, z]", "--out", "swapped").succeeded()
 

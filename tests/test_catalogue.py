@@ -51,7 +51,7 @@ def test_a_negative_count_is_refused_with_its_row(cli: Cli, spec: Write, tmp_pat
     rows = amounts_rows()
     write_csv(tmp_path / "t.csv", "x1,x2,price", [*rows[:4], ("1", "1", "-2.5"), *rows[4:]])
     spec(f"data: {{path: t.csv, target: price}}\nloss: {Poisson().name()}\n" + SHORT)
-    cli("fit", "spec.yaml").refused(3, "t.csv", "'price' must be 0 or more for loss poisson, not so in row 5")
+    cli("fit", "spec.yaml").refused(3, "t.csv", "'price' must be 0 or more for loss poisson, but is not in row 5")
 
 
 REFUSED: dict[str, tuple[str, int, str]] = {

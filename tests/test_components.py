@@ -773,7 +773,7 @@ def test_constant_is_constant() -> None:
 
 # -- settings that are refused, each with what must be said
 
-NO_MOMENTUM = "needs momentum above 0: give momentum a value, or drop nesterov"
+NO_MOMENTUM = "needs momentum above 0: give momentum a value, or remove nesterov"
 NO_EPS = "cannot be 0 together with eps_root: a gradient of zero would give 0/0"
 REFUSED: list[tuple[type[Frozen], dict[str, Any], str, str]] = [
     (LeakyReLU, {"slope": -0.1}, "slope", "Input should be greater than or equal to 0"),

@@ -145,7 +145,7 @@ def test_columns_are_taken_by_name(cli: Cli, here: Path, layout: Callable[[dict[
 def test_a_missing_column_is_named(cli: Cli, here: Path) -> None:
     write_csv(here / "t.csv", "x1,Colour,answer", [("1", "red", "yes")] * 3)
     for verb in (("evaluate", "classes", "--data"), ("predict", "classes")):
-        cli(*verb, "t.csv").refused(3, "t.csv: the model needs columns that are not there: 'x2', 'colour'")
+        cli(*verb, "t.csv").refused(3, "t.csv: columns that the model needs are missing: 'x2', 'colour'")
 
 
 def test_a_renamed_column_is_guessed_at(cli: Cli, here: Path) -> None:
@@ -192,7 +192,7 @@ def test_unknown_categories_can_be_an_error(cli: Cli, here: Path) -> None:
     write_csv(here / "t.csv", HEADER, [*classes_rows(3), ("1", "1", "violet", "yes")])
     outcome = cli("predict", "strict", "t.csv")
     outcome.refused(
-        3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "it knows 'blue', 'green', 'red'"
+        3, "t.csv: column 'colour'", "training did not see: 'violet' in row 4", "the model knows 'blue', 'green', 'red'"
     )
 
 
@@ -224,7 +224,7 @@ def test_changed_data_has_no_own_test_rows(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_run_without_test_rows_needs_a_table(cli: Cli, here: Path) -> None:
     cli("fit", "classes.yaml", "--out", "all", "--set", "data.split={validation: 0.2, test: 0}").succeeded()
-    cli("evaluate", "all").refused(2, "kept no rows for testing", "--data")
+    cli("evaluate", "all").refused(2, "has no test rows", "--data")
 
 
 def test_a_target_file_of_its_own(cli: Cli, here: Path) -> None:
@@ -270,13 +270,13 @@ def test_every_bound_counts(cli: Cli, here: Path) -> None:
 
 WRONG_BOUNDS: list[tuple[str, str, str]] = [
     ("--fail-under", "acuracy=0.9", "no metric 'acuracy'; did you mean 'accuracy'?"),
-    ("--fail-under", "zzz=0.9", "no metric 'zzz'; there are loss, accuracy, balanced_accuracy"),
+    ("--fail-under", "zzz=0.9", "no metric 'zzz'; the metrics are loss, accuracy, balanced_accuracy"),
     ("--fail-under", "rmse=3", "no metric 'rmse'"),
     ("--fail-under", "accuracy", "--fail-under accuracy: expected METRIC=NUMBER"),
     ("--fail-under", "accuracy=", "expected METRIC=NUMBER"),
     ("--fail-under", "accuracy=high", "expected METRIC=NUMBER"),
-    ("--fail-under", "loss=0.5", "loss is better when it is lower: write --fail-over loss=0.5"),
-    ("--fail-over", "accuracy=0.5", "accuracy is better when it is higher: write --fail-under accuracy=0.5"),
+    ("--fail-under", "loss=0.5", "loss is better if lower: write --fail-over loss=0.5"),
+    ("--fail-over", "accuracy=0.5", "accuracy is better if higher: write --fail-under accuracy=0.5"),
 ]
 
 

@@ -57,7 +57,7 @@ def test_every_verb_knows_the_components_of_a_plugin(spec_file: Path) -> None:
 def test_no_file_can_ask_for_a_plugin(spec_file: Path) -> None:
     run_process("fit", "spec.yaml", "--plugin", LESSON, "--out", "run", folder=spec_file).succeeded()
     for verb in (("predict", "run", "classes.csv"), ("evaluate", "run"), ("fit", "--resume", "run")):
-        run_process(*verb, folder=spec_file).refused(4, "needs the component 'softsign'", "--plugin FILE.py")
+        run_process(*verb, folder=spec_file).refused(4, "needs the unknown component 'softsign'", "--plugin FILE.py")
     run_process("fit", "spec.yaml", folder=spec_file).refused(2, "network.activation: unknown kind 'softsign'")
     (spec_file / "asks.yaml").write_text(SPEC + f"plugin: {LESSON}\n")
     run_process("fit", "asks.yaml", folder=spec_file).refused(2, "asks.yaml:4:1 plugin: unknown key")

@@ -84,7 +84,7 @@ def test_both_ways_to_read_numbers_agree(lists: list[list[str]], missing: tuple[
     rows = zip(range(max(map(len, lists))), *(cells + ["1"] * 8 for cells in lists), strict=False)
     content = "".join(",".join(map(str, row)) + "\n" for row in [["n", *"abc"[: len(lists)]], *rows]).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "_LOOK", 2)  # what is odd comes after the rows that are looked at
+        patch.setattr(tables, "_SAMPLE_ROWS", 2)  # what is odd comes after the rows that are looked at
         assert read(content, Hints((), missing), missing) == read(content, None, missing)
 
 
@@ -203,6 +203,6 @@ def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.Mo
 def test_the_median_is_the_same_for_few_numbers_and_for_many(values: list[float], many: int) -> None:
     column = np.array([*values, 1.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlptrain.data.encoders._MANY", many)
+        patch.setattr("mlptrain.data.encoders._POLARS_MEDIAN", many)
         found = medians(column.reshape(-1, 1), np.isnan(column).reshape(-1, 1))
     np.testing.assert_allclose(found, [np.nanmedian(column)], rtol=1e-12, atol=0)

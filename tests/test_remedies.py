@@ -118,7 +118,7 @@ def test_all_troubles_of_a_table_are_told_at_once_with_one_line_for_all(cli: Cli
     rows[5][-1] = rows[9][-1] = ""
     table(tmp_path / "t.csv", ["Name", "Ticket, no", "Cabin", "x", "y"], rows)
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
-    refused = fit(cli, tmp_path, settings, 0).refused(3, "4 things are in the way", "'Name'", "'Cabin'", "rows 6, 10")
+    refused = fit(cli, tmp_path, settings, 0).refused(3, "4 problems", "'Name'", "'Cabin'", "rows 6, 10")
     last = list(remedies(refused.err.splitlines()[-1]))
     assert last == [{"data": {"missing_target": "drop", "exclude": ["Name", "Ticket, no", "Cabin"]}}]
     fit(cli, tmp_path, pasted(settings, last[0]), 1).succeeded()
@@ -137,7 +137,7 @@ def test_whole_numbers_are_asked_about_with_what_was_found(cli: Cli, tmp_path: P
     table(tmp_path / "t.csv", ["x", "y"], [[numbers(i)[0], str(i % values)] for i in range(400)])
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
     found = "2 values: 0, 1)" if values == 2 else f"({values} values: 0, 1, 2"
-    ways = list(remedies(fit(cli, tmp_path, settings, 0).refused(3, found, "two ways").err))
+    ways = list(remedies(fit(cli, tmp_path, settings, 0).refused(3, found, "may be classes or a quantity").err))
     assert ways == [{"task": "classification"}, {"task": "regression"}]
     for number, (way, loss) in enumerate(zip(ways, ("cross_entropy", "mse"), strict=True), start=1):
         assert f"loss {loss}" in fit(cli, tmp_path, pasted(settings, way), number).succeeded().err
@@ -147,7 +147,7 @@ def test_more_than_a_hundred_whole_numbers_are_amounts_and_that_is_said(cli: Cli
     table(tmp_path / "t.csv", ["x", "price"], [[numbers(i)[0], str(100 + i % 101)] for i in range(404)])
     settings = {"data": {"path": "t.csv", "target": "price"}, **QUICK}
     said = fit(cli, tmp_path, settings, 0).succeeded().err
-    assert "target 'price' is taken for amounts (101 values: 100, 101" in said
+    assert "target 'price' is treated as a quantity (101 values: 100, 101" in said
     (way,) = remedies(said)
     assert "loss cross_entropy" in fit(cli, tmp_path, pasted(settings, way), 1).succeeded().err
 

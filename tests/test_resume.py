@@ -124,7 +124,7 @@ def test_a_stop_after_any_step_changes_nothing(uninterrupted: Path) -> None:
     assert steps >= 8
     for k in range(1, steps + 1):
         run = begun(uninterrupted, f"stopped-{k}")
-        with pytest.raises(Interrupted, match=f"saved at step {k}. Go on with: mlptrain fit --resume"):
+        with pytest.raises(Interrupted, match=f"saved at step {k}. Resume with: mlptrain fit --resume"):
             proceed(run, interrupting(k))
         same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
@@ -250,7 +250,7 @@ def test_a_signal_saves_and_the_run_goes_on(long_run: Path, stop: signal.Signals
     assert outcome.out == ""
     last = outcome.err.splitlines()[-1]
     assert last.startswith("mlptrain: interrupted in epoch ")
-    assert last.endswith(f"Go on with: mlptrain fit --resume {name}")
+    assert last.endswith(f"Resume with: mlptrain fit --resume {name}")
     assert "Traceback" not in outcome.err
     assert not (folder / name / "summary.json").exists()
     result = run_cli("fit", "--resume", name, "--json", folder=folder).succeeded()
@@ -525,7 +525,7 @@ def test_missing_data_is_named(cli: Cli, stopped: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("spec.yaml",), ("--set", "seed=1"), ("--out", "new")], ids=str)
 def test_resume_takes_nothing_else(cli: Cli, stopped: Path, arguments: tuple[str, ...]) -> None:
-    cli("fit", "--resume", "run", *arguments).refused(2, "--resume goes on with a run as it was begun")
+    cli("fit", "--resume", "run", *arguments).refused(2, "--resume continues a run with its own settings")
 
 
 def no_checkpoint(run: Path) -> None:

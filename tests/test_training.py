@@ -247,7 +247,7 @@ def test_slot_scales_name_slots(optimizer: Optimizer) -> None:
 @pytest.mark.parametrize("kind", ["adamw", "lion"])
 def test_a_decay_that_would_turn_weights_around_is_refused(cli: Cli, spec: Write, classes: Path, kind: str) -> None:
     text = "optimizer: {kind: %s, learning_rate: 0.5, weight_decay: %s}\n"
-    said = "times learning_rate is 1.5, and a weight is multiplied by 1 minus that; it must be at most 2"
+    said = "times learning_rate is 1.5 and must not exceed 1, or weights change sign; it must be at most 2"
     cli("fit", spec(CLASSES + text % (kind, "3.0"))).refused(2, "optimizer.weight_decay", said)
     cli("fit", spec(CLASSES + text % (kind, "2.0") + "training: {epochs: 1}\n")).succeeded()
 
@@ -325,7 +325,7 @@ def test_a_monitor_without_a_value_stops_nothing_and_is_said(cli: Cli, spec: Wri
     text = f"data: {{path: {table.name}, validation_path: {held.name}, target: y, split: {{test: 0}}}}\n"
     outcome = cli("fit", spec(text + f"training: {{epochs: 9, {monitor}}}\n"), "--out", "run").succeeded()
     assert "did not improve" not in outcome.err
-    assert "stopped after all 9 epochs; validation_roc_auc has no value in any epoch" in outcome.err
+    assert "stopped after all 9 epochs; validation_roc_auc is undefined in every epoch" in outcome.err
     assert "warning: monitor without value" in outcome.err
     found = summary(tmp_path / "run")
     assert (found["stopped"], found["best_epoch"]) == ("epochs", None)
@@ -333,7 +333,7 @@ def test_a_monitor_without_a_value_stops_nothing_and_is_said(cli: Cli, spec: Wri
 
 def test_patience_begins_with_the_first_value() -> None:
     progress = Progress()
-    kept = [progress.judge(value, False, 0.0) for value in (None, None, 2.0, None, 3.0, 1.0)]
+    kept = [progress.update_best(value, False, 0.0) for value in (None, None, 2.0, None, 3.0, 1.0)]
     assert kept == [True, True, True, False, False, True]
     assert (progress.wait, progress.best_cost) == (0, 1.0)
 

@@ -170,7 +170,7 @@ def test_a_column_that_is_unknown_throughout_is_another_column(cli: Cli, spec: W
     write_csv(tmp_path / "new.csv", "c,y", [("xyz"[i % 3], "no") for i in range(40)])
     cli("fit", spec("data: {path: t.csv, target: y}\n" + QUICK), "--out", "run").succeeded()
     for verb in (("predict", "run", "new.csv"), ("evaluate", "run", "--data", "new.csv")):
-        cli(*verb).refused(3, "column 'c'", "did not see: 'x', 'y', 'z' in all 40 rows; it knows 'a', 'b'")
+        cli(*verb).refused(3, "column 'c'", "did not see: 'x', 'y', 'z' in all 40 rows; the model knows 'a', 'b'")
     one = cli("predict", "run", "-", stdin=b"c\nx\n").succeeded()
     assert "1 unknown in 'c'" in one.err
 
@@ -246,7 +246,7 @@ def test_a_part_without_weight_is_refused_before_training(cli: Cli, spec: Write,
     weighted(tmp_path, "t.csv", lambda i: 1)
     weighted(tmp_path, "v.csv", lambda i: 0)
     spec("data: {path: t.csv, target: y, sample_weight: w, validation_path: v.csv}\n")
-    cli("fit", "spec.yaml").refused(3, "v.csv: sample weights in 'w' must be 0 or more, but every one is 0")
+    cli("fit", "spec.yaml").refused(3, "v.csv: sample weights in 'w' must be 0 or more, and not all 0")
     assert not (tmp_path / "runs").exists()
 
 
@@ -496,11 +496,11 @@ def test_rare_categories_and_unknown_ones_that_are_errors(cli: Cli, spec: Write,
 def test_what_no_file_could_hold_is_refused_before_training(
     cli: Cli, spec: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlptrain.data.dataset._LARGEST", 20_000)
+    monkeypatch.setattr("mlptrain.data.dataset._MAX_RECORD", 20_000)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "t.npz", X=rng.standard_normal((40, 5)), y=rng.standard_normal(40))
     spec("data: {path: t.npz, target: y, numeric: {scale: {kind: quantile, knots: 1001}}}\n" + QUICK)
-    cli("fit", "spec.yaml").refused(3, "what is learned of column 'X'", "lower data.numeric.scale.knots")
+    cli("fit", "spec.yaml").refused(3, "the fitted encoder of column 'X'", "lower data.numeric.scale.knots")
     assert not (tmp_path / "runs").exists()
     cli("fit", "spec.yaml", "--set", "data.numeric.scale.knots=11").succeeded()
 
@@ -509,7 +509,7 @@ def test_what_no_file_could_hold_is_refused_before_training(
 def test_one_class_as_numbers(cli: Cli, spec: Write, tmp_path: Path, target: str) -> None:
     write_csv(tmp_path / "t.csv", "x,y", [(halves(i), target) for i in range(40)])
     spec("data: {path: t.csv, target: y}\nloss: binary_cross_entropy\n" + QUICK)
-    cli("fit", "spec.yaml").refused(3, f"target 'y' holds one class only: '{target}' in all 40 rows")
+    cli("fit", "spec.yaml").refused(3, f"target 'y' holds only one class: '{target}' in all 40 rows")
     write_csv(tmp_path / "t.csv", "x,y", [(halves(i), target if i else 1 - int(target)) for i in range(40)])
     cli("fit", "spec.yaml").refused(3, "1 of 2 classes in target 'y' have a single row")
 
@@ -581,7 +581,7 @@ def test_a_model_of_one_column_finds_it(cli: Cli, spec: Write, tmp_path: Path) -
     cli("fit", spec("data: {path: t.csv, target: y, delimiter: ';'}\n" + QUICK), "--out", "run").succeeded()
     for text in ("x\n1\n", "x,more\n1,2\n", "x\tmore\n1\t2\n", "z;x\n2;1\n"):
         assert len(cli("predict", "run", "-", stdin=text.encode()).succeeded().out.splitlines()) == 2
-    cli("predict", "run", "-", stdin=b"a;b\n1;2\n").refused(3, "columns that are not there: 'x'")
+    cli("predict", "run", "-", stdin=b"a;b\n1;2\n").refused(3, "columns that the model needs are missing: 'x'")
 
 
 def test_a_column_without_a_value_is_filled_from_every_format(cli: Cli, spec: Write, tmp_path: Path) -> None:
@@ -607,6 +607,6 @@ def test_predictions_that_are_no_numbers_are_refused(cli: Cli, spec: Write, tmp_
 def test_measuring_the_table_of_the_training_is_said(cli: Cli, spec: Write, classes: Path) -> None:
     cli("fit", spec("data: {path: classes.csv, target: answer}\n" + QUICK), "--out", "run").succeeded()
     said = cli("evaluate", "run", "--data", "classes.csv").succeeded().err
-    assert "classes.csv is the table that the model was trained on: it sees its training rows again" in said
+    assert "classes.csv is the table that the model was trained on: its metrics include training rows" in said
     (classes.parent / "new.csv").write_text(classes.read_text() + "1,1,red,yes\n")
     assert cli("evaluate", "run", "--data", "new.csv").succeeded().err == ""

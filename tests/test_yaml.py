@@ -233,7 +233,7 @@ SYNTAX_MISTAKES = {
     "a version of YAML to come": (
         "%YAML 2.0\n---\na: 1",
         "f:1:1",
-        "this version of YAML is not known",
+        "unknown version of YAML",
     ),
     "words after the mark of a block": ("a: |x\n b", "f:1:4", "after '|' only"),
     "wrong bracket": ("{a: 1]", "f:1:6", "the mapping opened on line 1 is not closed"),

@@ -2,7 +2,7 @@
 
 
 def __getattr__(name: str) -> str:
-    """`__version__`, looked up when it is asked for: reading it costs as much as the rest of `mlptrain --help`."""
+    """`__version__`, read on demand: reading it takes as long as the rest of `mlptrain --help`."""
     if name == "__version__":
         from importlib.metadata import version
 

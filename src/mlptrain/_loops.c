@@ -1,4 +1,4 @@
-/* Which loops between the matrix products are there compiled?
+/* Compiled forms of the loops between the matrix products.
  *
  * Each reads memory once where NumPy's operations read it several times, and does the same operations in float32, in
  * the same order: the result is the same to the last bit. So the compiler must not contract a multiplication and an
@@ -59,7 +59,7 @@ static void gate_gradient(Py_ssize_t size, const float *restrict z, float low, f
         grad[i] *= z[i] > low && (z[i] < high || unlimited) ? inside : outside;
 }
 
-/* out = z less the maximum of its row; a NaN stays in its place, and so in the sum of its row */
+/* out = z minus the maximum of its row; NaN stays NaN, and so does the sum of its row */
 ANY_PROCESSOR
 static void subtract_row_max(Py_ssize_t n, Py_ssize_t k, const float *restrict z, float *restrict out)
 {
@@ -72,7 +72,7 @@ static void subtract_row_max(Py_ssize_t n, Py_ssize_t k, const float *restrict z
     }
 }
 
-/* sums = the sum of each row, from its first number to its last */
+/* sums = the sum of each row, from the first number to the last */
 ANY_PROCESSOR
 static void row_sums(Py_ssize_t n, Py_ssize_t k, const float *restrict values, float *restrict sums)
 {
@@ -119,7 +119,7 @@ static void adam(Py_ssize_t size, float *restrict w, const float *restrict g, fl
     }
 }
 
-/* ---- the way in from Python: arrays first, then numbers; the answer says whether the work was done ---- */
+/* ---- the interface to Python: arrays, then numbers; each function returns whether it did the work ---- */
 
 typedef struct {
     int held;
@@ -135,7 +135,7 @@ static PyObject *release(Arguments *given, int done)
     return PyErr_Occurred() ? NULL : PyBool_FromLong(done);
 }
 
-/* How many numbers an array holds. */
+/* Number of elements of an array. */
 static Py_ssize_t size(const Py_buffer *array) { return array->len / array->itemsize; }
 
 static int is_written(char kind) { return kind == 'w' || kind == 'd'; }
@@ -156,7 +156,7 @@ static int acquire(PyObject *object, char kind, Py_buffer *array)
     return 0;
 }
 
-/* Whether an array that is written to shares memory with another one. */
+/* Whether an output array shares memory with another array. */
 static int overlapping(const Arguments *given)
 {
     for (int i = 0; i < given->held; i++)
@@ -169,8 +169,8 @@ static int overlapping(const Arguments *given)
     return 0;
 }
 
-/* Whether `objects` are an array of each of the `kinds`, the first of at least so many dimensions, and so many numbers;
- * if so, they are held until `release`. */
+/* Whether `objects` are an array of each of the `kinds`, the first with at least `dimensions` axes, then `numbers`
+ * numbers; if so, their buffers are held until `release`. */
 static int take(Arguments *given, const char *kinds, int dimensions, int numbers, PyObject *const *objects,
                 Py_ssize_t count)
 {
@@ -190,11 +190,11 @@ static int take(Arguments *given, const char *kinds, int dimensions, int numbers
            !overlapping(given);
 }
 
-/* Columns and rows of the first array: its last axis, and all others together. */
+/* Columns and rows of the first array: its last axis, and the product of the others. */
 static Py_ssize_t columns(const Arguments *given) { return given->arrays[0].shape[given->arrays[0].ndim - 1]; }
 static Py_ssize_t rows(const Arguments *given) { return size(&given->arrays[0]) / columns(given); }
 
-/* Whether the array of number `i` has the shape of the first one; one number for each of its rows, or columns. */
+/* Whether array `i` has the shape of the first one, or one number for each of its rows, or columns. */
 static int alike(const Arguments *given, int i)
 {
     const Py_buffer *first = &given->arrays[0], *array = &given->arrays[i];
@@ -206,7 +206,7 @@ static int by_column(const Arguments *given, int i)
     return given->arrays[0].ndim == 2 && given->arrays[i].ndim == 1 && given->arrays[i].shape[0] == columns(given);
 }
 
-/* Whether the array of number `i` holds the index of a column for each row, or for each row of one member. */
+/* Whether array `i` holds the index of a column for each row, or for each row of one member. */
 static int classes(const Arguments *given, int i)
 {
     const Py_ssize_t *index = given->arrays[i].buf, count = size(&given->arrays[i]);
@@ -219,7 +219,7 @@ static int classes(const Arguments *given, int i)
     return 1;
 }
 
-/* The Python function `name` for the loop `name`: what it takes, which sizes fit, and the call. */
+/* The Python function `name` for the loop `name`: its arguments, the check of sizes, and the call. */
 #define FUNCTION(name, kinds, dimensions, count_of_numbers, fitting, ...)                                              \
     static PyObject *py_##name(PyObject *module, PyObject *const *objects, Py_ssize_t count)                           \
     {                                                                                                                  \
@@ -252,7 +252,7 @@ static PyMethodDef functions[] = {ENTRY(add_bias),         ENTRY(relu),     ENTR
                                   ENTRY(adam),             {NULL, NULL, 0, NULL}};
 static PyModuleDef_Slot slots[] = {
 #ifdef Py_GIL_DISABLED
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED}, /* nothing is kept between two calls */
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED}, /* there is no state between calls */
 #endif
     {0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_loops", .m_methods = functions,

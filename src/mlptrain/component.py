@@ -26,12 +26,12 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 Conflict = tuple[str, str]
-"""A setting by its path below the place where the check is made, and what is wrong with it and how to mend it."""
+"""The path of a setting, relative to the model that is checked, and a message with the remedy."""
 FamilyT = TypeVar("FamilyT", bound="Component")
 
 
 class Frozen(BaseModel):
-    """An immutable record of settings: unknown keys are errors, and a value is never converted in silence."""
+    """An immutable record of settings: unknown keys are errors, and values are never converted silently."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -43,18 +43,18 @@ class Frozen(BaseModel):
         defer_build=True,
     )
     formula: ClassVar[tuple[str, ...]] = ()
-    """What it computes, one displayed formula in LaTeX each, in the notation of docs/mathematics.md."""
+    """Its formulas in LaTeX, each displayed on its own, in the notation of docs/mathematics.md."""
     renamed: ClassVar[dict[str, str]] = {}
-    """Keys by their former name: the name that replaced each."""
+    """Renamed keys: the new name by the old name."""
 
 
 def mistake(message: str, kind: str = "value", **context: str) -> PydanticCustomError:
-    """An error with exactly the words of `message`: Pydantic itself would take what stands in braces for a field."""
+    """An error with the exact text of `message`: Pydantic would interpret braces in it as fields."""
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
 
 def refuse(conflicts: Iterable[Conflict]) -> None:
-    """Raise one Pydantic error with every one of `conflicts` at its own place, if there are any."""
+    """Raise one Pydantic error with all `conflicts`, each at its own path, if there are any."""
     errors = [
         InitErrorDetails(
             type=mistake(message, "conflict"),
@@ -71,9 +71,9 @@ class Component(Frozen):
     """One variant of a family: its fields are its hyperparameters, its methods are its mathematics."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
-    """Other names that the field uses for this variant."""
+    """Other common names of this variant."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
-    """Settings that every test, gradient check and documentation table covers."""
+    """Settings that the tests, the gradient check and the documentation cover."""
 
     @classmethod
     def name(cls) -> str:
@@ -90,7 +90,7 @@ class Component(Frozen):
 
 
 def variants(family: type[FamilyT]) -> list[type[FamilyT]]:
-    """Every variant of `family`, in the order in which the classes were defined."""
+    """Every variant of `family`, in the order of definition."""
     found: list[type[FamilyT]] = []
     for subclass in family.__subclasses__():
         if "kind" in subclass.model_fields:
@@ -105,7 +105,7 @@ def example_instances(family: type[FamilyT]) -> list[FamilyT]:
 
 
 def names(found: Iterable[type[Component]]) -> dict[str, str]:
-    """The kind that each word stands for: the names of some variants, and their aliases."""
+    """The kind of each variant by its name and by its aliases."""
     return {word: variant.name() for variant in found for word in (variant.name(), *variant.aliases)}
 
 
@@ -120,8 +120,8 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 class OneOf:
     """Marks a field as a choice among the variants of its family.
 
-    A bare name stands for the variant with its defaults (`relu` for `{kind: relu}`). A mapping without `kind` is of
-    the `default` kind, where there is one.
+    A bare name selects the variant with its defaults (`relu` for `{kind: relu}`). A mapping without `kind` has the
+    `default` kind, if there is one.
     """
 
     default: str | None = None
@@ -130,7 +130,9 @@ class OneOf:
         def choose(value: Any, info: ValidationInfo) -> Component:
             if isinstance(value, source):
                 return value
-            classes = {variant.name(): variant for variant in variants(source)}  # now: a plugin may have added some
+            classes = {
+                variant.name(): variant for variant in variants(source)
+            }  # looked up here, since a plugin may have added some
             words = names(classes.values())
             if isinstance(value, str):
                 return classes[resolve(value, words)].model_validate({}, context=info.context)
@@ -157,14 +159,14 @@ def resolve(word: Any, words: dict[str, str]) -> str:
 
 
 def listed(words: dict[str, str]) -> str:
-    """The names of a family for a message, aliases in brackets: 'silu (swish)'."""
+    """The names of a family for a message, aliases in parentheses: 'silu (swish)'."""
     names = dict.fromkeys(words.values())
     extra = {name: [word for word, target in words.items() if target == name and word != name] for name in names}
     return ", ".join(f"{name} ({', '.join(extra[name])})" if extra[name] else name for name in names)
 
 
 def resolve_path(value: str, info: ValidationInfo) -> str:
-    """An absolute path for one that was written relative to the folder of the spec."""
+    """The absolute path for one that is relative to the folder of the spec."""
     if "://" in value or value.startswith("file:"):
         raise mistake(f"'{value}' is a URL; only files on this machine are read: download it first")
     folder = (info.context or {}).get("folder", Path.cwd())
@@ -175,4 +177,4 @@ def resolve_path(value: str, info: ValidationInfo) -> str:
 
 
 ResolvedPath = Annotated[str, Field(min_length=1), AfterValidator(resolve_path)]
-"""A path in a spec: relative to the folder of the file it is written in, absolute once it is read."""
+"""A path in a spec: relative to the folder of the spec in the file, absolute once it is read."""

@@ -1,6 +1,6 @@
-"""Which errors can mlptrain raise, and with which exit code does the command line answer each?
+"""Which errors can mlptrain raise, and what is the exit code of each?
 
-MlptrainError                1   a bug of ours, if it is nothing more particular
+MlptrainError                1   base class; a bug in mlptrain unless a subclass says otherwise
 ├── UsageError               2   a command line that cannot be carried out
 │   └── SpecError            2   an experiment file with mistakes; carries every one of them
 ├── DataError                3   a table that cannot be read or used
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 
 class MlptrainError(Exception):
-    """What every error of mlptrain derives from; its text is the whole message for the user."""
+    """Base class of the errors of mlptrain; its text is the whole message for the user."""
 
     exit_code = 1
 
@@ -31,7 +31,7 @@ class UsageError(MlptrainError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in an experiment file: where it is, what is wrong and how to mend it."""
+    """One mistake in an experiment file: where it is, what is wrong and the remedy."""
 
     place: str
     path: str
@@ -69,23 +69,23 @@ class CheckpointError(MlptrainError):
 
 
 class EnvironmentFault(MlptrainError):
-    """The machine refuses: no space, no permission, a lock held elsewhere, no memory."""
+    """A failure of the system: no space, no permission, a lock held by another process, no memory."""
 
     exit_code = 5
 
 
 class CheckFailed(MlptrainError):
-    """A check that was asked for did not pass."""
+    """A requested check did not pass."""
 
     exit_code = 6
 
 
 class Diverged(CheckFailed):
-    """Training produced a loss or gradient that is not finite; the step was not applied."""
+    """The loss or the gradient is not finite; the step was not applied."""
 
 
 class Interrupted(MlptrainError):
-    """A signal ended the run; everything up to the last finished step was saved."""
+    """A signal stopped the run; everything up to the last finished step was saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
-"""What happens in one training step, with numbers?
+"""What does one training step compute, in numbers?
 
-A `Recorder` watches the loop that trains, and copies the arrays of one step between its parts: the forward pass layer
-by layer, the loss, the backward pass layer by layer, penalties, clipping, the update and the averages. The notation is
-that of `nn/network.py`.
+A `Recorder` is a probe of the training loop. It copies the arrays of one step after each of its parts: the forward pass
+layer by layer, the loss, the backward pass layer by layer, penalties, clipping, the update and the averages. The
+notation is that of `nn/layers.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlptrain.train.loop import Loop, network_for, start
 
 @np.errstate(all="ignore")
 def explain(plan: Plan, dataset: Dataset, number: int) -> list[Stage]:
-    """The stages of training step `number`, from 1; the steps before it are trained first."""
+    """The stages of training step `number`, counted from 1; runs the steps before it first."""
     recorder, done = Recorder(plan, dataset, number), 0
     for event in recorder.loop.events():
         if isinstance(event, StepDone):
@@ -36,7 +36,7 @@ def explain(plan: Plan, dataset: Dataset, number: int) -> list[Stage]:
 
 
 class Recorder:
-    """A probe that copies what step `number` computes, each array before something overwrites it."""
+    """A probe that copies what step `number` computes, each array before it is overwritten."""
 
     def __init__(self, plan: Plan, dataset: Dataset, number: int) -> None:
         self._plan, self._number = plan, number
@@ -55,7 +55,7 @@ class Recorder:
         self._parts: dict[str, list[Stage]] = {part: [] for part in self._describe}
 
     def __call__(self, part: str, i: int) -> None:
-        """Copy what `part` of the step has computed, for layer `i` where it has layers."""
+        """Copy what `part` of the step has computed, for layer `i` if it has layers."""
         if self._state.progress.step != self._number - 1 or part not in self._describe:
             return
         if part == "gather":
@@ -64,14 +64,14 @@ class Recorder:
         self._parts[part] += [Stage(stage.title, stage.formula, copied(stage.value)) for stage in stages]
 
     def stages(self, event: StepDone) -> list[Stage]:
-        """The whole step, in the order in which it was computed."""
+        """The whole step, in the order of computation."""
         self._parts["loss"].insert(2, Stage("", "L", event.loss))
         computed = [stage for part in self._parts.values() for stage in part]
         return [*computed, *self._update(event), *self._averages()]
 
     @property
     def _layers(self) -> list[Any]:
-        """What each layer keeps of the batch."""
+        """The workspace of each layer."""
         return self._network.workspace(len(self.loop.batch[0])).layers
 
     def _batch(self, _: int) -> Iterator[Stage]:
@@ -85,7 +85,7 @@ class Recorder:
         yield from self._network.layers[i].forward_stages(i, self._below(i), below, tensors, self._layers[i])
 
     def _loss(self, _: int) -> Iterator[Stage]:
-        """The target, the prediction and the derivative of the loss by the scores."""
+        """The target, the prediction and the derivative of the loss with respect to the scores."""
         loss, ws = self._network.loss, self._layers[-1]
         yield Stage(f"Loss: {loss.label()}", "y", np.asarray(self.loop.batch[1], dtype=np.float64))
         yield Stage("", "prediction", loss.predict(ws.output))
@@ -98,7 +98,7 @@ class Recorder:
         yield from self._network.layers[i].backward_stages(i, self._below(i), grads, self._layers[i], below_grad)
 
     def _penalty(self, _: int) -> Iterator[Stage]:
-        """What L1 and L2 add to the gradient of the weights, if anything."""
+        """The gradient of the weights with the L1 and L2 terms, if there are any."""
         penalty, layout = self._plan.penalty, self._network.layout
         if not (penalty.l1 or penalty.l2):
             return
@@ -108,7 +108,7 @@ class Recorder:
             yield Stage("", f"dL/d{name} + l1 sign({name}) + 2 l2 {name}", value)
 
     def _clip(self, _: int) -> Iterator[Stage]:
-        """The gradient that the optimizer gets, where the plan clips it."""
+        """The clipped gradient, if the plan clips it."""
         training, norm = self._plan.training, math.sqrt(self.loop.step.squared_norm)
         title, formula = "", "c * dL/d{}"
         if training.clip_norm is not None:
@@ -133,7 +133,7 @@ class Recorder:
             title = ""
 
     def _averages(self) -> Iterator[Stage]:
-        """The moving averages after the step, where the plan keeps some."""
+        """The moving averages after the step, if the plan has them."""
         if self._state.ema is None:
             return
         title = "Moving average"
@@ -142,21 +142,21 @@ class Recorder:
             title = ""
 
     def _tensors(self, vector: Array, decaying: bool = False) -> Iterator[tuple[str, Array]]:
-        """The tensors of a vector layer by layer with their names in formulas; only those that decay, if wanted."""
+        """The tensors of a vector by their symbols in formulas, layer by layer; with `decaying` only the weights."""
         for tensor in sorted(self._network.layout.parameters, key=lambda tensor: tensor.layer):
             if tensor.spec.decays or not decaying:
                 yield symbol(tensor.spec.name) + str(tensor.layer), tensor.view(vector)
 
     def _below(self, i: int) -> str:
-        """What the input of layer `i` is called."""
+        """The symbol of the input of layer `i`."""
         return self._network.layers[i - 1].output_name(i - 1) if i else "x"
 
 
 def symbol(name: str) -> str:
-    """What formulas call a tensor: W, b, gamma."""
+    """The symbol of a tensor in formulas: W, b, gamma."""
     return {"weight": "W", "bias": "b"}.get(name, name.rpartition(".")[2])
 
 
 def copied(value: NDArray[np.floating] | float) -> NDArray[np.floating] | float:
-    """A value that nothing overwrites."""
+    """A copy of a value."""
     return value if isinstance(value, float) else value.copy()

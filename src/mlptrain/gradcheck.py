@@ -1,14 +1,14 @@
-"""Is every gradient right? A comparison with the slope of the loss itself.
+"""Is every gradient right? A comparison with central differences of the loss.
 
-In float64, each entry w is moved by h = 1e-5 max(1, |w|) to both sides, with dropout masks and batch frozen and batch
-normalization in training mode, and the central difference n = (L(w + h) - L(w - h)) / 2h is compared with the analytic
-derivative a. The cube root of the rounding unit balances the truncation error of order h^2 against rounding, of order
-1/h. A tensor passes when |a - n| / (|a| + |n|), in Euclidean norm, is below 1e-7. Where the gradient is so small that
-the rounding of L alone explains the difference, the tensor is "zero" or "too small to tell". Entries whose
-neighbourhood crosses a corner (a relu at zero, say) are left out and counted. A check in which more than 5 % was left
-out, or in which no tensor passed, has shown nothing and does not pass. What the catalogue checks for one network it
-checks for several members side by side too, where the arrays have one more axis. The compiled loops, which work in
-float32, are compared with their NumPy form, bit for bit.
+In float64, with fixed dropout masks and batch and with batch normalization in training mode, the central difference
+n = (L(w + h) - L(w - h)) / 2h of each entry w, with h = 1e-5 max(1, |w|), is compared with the analytic derivative a.
+The factor 1e-5, about the cube root of the rounding unit, balances the truncation error of order h^2 against the
+rounding error of order 1/h. A tensor passes if |a - n| / (|a| + |n|), in Euclidean norm, is below 1e-7. If the gradient
+is so small that the rounding of L alone explains the difference, the tensor is "zero" or "too small to tell". Entries
+whose neighbourhood contains a kink (a relu at zero, for example) are skipped and counted. A check that skipped more
+than 5 %, or in which no tensor passed, is inconclusive and does not pass. The catalogue also checks several members
+side by side, where the arrays have an additional axis. The compiled loops, which work in float32, are compared with
+their NumPy form, bit for bit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ KERNEL_ROWS = 37
 
 @dataclass(frozen=True)
 class Entry:
-    """One derivative, analytic and numeric."""
+    """One derivative, analytic and numerical."""
 
     index: tuple[int, ...]
     analytic: float
@@ -88,7 +88,7 @@ class Check:
 
     @property
     def skipped_share(self) -> float:
-        """The share of the entries that were left out."""
+        """The fraction of the entries that were skipped."""
         skipped = sum(tensor.skipped for tensor in self.tensors)
         return skipped / max(1, skipped + sum(tensor.compared for tensor in self.tensors))
 
@@ -101,9 +101,9 @@ class Check:
         if "failed" in verdicts:
             return "failed"
         if self.skipped_share > MOST_SKIPPED:
-            return f"nothing was shown: {self.skipped_share:.0%} of the entries lie at a corner"
+            return f"inconclusive: {self.skipped_share:.0%} of the entries are at a kink"
         if "passed" not in verdicts:
-            return "nothing was shown: every gradient is zero, or too small to tell from rounding"
+            return "inconclusive: every gradient is zero, or too small to distinguish from rounding"
         return "passed"
 
     @property
@@ -113,7 +113,7 @@ class Check:
 
 
 class Subject:
-    """A network with a batch, at a point where its gradient is to be checked."""
+    """A network with a batch and parameters at which its gradient is checked."""
 
     def __init__(
         self,
@@ -133,14 +133,14 @@ class Subject:
         network.forward(x, self._views, self._running, training=True, rng=stream(seed, "dropout"))  # draws the masks
 
     def objective(self) -> float:
-        """Loss and penalty at the current point, with the masks as they were drawn; summed over the members."""
+        """Loss and penalty at the current point, with the same masks; summed over the members."""
         scores = self.network.forward(self.x, self._views, self._running, training=True)
         network = self.network
         values = network.loss.value(scores, self.target, self.weights, network.class_weights)
         return float(np.sum(values)) + self.penalty.value(self.parameters[..., : self.layout.weight_size].reshape(-1))
 
     def gradient(self) -> tuple[Array, Array]:
-        """The analytic gradient of the objective by all parameters (..., size) and by the inputs (..., n, inputs)."""
+        """The analytic gradient with respect to all parameters (..., size) and to the inputs (..., n, inputs)."""
         gradient, by_input = np.empty_like(self.parameters), np.empty_like(self.x)
         self.network.forward(self.x, self._views, self._running, training=True)
         self.network.backward(self.x, self.target, self._views, self.layout.views(gradient), self.weights, by_input)
@@ -150,7 +150,7 @@ class Subject:
         return gradient, by_input
 
     def sides(self) -> list[NDArray[np.bool_] | Array]:
-        """On which side of each corner the last forward pass lay."""
+        """The side of each kink on which the last forward pass was."""
         workspaces = self.network.workspace(self.x.shape[-2]).layers
         found: list[NDArray[np.bool_] | Array] = [
             z > kink
@@ -174,10 +174,10 @@ def check(
     entries: int,
     advance: Callable[[int], None] | None = None,
 ) -> Check:
-    """Compare the gradient of `subject` by every tensor and by its inputs, at most `entries` entries each.
+    """Compare the gradient of `subject` for every tensor and for the inputs, at most `entries` entries each.
 
-    Where not every entry is compared, a random direction through all parameters is too. `advance` is told how many
-    entries are done.
+    If not every entry is compared, the slope along a random direction in all parameters is compared too. `advance` is
+    called with the number of entries that were compared.
     """
     (gradient, by_input), again = subject.gradient(), subject.gradient()
     repeatable = np.array_equal(gradient, again[0]) and np.array_equal(by_input, again[1])
@@ -199,7 +199,7 @@ def check(
 def check_tensor(
     subject: Subject, tensor: str, values: Array, analytic: Array, chosen: NDArray[np.intp]
 ) -> TensorCheck:
-    """Compare the `chosen` entries (numbers in the flattened tensor) of one tensor."""
+    """Compare the `chosen` entries (indices into the flattened tensor) of one tensor."""
     found: list[Entry] = []
     for place in chosen:
         index = tuple(int(i) for i in np.unravel_index(place, values.shape))
@@ -211,7 +211,7 @@ def check_tensor(
 
 
 def check_direction(subject: Subject, gradient: Array, rng: np.random.Generator) -> TensorCheck:
-    """Compare the slope along one random direction through all parameters."""
+    """Compare the slope along one random direction in all parameters."""
     direction = rng.standard_normal(subject.parameters.shape)
     direction /= np.linalg.norm(direction)
     numeric = slope(subject, subject.parameters, direction, STEP * max(1.0, float(np.abs(subject.parameters).max())))
@@ -220,7 +220,7 @@ def check_direction(subject: Subject, gradient: Array, rng: np.random.Generator)
 
 
 def slope(subject: Subject, values: Array, direction: Array, h: float) -> float | None:
-    """The central difference of the objective along `direction` in `values`; None where a corner lies between."""
+    """The central difference of the objective along `direction` in `values`; None if there is a kink in between."""
     here = values.copy()
     values += h * direction
     above, sides_above = subject.objective(), subject.sides()
@@ -276,7 +276,7 @@ class Case:
 
 
 def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generator) -> Array:
-    """What `initializer` gives, with all but the weights moved away from zero, where a rectifier has its corner."""
+    """Parameters from `initializer`; all but the weights are moved away from zero, where a rectifier has its kink."""
     parameters, buffers = layout.neutral_parameters(np.float64), layout.neutral_buffers(np.float64)
     initializer.start(layout, parameters, buffers, rng)
     others = parameters[..., layout.weight_size :]
@@ -287,7 +287,7 @@ def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generat
 def random_target(
     loss: Loss, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()
 ) -> Target:
-    """Targets of the kind that `loss` compares with; positive ones suit every loss on values."""
+    """Targets of the kind that `loss` takes; positive values suit every regression loss."""
     if loss.target_kind == "class":
         return rng.integers(0, outputs, (*members, rows))
     if loss.target_kind == "binary":
@@ -341,7 +341,7 @@ def cases() -> Iterator[Case]:
 
 
 def loss_cases(loss: Loss) -> Iterator[Case]:
-    """A loss alone, with weights of the rows, and with weights of the classes where it knows classes."""
+    """A loss without weights, with row weights and, if it has classes, with class weights."""
     plain = Case("loss", loss.label(), stack(5, 6, loss.outputs(3), activation=Tanh()), loss)
     yield from both_forms(plain)
     yield from both_forms(replace(plain, family="loss, weighted rows", weighted=True))
@@ -369,7 +369,7 @@ def check_kernels(rng: np.random.Generator) -> Iterator[Check]:
 
 
 def kernel_cases(rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], tuple[Array, ...]]]]:
-    """What each kernel makes of ordinary and of extreme numbers, as new arrays."""
+    """The results of each kernel for ordinary and for extreme numbers, as new arrays."""
     z, grad = (rng.standard_normal((KERNEL_ROWS, 10)).astype(np.float32) for _ in range(2))
     z[::7] *= 1e3
     extreme = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38], np.float32)
@@ -409,7 +409,7 @@ def kernel_cases(rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], t
 
 
 def compare_bits(name: str, one: Array, other: Array) -> TensorCheck:
-    """The comparison of two results, which must be the same to the last bit; every NaN counts as one."""
+    """The comparison of two results, which must be bitwise equal; all NaNs are equal."""
     words = f"u{one.itemsize}"
     same = (one.view(words) == other.view(words)) | (np.isnan(one) & np.isnan(other))
     with np.errstate(all="ignore"):
@@ -419,7 +419,7 @@ def compare_bits(name: str, one: Array, other: Array) -> TensorCheck:
 
 
 def check_plan(plan: Plan, dataset: Dataset, advance: Callable[[int], None] | None = None) -> Check:
-    """Check exactly the network of `plan`, where it starts, on the first rows of its training data.
+    """Check the network of `plan` at its initial parameters, on the first rows of its training data.
 
     `dataset` is in float64. Large tensors are sampled.
     """

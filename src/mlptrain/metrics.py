@@ -1,7 +1,7 @@
-"""How good are the predictions?
+"""Which metrics tell how good predictions are?
 
 Every metric follows scikit-learn's definition of the same name and is computed from the values of the file, in their
-own units. Where a metric has no value - one class only, a constant target - it is None: never 0, never NaN.
+own units. A metric that is undefined - for one class only, for a constant target - is None, never 0 or NaN.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mlptrain.nn.arrays import Array, Indices
 
 Metrics = dict[str, float | None]
 Form = Literal["class", "labels", "values"]
-"""`class`: one of several classes for each row. `labels`: yes or no, once or several times. `values`: numbers."""
+"""`class`: one of several classes for each row. `labels`: one or several yes-no labels. `values`: numbers."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was true and what was predicted, both in the units of the target."""
+    """True and predicted values, both in the units of the target."""
 
     truth: NDArray[Any]
-    """(n,) indices of classes, (n, labels) of 0 and 1 or shares between them, (n, columns) values"""
+    """(n,) class indices, (n, labels) of 0 and 1 or probabilities, (n, columns) values"""
     predicted: NDArray[Any]
     """the same shape"""
     margins: NDArray[np.float64] | None = None
@@ -37,7 +37,7 @@ class Outcome:
 
     @cached_property
     def tables(self) -> list[NDArray[np.int64]]:
-        """The confusion matrix of the classes, or of each label; none where the truth is shares."""
+        """The confusion matrix of the classes, or of each label; empty if the truth is probabilities."""
         if self.margins is None or (not np.isin(self.truth, (0, 1)).all() and self.truth.ndim == 2):
             return []
         if self.truth.ndim == 1:
@@ -47,21 +47,21 @@ class Outcome:
 
 
 class Metric(Component):
-    """A figure for how good predictions are."""
+    """A measure of the quality of predictions."""
 
     forms: ClassVar[tuple[Form, ...]]
-    """Of which kinds of outcome it is a figure."""
+    """The forms of outcome for which it is defined."""
     higher_is_better: ClassVar[bool] = True
     main: ClassVar[bool] = False
-    """Whether it is shown while a network trains."""
+    """Whether it is shown during training."""
 
     @abstractmethod
     def __call__(self, outcome: Outcome) -> float | None:
-        """The figure; None where it has no value."""
+        """The value; None if it is undefined."""
 
 
 class Accuracy(Metric):
-    """The share of rows that are right; of several labels, of rows in which every label is."""
+    """The fraction of correct rows; with several labels, of rows in which every label is correct."""
 
     kind: Literal["accuracy"] = "accuracy"
     formula: ClassVar = (r"\frac{1}{n} \sum_r [\hat y_r = y_r]",)
@@ -89,7 +89,7 @@ class BalancedAccuracy(Metric):
 
 
 class MacroF1(Metric):
-    """The mean F1 of the classes that occur or are predicted; of several labels, the mean of their F1."""
+    """The mean F1 of the classes that occur or are predicted; with several labels, the mean of their F1."""
 
     kind: Literal["macro_f1"] = "macro_f1"
     formula: ClassVar = (
@@ -105,7 +105,7 @@ class MacroF1(Metric):
 
 
 class LogLoss(Metric):
-    """Minus the mean log-probability of what is true; the mean over labels."""
+    """Minus the mean log-probability of the true class; the mean over labels."""
 
     kind: Literal["log_loss"] = "log_loss"
     formula: ClassVar = (r"-\frac{1}{n} \sum_r \log p_{r c(r)}",)
@@ -122,7 +122,7 @@ class LogLoss(Metric):
 
 
 class RocAuc(Metric):
-    """The area under the ROC curve, from log-odds, which do not saturate; the mean over classes against the rest."""
+    """The area under the ROC curve, from log-odds, which do not saturate; the mean over classes, one versus rest."""
 
     kind: Literal["roc_auc"] = "roc_auc"
     formula: ClassVar = (
@@ -167,7 +167,7 @@ class MeanAbsoluteError(Metric):
 
 
 class RSquared(Metric):
-    """The share of the variance that is explained; the mean over columns, None where one is constant."""
+    """The coefficient of determination R^2; the mean over columns, None if a column is constant."""
 
     kind: Literal["r2"] = "r2"
     formula: ClassVar = (r"1 - \frac{\sum_r (\hat y_r - y_r)^2}{\sum_r (y_r - \bar y)^2}",)
@@ -182,20 +182,20 @@ class RSquared(Metric):
 
 
 def metrics_for(form: Form) -> tuple[Metric, ...]:
-    """Every metric of outcomes of that form."""
+    """Every metric that is defined for `form`."""
     return tuple(metric() for metric in variants(Metric) if form in metric.forms)
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a larger value of the metric called `name` is better; a loss is no such metric."""
+    """Whether a larger value of the metric called `name` is better; False for a loss."""
     return any(metric.name() == name and metric.higher_is_better for metric in variants(Metric))
 
 
 def softmax_margins(scores: Array) -> NDArray[np.float64]:
-    """The log-odds (n, classes) of each class by the softmax of `scores`, for any gap between them.
+    """The log-odds (n, classes) of each class in the softmax of `scores`, accurate for any distance of the scores.
 
-    With L = log sum_k e^z_k they are -log(e^(L - z) - 1). Only for the largest score does that lose its digits; there
-    they are what it is above the log-sum-exp of the other scores.
+    With L = log sum_k e^z_k they are -log(e^(L - z) - 1). For the largest score this loses precision; there they are
+    the difference to the log-sum-exp of the other scores.
     """
     z = scores.astype(np.float64)
     if z.shape[1] == 2:
@@ -204,7 +204,7 @@ def softmax_margins(scores: Array) -> NDArray[np.float64]:
     z -= z[rows, top][:, None]
     z[rows, top] = -np.inf
     second = z.max(axis=1, keepdims=True)
-    exponentials = np.sort(np.exp(z - second), axis=1)  # so that the order of the classes does not round differently
+    exponentials = np.sort(np.exp(z - second), axis=1)  # so that the order of the classes does not affect rounding
     others = second + np.log(exponentials.sum(axis=1, keepdims=True))
     z[rows, top] = 0
     gap = np.log1p(np.exp(others)) - z
@@ -235,7 +235,7 @@ def f1(table: NDArray[np.int64], k: int) -> float | None:
 
 
 def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
-    """The chance that a positive row scores higher than a negative one, ties counting half (Mann & Whitney 1947)."""
+    """The probability that a positive row scores higher than a negative one; ties count half (Mann & Whitney 1947)."""
     yes, no = np.sort(scores[positive]), np.sort(scores[~positive])
     if not len(yes) or not len(no):
         return None
@@ -244,11 +244,11 @@ def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
-    """The mean, or None as soon as one value is undefined."""
+    """The mean, or None if a value is undefined."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if values and len(defined) == len(values) else None
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """A figure, or None where it is no number."""
+    """The value, or None if it is not finite."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,8 +1,8 @@
-"""How do components of a user's own file take part as if they were ours?
+"""How are components in a user's own file loaded?
 
 A plugin is a Python file that subclasses a family: an activation, a loss, an optimizer, a layer, an encoder, a metric.
-Loading it is all there is to do, since a family is the list of its subclasses. It is loaded because the command line
-says so, never because a spec or a model file does: a file that was sent by somebody must not run code.
+Loading it is enough, since a family is the list of its subclasses. Only the command line can load it, never a spec or a
+model file: a file received from others must not run code.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import mlptrain.reference  # noqa: F401  # brings every component of ours before those of a plugin
+import mlptrain.reference  # noqa: F401  # defines the built-in components before those of a plugin
 from mlptrain.component import Component, variants
 from mlptrain.errors import UsageError
 
 
 def load_plugins(paths: Sequence[Path]) -> None:
-    """Run the Python files at `paths`, each once, so that the components they define are known.
+    """Run the Python files at `paths`, each once, which defines their components.
 
     Raises
     ------
     UsageError
-        A file that is not there, that fails when it is run, that defines no component, or one whose name is taken.
+        A file does not exist, fails when it is run, defines no component, or one whose name is taken.
     """
     for path in paths:
         name = f"mlptrain_plugin_{path.resolve()}"
@@ -51,7 +51,7 @@ def load_plugin(path: Path, name: str) -> None:
 
 
 def refuse_taken_names(path: Path, before: set[type[Component]], new: Sequence[type[Component]]) -> None:
-    """Demand that a plugin defines something, under names that are free in their family."""
+    """Refuse a plugin that defines no component, or one whose name is taken in its family."""
     if not new:
         raise UsageError(f"--plugin {path}: defines no component: a subclass of a family with a 'kind'")
     for variant in new:
@@ -65,7 +65,7 @@ def refuse_taken_names(path: Path, before: set[type[Component]], new: Sequence[t
 
 
 def every_variant() -> Iterator[type[Component]]:
-    """Every variant of every family, also of those that no spec names, such as the diagnoses."""
+    """Every variant of every family, including those that are not part of a spec, such as the diagnoses."""
     yield from variants(Component)
 
 
@@ -75,7 +75,7 @@ def family_of(variant: type[Component]) -> type[Component]:
 
 
 def where(error: BaseException, path: Path) -> str:
-    """The line of the file at `path` in which `error` was raised, for a message."""
+    """The line of the file at `path` that raised `error`, for a message."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: "
     frames = traceback.extract_tb(error.__traceback__)

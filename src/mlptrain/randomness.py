@@ -1,7 +1,7 @@
-"""Which random numbers belong to which purpose?
+"""Which random numbers does each purpose use?
 
-There is no global generator. Every purpose has a stream of its own, derived from the seed of the run by a fixed number,
-so that using more of one never shifts another, and an option that draws nothing changes nothing.
+There is no global generator. Every purpose has its own stream, derived from the seed of the run and a fixed number, so
+that drawing more numbers from one stream never changes another.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _DRAWS_PER_STEP = 1 << 64
 
 
 def sequence(seed: int, purpose: Purpose, index: int) -> np.random.SeedSequence:
-    """Where a stream of its own begins."""
+    """The seed sequence of a stream."""
     return np.random.SeedSequence(seed, spawn_key=(_NUMBERS[purpose], index))
 
 
 def stream(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """A new generator for `purpose`; `index` tells its repetitions apart, such as the epochs of a shuffle."""
+    """A new generator for `purpose`; `index` distinguishes repetitions, such as the epochs of a shuffle."""
     return np.random.Generator(np.random.PCG64(sequence(seed, purpose, index)))
 
 
 def draw_seed() -> int:
-    """A seed for a run that leaves it to chance: 63 bits of entropy of the operating system."""
+    """A random seed: 63 bits of entropy from the operating system."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) >> 1
 
 
 class DropoutStream:
-    """The generator of dropout masks, moved to a place of its own for each step by arithmetic.
+    """The generator of dropout masks, advanced to a separate position for each step.
 
-    The numbers of a step depend on the seed and the step alone. Nothing has to be stored for a resumed run to draw the
-    same masks, and no generator is made in the training step. The places are 2^64 numbers apart. With PCG64, sequences
-    at such a distance are correlated; the output function of PCG64DXSM ends that.
+    The numbers of a step depend only on the seed and the step, so that a resumed run draws the same masks without
+    stored state, and no generator is created in the training step. The positions are 2^64 numbers apart. With PCG64,
+    sequences at such a distance are correlated; with the output function of PCG64DXSM they are not.
     """
 
     def __init__(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""How is a setting or a component described? For `mlptrain components` and for the reference pages alike."""
+"""How are settings and components described, in `mlptrain components` and on the reference pages?"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAMILIES: tuple[tuple[str, type[Component]], ...] = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of a mapping, in words."""
+    """The description of one key of a mapping."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ def catalogue() -> Iterator[tuple[str, type[Component], list[type[Component]]]]:
 
 
 def settings(model: type[BaseModel], skip: tuple[str, ...] = ()) -> list[Setting]:
-    """The keys of a mapping; what is learned, not written, has no description."""
+    """The keys of a mapping; fitted fields have no description and are left out."""
     return [
         Setting(name, type_text(field), default_text(field), field.description)
         for name, field in model.model_fields.items()
@@ -77,7 +77,7 @@ def paragraphs(model: type[BaseModel]) -> list[str]:
 
 
 def default_text(field: FieldInfo) -> str:
-    """The default as it would be written in YAML."""
+    """The default as YAML."""
     if field.is_required():
         return "required"
     value = field.default

@@ -1,4 +1,4 @@
-"""How is a remedy written so that it works when it is pasted into an experiment file?"""
+"""How is a remedy written as YAML that can be pasted into an experiment file?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RESERVED = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "
 
 
 def yaml_flow(value: Any) -> str:
-    """A value as YAML on one line; text is quoted wherever YAML could read it as something else.
+    """A value as YAML on one line; text is quoted if YAML could read it as something else.
 
     >>> print(yaml_flow({"exclude": ["Price, USD", "no", "7", "Sex"], "min_count": 2}))
     {exclude: ['Price, USD', 'no', '7', Sex], min_count: 2}
@@ -27,7 +27,7 @@ def yaml_flow(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A real number with three digits that count, as every YAML reads it: 1.0e-05, since YAML 1.1 takes 1e-05 for text.
+    """A real number with three significant digits, for any YAML parser: 1.0e-05, since YAML 1.1 reads 1e-05 as text.
 
     >>> number(0.00001), number(0.25), number(2.0)
     ('1.0e-05', '0.25', '2.0')
@@ -52,18 +52,18 @@ def scalar(text: str) -> str:
 
 
 def escape(letter: str) -> str:
-    """A letter as it is written in double quotes."""
+    """A character inside double quotes."""
     if letter.isprintable() and letter not in '"\\':
         return letter
     return {"\t": "\\t", "\n": "\\n", '"': '\\"', "\\": "\\\\"}.get(letter, f"\\U{ord(letter):08X}")
 
 
 def setting(**settings: Any) -> str:
-    """Settings as they are written at the top level of an experiment file: `data: {exclude: [id]}`."""
+    """Settings as a line at the top level of an experiment file: `data: {exclude: [id]}`."""
     return ", ".join(f"{key}: {yaml_flow(value)}" for key, value in settings.items())
 
 
 def after_divergence(learning_rate: float, clipped: bool) -> str:
-    """What to try when training diverged with this rate, with or without clipping."""
+    """What to try after training diverged with this rate, with or without clipping."""
     slower = f"Try {setting(optimizer={'learning_rate': learning_rate / 10})}"
     return slower if clipped else f"{slower}, {setting(training={'clip_norm': 1.0})}"

@@ -1,7 +1,7 @@
-"""What differs between operating systems?
+"""Which functions differ between operating systems?
 
-Linux and macOS have all of it; Windows lacks some, and some containers forbid it. Every place that needs one of these
-asks here, so that a missing one costs its service and nothing else.
+Linux and macOS have all of them; Windows lacks some, and some containers forbid them. They are used only through this
+module, which has a fallback for each.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from pathlib import Path
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
-"""The signals that ask a process to stop, as far as this system has them."""
+"""The signals that ask a process to stop, as far as they exist on this system."""
 
 
 def memory_size() -> int | None:
-    """Bytes of memory of this machine; None where the system does not say."""
+    """The memory of this machine in bytes; None if it is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others not these names
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, other systems may lack these names
         return None
 
 
 def bound_cores() -> int:
-    """How many processors this process may run on."""
+    """Number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def flush_file(handle: int) -> None:
-    """Write what the system still holds of an open file to the disk itself.
+    """Flush an open file to the disk itself.
 
-    `fsync` of macOS stops at the cache of the drive; F_FULLFSYNC goes on, where the file system knows it.
+    On macOS `fsync` stops at the cache of the drive; F_FULLFSYNC does not, if the file system supports it.
     """
     try:
         import fcntl
 
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined]  # macOS alone has it
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined]  # only on macOS
     except (ImportError, AttributeError, OSError):
         os.fsync(handle)
 
 
 def flush_folder(folder: Path) -> None:
-    """Write the names in `folder` to the disk, where the system lets a folder be opened and flushed."""
+    """Flush the names in `folder` to the disk, if the system supports it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:
-        if os.name == "nt":  # Windows opens no folders; it writes names by itself
+        if os.name == "nt":  # Windows cannot open folders; it flushes names itself
             return
         raise
     try:

@@ -1,10 +1,10 @@
-"""What is to be predicted: classes, several labels or values. One class each.
+"""What does a model predict: classes, several labels or values? One class for each task.
 
-    columns -> truth, in units of its own -> encoded, as the loss compares it with scores
+    columns -> truth, in its own units -> encoded targets of the loss
     scores -> outcome: predictions in the units of the truth -> metrics, output columns
 
-A task is fitted on a table, learns from the training rows what it has to, and is stored with the model as JSON. The
-truth is never scaled: metrics and baselines are computed from the values of the file.
+A task is fitted to a table and to its training rows, and is stored with the model as JSON. The truth is never scaled:
+metrics and baselines are computed from the values of the file.
 """
 
 from __future__ import annotations
@@ -60,78 +60,78 @@ from mlptrain.remedies import setting
 Truth = NDArray[Any]
 Classes = tuple[tuple[str, ...], NDArray[np.int64]]
 """Classes and their confusion matrix."""
-MANY_VALUES = 100
-"""Different whole numbers that are taken for classes, at the most."""
+MAX_CLASS_VALUES = 100
+"""Largest number of distinct whole numbers that may be classes."""
 
 
 class MeasuredRows(Protocol):
-    """What a task has to know of rows to measure predictions for them."""
+    """Rows for which a task can measure predictions."""
 
     def truth(self) -> Truth:
-        """What is true, in the units of the target."""
+        """The true values, in the units of the target."""
 
     def target(self) -> Target:
-        """What the loss compares with."""
+        """The encoded targets, as the loss takes them."""
 
     def weights(self) -> Array | None:
-        """How much each row counts."""
+        """The row weights."""
 
 
 class Task(Component):
-    """What is to be predicted, as the table and its training rows have settled it."""
+    """What a model predicts, fitted to the target columns of a table."""
 
     target_kind: ClassVar[TargetKind]
-    """The losses that serve it: those for this kind of target."""
+    """The kind of target of the losses that can be used for it."""
     form: ClassVar[Form]
-    """The form of its truth and predictions, which tells the metrics."""
+    """The form of its truth and predictions, which determines the metrics."""
     meaning: ClassVar[str] = ""
-    """When to choose it, for a message."""
+    """When to choose it, for messages."""
     columns: Words
 
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Number of columns or classes that the loss is about."""
+        """Number of columns or classes, for `Loss.outputs`."""
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured beside the loss."""
+        """The metrics besides the loss."""
         return metrics_for(self.form)
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names of all that `measure` gives."""
+        """The names of everything that `measure` returns."""
         return ("loss", *(metric.name() for metric in self.metrics))
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
-        """(classes,): how much each class counts in the loss, where that differs."""
+        """(classes,): the weight of each class in the loss; None weights all equally."""
         return None
 
     @classmethod
     def claims(cls, columns: Sequence[Column]) -> bool | None:
-        """Whether a target that looks like this is of this kind where the spec does not say; None is perhaps."""
+        """Whether `columns` imply this task where the spec names none; None if they may."""
         return False
 
     @classmethod
     @abstractmethod
     def default_loss(cls) -> Loss:
-        """The loss where the spec gives none."""
+        """The loss if the spec gives none."""
 
     @classmethod
     def assumptions(cls, columns: Sequence[Column]) -> list[str]:
-        """What was taken for granted where the target implied this task, as notes."""
+        """Notes on what was assumed when the target implied this task."""
         return []
 
     @classmethod
     def view(cls, column: Column, table: Table, missing: Sequence[str]) -> Column:
-        """A target column, read as what it looks like, as this task sees it."""
+        """A target column of inferred type, converted to the type that this task needs."""
         return column
 
     @classmethod
     @abstractmethod
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
-        """The task for these target columns, every row of which is there; a `Trouble` if they do not fit."""
+        """The task for target `columns` without missing values; a `Trouble` if it cannot predict them."""
 
     @abstractmethod
     def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
@@ -139,41 +139,41 @@ class Task(Component):
 
     @abstractmethod
     def truth(self, columns: Sequence[Column], table: Table) -> Truth:
-        """What is true of each row, in units of its own."""
+        """The true value of each row, in the units of the file."""
 
     def strata(self, truth: Truth, table: Table) -> Indices | None:
-        """For every row the group of which each part takes its share; None where there are no groups."""
+        """(rows,): the group of each row for a stratified split; None without stratification."""
         return None
 
     def learn(
         self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
     ) -> Self:
-        """The same task with what the `truth` and the weights of the training rows tell."""
+        """The task fitted to the `truth` and the weights of the training rows."""
         return self
 
     def encode(self, truth: Truth) -> Target:
-        """What the loss compares with the scores."""
+        """The targets as the loss takes them."""
         return truth
 
     @abstractmethod
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
-        """Truth and predictions, side by side; the only place where scores become predictions."""
+        """Truth and predictions; the only place where scores become predictions."""
 
     @abstractmethod
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
         """Named output columns for `scores` (n, outputs)."""
 
     def confusion(self, outcome: Outcome) -> Classes | None:
-        """The classes and their confusion matrix, where there is one."""
+        """The classes and their confusion matrix; None for a task without one."""
         return None
 
     def constant(self, loss: Loss, training: MeasuredRows) -> Array:
-        """The scores (outputs,) of the best single answer to all `training` rows."""
+        """The scores (outputs,) of the best constant prediction for the `training` rows."""
         outputs = loss.outputs(self.outputs)
         return loss.best_constant(training.target(), outputs, training.weights(), self.class_weights)
 
     def measure(self, loss: Loss, scores: Array, rows: MeasuredRows) -> Metrics:
-        """The loss and every metric for the `scores` of `rows`; row weights count in the loss."""
+        """The loss and every metric for the `scores` of `rows`; row weights apply to the loss only."""
         if not np.isfinite(scores).all():
             return dict.fromkeys(self.figures)
         outcome = self.outcome(loss, scores, rows.truth())
@@ -195,7 +195,7 @@ class Classification(Task):
     examples: ClassVar = ({"columns": ("y",), "classes": ("no", "yes")},)
     classes: Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
     weights: Annotated[tuple[float, ...], Field(strict=False)] | None = None
-    """How much each class counts, where the loss has class weights."""
+    """The weight of each class, if the loss has class weights."""
 
     @property
     def outputs(self) -> int:
@@ -225,12 +225,14 @@ class Classification(Task):
     @classmethod
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
         if len(columns) > 1:
-            text = f"{loss.name()} takes one target column; several yes-no columns go with binary_cross_entropy"
+            text = (
+                f"{loss.name()} takes one target column; for several yes-no columns, write loss: binary_cross_entropy"
+            )
             raise DataError(f"{table.path}: {text}")
         (column,) = columns
         if not isinstance(column, TextColumn):
             single_column(column, table)
-            text = f"target '{column.name}' holds real numbers, which are no classes; for a regression, write loss: mse"
+            text = f"target '{column.name}' holds real numbers, not classes; for regression, write loss: mse"
             raise Trouble(table.path, text)
         classes = in_order(column.seen())
         refuse_one_class(column.name, classes, table)
@@ -265,8 +267,8 @@ class Classification(Task):
             raise DataError(f"{table.path}: no training row has class {', '.join(unseen)}")
         return self.weighted(loss, counts, table.path)
 
-    def weighted(self, loss: Loss, counts: NDArray[Any], origin: str) -> Self:
-        """The same classes with the class weights of `loss`; `counts` is the weight of the training rows of each."""
+    def weighted(self, loss: Loss, counts: NDArray[Any], path: str) -> Self:
+        """The task with the class weights of `loss`; `counts` is the total weight of the training rows by class."""
         given = loss.class_weight if isinstance(loss, ClassLoss) else None
         if given is None:
             return self
@@ -276,7 +278,7 @@ class Classification(Task):
         if unknown or absent:
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
             classes = ", ".join(self.classes[:12])
-            raise DataError(f"{origin}: loss.class_weight {what}; it needs a weight for each class: {classes}")
+            raise DataError(f"{path}: loss.class_weight {what}; it needs a weight for each class: {classes}")
         weights = np.array([given[label] for label in self.classes])
         weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
         return self.model_copy(update={"weights": tuple(weights.tolist())})
@@ -298,7 +300,7 @@ class Classification(Task):
 
 
 class MultiLabel(Task):
-    """Columns of yes or no, each an output of its own; numbers between 0 and 1 are taken as they are."""
+    """Yes-no columns, one output for each; numbers between 0 and 1 are used as probabilities."""
 
     kind: Literal["multilabel"] = "multilabel"
     target_kind: ClassVar[TargetKind] = "binary"
@@ -307,7 +309,7 @@ class MultiLabel(Task):
     meaning: ClassVar = "if each column is a yes or no"
     examples: ClassVar = ({"columns": ("y", "z"), "labels": (None, ("no", "yes"))},)
     labels: Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)] | None, ...], Field(strict=False)]
-    """For each column the words for 0 and 1; None for a column of numbers."""
+    """The words for 0 and 1 of each column; None for a column of numbers."""
 
     @property
     def outputs(self) -> int:
@@ -335,7 +337,7 @@ class MultiLabel(Task):
         return np.stack([shares(column, words, table) for column, words in pairs], axis=1)
 
     def strata(self, truth: Truth, table: Table) -> Indices | None:
-        """The side of 1/2 on which the one target column lies."""
+        """Whether the target is above 1/2, if there is only one column."""
         if self.outputs > 1:
             return None
         sides = (truth[:, 0] > 0.5).astype(np.intp)
@@ -395,7 +397,7 @@ class Regression(Task):
         if not is_whole(columns[0]):
             return []
         found, line = found_values(columns[0]), setting(task=Classification.name())
-        return [f"target '{columns[0].name}' is taken for amounts ({found}); if its values are classes: {line}"]
+        return [f"target '{columns[0].name}' is treated as a quantity ({found}); if its values are classes: {line}"]
 
     @classmethod
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
@@ -407,7 +409,7 @@ class Regression(Task):
         outside = loss.outside_domain(values) if isinstance(loss, ValueLoss) else None
         if outside is not None and outside.any():
             domain, where = getattr(loss, "domain", ""), table.row_list(np.flatnonzero(outside))
-            text = f"target '{', '.join(names)}' must be {domain} for loss {loss.name()}, not so in {where}"
+            text = f"target '{', '.join(names)}' must be {domain} for loss {loss.name()}, but is not in {where}"
             raise Trouble(table.path, text)
         return cls(columns=names, scaler=NoScaling(), fitted=as_rows(NoScaling().fit(values)))
 
@@ -426,11 +428,11 @@ class Regression(Task):
         return self.scaler.apply(truth, np.asarray(self.fitted))
 
     def constant(self, loss: Loss, training: MeasuredRows) -> Array:
-        """The best answer in the units of the columns, which only a shift and a scale leave the best one."""
+        """The best constant in the units of the columns; only an affine scaler maps it to the best scaled constant."""
         if isinstance(self.scaler, AffineScaler):
             return super().constant(loss, training)
         best = loss.best_constant(training.truth(), loss.outputs(self.outputs), training.weights()).astype(np.float64)
-        one_column = best.reshape(-1, len(self.columns))  # several answers, as of quantiles, are all for one
+        one_column = best.reshape(-1, len(self.columns))  # several outputs, as for quantiles, belong to one column
         return self.scaler.apply(one_column, np.asarray(self.fitted)).reshape(-1)
 
     def unscaled(self, values: Array) -> NDArray[np.float64]:
@@ -455,13 +457,13 @@ def task_kinds() -> dict[str, type[Task]]:
 
 
 def task_for_loss(loss: Loss) -> type[Task]:
-    """The kind of task that `loss` is for, where the spec names none: of those that take it the least special."""
+    """The task of `loss` where the spec names none: the most general one of those that can use it."""
     fitting = [kind for kind in variants(Task) if kind.target_kind == loss.target_kind]
     return min(fitting, key=lambda kind: len(kind.__mro__))
 
 
 def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
-    """The kind of task of a target whose reading is plain; a `Trouble` with the line for each reading otherwise."""
+    """The task that the target implies; if it is ambiguous, a `Trouble` with a line of YAML for each choice."""
     claims = {kind: kind.claims(columns) for kind in reversed(variants(Task))}
     sure = [kind for kind, claim in claims.items() if claim]
     if sure:
@@ -470,30 +472,30 @@ def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
     lines = " or ".join(f"'{setting(task=kind.name())}' {kind.meaning}" for kind in kinds)
     names = ", ".join(column.name for column in columns)
     if len(columns) > 1:
-        raise Trouble(table.path, f"target '{names}' could be labels or amounts; write {lines}")
+        raise Trouble(table.path, f"target '{names}' could be labels or quantities; write {lines}")
     raise Trouble(
         table.path,
-        f"target '{names}' holds whole numbers ({found_values(columns[0])}), which can be read in two ways; "
+        f"target '{names}' holds whole numbers ({found_values(columns[0])}), which may be classes or a quantity; "
         f"write {lines}",
     )
 
 
 def found_values(column: Column) -> str:
-    """The different values of a column of numbers, for a message: '2 values: 0, 1'."""
+    """The distinct values of a column of numbers, for a message: '2 values: 0, 1'."""
     found = distinct(column)
     shown = ", ".join(f"{value:g}" for value in found[:8]) + (", ..." if len(found) > 8 else "")
     return f"{len(found)} value{'s' * (len(found) > 1)}: {shown}"
 
 
 def distinct(column: Column) -> list[float]:
-    """The different numbers of a column, rising."""
+    """The distinct numbers of a column, in increasing order."""
     assert not isinstance(column, TextColumn)
     values = np.sort(column.values, axis=None).astype(np.float64)
     return values[np.append(True, values[1:] != values[:-1])].tolist() if len(values) else []
 
 
 def is_whole(column: Column) -> bool:
-    """Whether a column holds whole numbers; the first ones mostly tell."""
+    """Whether a column holds only whole numbers; the first rows are usually enough to decide."""
     if isinstance(column, TextColumn):
         return False
     values = column.values[~column.absent]
@@ -501,30 +503,30 @@ def is_whole(column: Column) -> bool:
 
 
 def many_values(column: Column) -> bool:
-    """Whether a column holds so many different whole numbers that they must be amounts."""
-    return isinstance(column, NumericColumn) and is_whole(column) and len(distinct(column)) > MANY_VALUES
+    """Whether a column holds too many distinct whole numbers to be classes."""
+    return isinstance(column, NumericColumn) and is_whole(column) and len(distinct(column)) > MAX_CLASS_VALUES
 
 
 def in_order(labels: list[str]) -> list[str]:
-    """Classes in the order of their numbers, if they are numbers, else as they are sorted."""
+    """Classes in numerical order if they are numbers; unchanged otherwise."""
     return sorted(labels, key=float) if all(map(is_number, labels)) else labels
 
 
 def refuse_one_class(name: str, classes: Sequence[str], table: Table) -> None:
-    """Refuse a target that is the same everywhere."""
+    """Refuse a constant target."""
     if len(classes) < 2:
-        text = f"target '{name}' holds one class only: '{classes[0]}' in all {table.rows} rows"
+        text = f"target '{name}' holds only one class: '{classes[0]}' in all {table.rows} rows"
         raise Trouble(table.path, text)
 
 
 def refuse_single_rows(target: str, classes: Sequence[str], counts: NDArray[np.intp], table: Table) -> None:
-    """Refuse classes of one row, which cannot be in training and be tested too."""
+    """Refuse classes of one row, which cannot be both in training and in the test."""
     single = [name for name, count in zip(classes, counts, strict=True) if count == 1]
     if single:
         raise Trouble(
             table.path,
             f"{len(single)} of {len(classes)} classes in target '{target}' have a single row "
-            f"({quoted(single)}), which cannot be in training and be tested too; add rows, merge such classes, or "
+            f"({quoted(single)}), which cannot be both in training and in the test; add rows, merge such classes, or "
             "leave them out of the table",
         )
 
@@ -547,16 +549,16 @@ def yes_and_no(column: Column, table: Table) -> tuple[str, str] | None:
 
 
 def shares(column: Column, words: tuple[str, str] | None, table: Table) -> NDArray[np.float64]:
-    """A target column (rows,) as 0 and 1, or as the shares between them that it holds."""
+    """A target column (rows,) as 0 and 1, or as the probabilities that it holds."""
     if isinstance(column, TextColumn):
         values = column.places(words or ("0", "1")).astype(np.float64)
-        wanted = f"must be {' or '.join(repr(word) for word in words or ())}"
+        wanted = f"must hold {' or '.join(repr(word) for word in words or ())}"
     else:
         values = single_column(column, table)
         wanted = "must lie in [0, 1] for binary_cross_entropy"
     outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(outside):
-        raise DataError(f"{table.path}: target '{column.name}' {wanted}, not so in {table.row_list(outside)}")
+        raise DataError(f"{table.path}: target '{column.name}' {wanted}, but does not in {table.row_list(outside)}")
     return values
 
 

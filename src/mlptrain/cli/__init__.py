@@ -1,4 +1,4 @@
-"""The command line: one file a verb. Nothing heavy is imported before a verb needs it."""
+"""The command line, with one file per command. Heavy imports are delayed until a command needs them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def main() -> None:
         fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         fail("interrupted", 130, debug)
-    except SystemExit as error:  # typer's own end, also of an interrupt
+    except SystemExit as error:  # raised by typer, also for an interrupt
         if error.code == 130:
             fail("interrupted", 130, debug)
         raise
     except MemoryError as error:
         fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
     except Exception as error:
-        if isinstance(error, RuntimeError) and not can_start_threads():  # Python has no class for that
+        if isinstance(error, RuntimeError) and not can_start_threads():  # Python has no specific exception for this
             fail("no thread can be started; raise the limits on processes and memory (ulimit -u, ulimit -v)", 5, debug)
         fail(
             f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints",
@@ -43,23 +43,23 @@ def main() -> None:
 
 
 def spare_collections() -> None:
-    """Look for garbage less often: imports leave many objects and no garbage, and the end of the process takes it all.
+    """Collect garbage less often: imports create many objects and no garbage, and memory is freed at exit anyway.
 
-    At Python's own pace, looking takes a fifth of a short run, half of that at the exit.
+    With Python's default, garbage collection takes a fifth of a short run, half of it at exit.
     """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
 
 
 def replace_closed_streams() -> None:
-    """Read nothing and write to nowhere where the caller closed a stream, as in `mlptrain ... >&-`."""
+    """Replace streams that the caller has closed, as in `mlptrain ... >&-`, by the null device."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115  # a stream, open until the end
 
 
 def fail(message: str, exit_code: int, debug: bool) -> None:
-    """Print `message` (with --debug after the traceback) and leave."""
+    """Print `message` (with --debug after the traceback) and exit."""
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"mlptrain: {message}\n")

@@ -1,6 +1,6 @@
-"""Which verbs are there, and which options does each take?
+"""Which commands are there, and which options do they have?
 
-The options of every verb are declared here, so that `--help` needs no other module; the work is in the verb's file.
+The options of all commands are declared here, so that `--help` imports no other module; each command has its own file.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Any verb takes --debug, which shows the traceback of an error.",
+    epilog="Every command takes --debug, which shows the traceback of an error.",
 )
 
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting, as in optimizer.learning_rate=0.01. Repeatable."
+        "--set", metavar="KEY=VALUE", help="Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to stderr.")]
 ModelPath = Annotated[
     Path, typer.Argument(metavar="RUN-or-FILE", help="A run's folder, or its model or checkpoint file.")
 ]
 
 
 def load_plugins(paths: list[Path] | None) -> list[Path] | None:
-    """Make the components of the user's own files known, before anything is read that may name them."""
+    """Load the components of the user's files, before anything is read that may name them."""
     if paths:
         from mlptrain import plugins
 
@@ -48,13 +48,13 @@ Plugin = Annotated[
         "--plugin",
         metavar="FILE.py",
         callback=load_plugins,
-        help="A Python file with components of your own, which is run. Repeatable.",
+        help="Run a Python file that defines your own components. Repeatable.",
     ),
 ]
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and leave."""
+    """Print the version and exit."""
     if wanted:
         from importlib.metadata import version
 
@@ -65,7 +65,7 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right."""
@@ -76,15 +76,15 @@ def fit(
     config: Annotated[Path | None, typer.Argument(readable=False, help="The experiment: a YAML file.")] = None,
     overrides: Set = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's own new folder; by default the next number under runs/.")
+        Path | None, typer.Option(help="New folder of the run; by default the next number under runs/.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped; needs no config.")
+        Path | None, typer.Option(metavar="RUN", help="Continue a run that was stopped; takes no config.")
     ] = None,
     save_every: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two saves of the state.")
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.")
     ] = 5.0,
-    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, too.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Also print where the time went.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
@@ -102,7 +102,7 @@ def evaluate(
         Path | None, typer.Option(help="A table with the target, - for stdin; by default the run's own test rows.")
     ] = None,
     target_data: Annotated[
-        Path | None, typer.Option(help="The target of --data, if it has a file of its own (IDX).")
+        Path | None, typer.Option(help="The target of --data, if it is in a separate file (IDX).")
     ] = None,
     fail_under: Annotated[
         list[str] | None,
@@ -112,7 +112,7 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is higher, as in rmse=500. Repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON document to this file.")] = None,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
@@ -138,10 +138,10 @@ def predict(
 
 @app.command()
 def components(
-    name: Annotated[str | None, typer.Argument(help="One of them, for its formula, settings, source and plot.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A component, for its formula, settings, source and plot.")] = None,
     plugin: Plugin = None,
 ) -> None:
-    """List every activation, loss, optimizer, schedule, initializer, normalization and scaler."""
+    """Describe the layers, activations, losses, optimizers, schedules and other components."""
     from mlptrain.cli import components as verb
 
     verb.run(name)
@@ -150,8 +150,8 @@ def components(
 @app.command()
 def explain(
     config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
-    step: Annotated[int, typer.Option(min=1, help="Which training step, from 1.")] = 1,
-    rows: Annotated[int, typer.Option(min=1, help="Rows and columns shown at each end of a large array.")] = 3,
+    step: Annotated[int, typer.Option(min=1, help="The training step, counted from 1.")] = 1,
+    rows: Annotated[int, typer.Option(min=1, help="Rows and columns to show at each end of a large array.")] = 3,
     overrides: Set = None,
     plugin: Plugin = None,
 ) -> None:
@@ -164,7 +164,7 @@ def explain(
 @app.command()
 def gradcheck(
     config: Annotated[
-        Path | None, typer.Argument(help="Check the network of this experiment; without it, every component.")
+        Path | None, typer.Argument(help="Check the network of this experiment; by default, every component.")
     ] = None,
     overrides: Set = None,
     json: Json = False,

@@ -18,7 +18,7 @@ EPOCHS = 60  # of the run that a schedule is drawn for
 
 
 def run(name: str | None) -> None:
-    """Carry out the verb."""
+    """Run the command."""
     if name is None:
         print_results(*overview())
         return
@@ -71,11 +71,11 @@ def details(variant: type[Component]) -> list[RenderableType]:
 
 
 def activation_plot(activation: Activation) -> list[RenderableType]:
-    """f and f' from -4 to 4, and where the corners are."""
+    """f and f' from -4 to 4, and where the kinks are."""
     z = np.linspace(-4, 4, 401)
     lines = plot([z, z], [activation(z), activation.derivative(z)], ["f(z)", "f'(z)"])
     kinks = ", ".join(f"{kink:g}" for kink in activation.kinks)
-    return [lines, f"corners at z = {kinks}" if kinks else "smooth everywhere"]
+    return [lines, f"not differentiable at z = {kinks}" if kinks else "smooth everywhere"]
 
 
 def schedule_plot(schedule: Schedule) -> list[RenderableType]:
@@ -86,7 +86,7 @@ def schedule_plot(schedule: Schedule) -> list[RenderableType]:
 
 
 def plot(xs: list[np.ndarray], ys: list[np.ndarray], labels: list[str]) -> Text:
-    """Curves in characters."""
+    """A plot of curves in text."""
     import uniplot
 
     lowest, highest = min(float(y.min()) for y in ys), max(float(y.max()) for y in ys)

@@ -1,6 +1,6 @@
-"""How is a run shown to a person? The only place that prints.
+"""How is a run shown in the terminal? The only module that prints.
 
-Results go to stdout, everything for the eye to stderr: live on a terminal, elsewhere plain lines that thin out.
+Results go to stdout, progress and notes to stderr: live on a terminal, otherwise as lines at growing intervals.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from mlptrain.metrics import Metric, Metrics
 from mlptrain.train.events import Consumer, EpochDone, Record
 from mlptrain.train.state import Diagnosed, Progress
 
-LONGEST_SILENCE = 30.0  # seconds
-FEW_NOTES = 5
+MAX_INTERVAL = 30.0  # seconds between two lines
+MAX_NOTE_LINES = 5
 
 
 class Screen(Console):
-    """A console that shows text as it is, and goes silent when its reader goes away instead of ending the process."""
+    """A console that shows text without markup, and is silenced, not ended, by a broken pipe."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
 
     def on_broken_pipe(self) -> None:
-        """Send everything that follows nowhere."""
+        """Discard all further output."""
         self.quiet = True
         silence(sys.stderr if self.stderr else sys.stdout)
 
 
 def silence(stream: TextIO) -> None:
-    """Let `stream` write nowhere from now on."""
+    """Redirect `stream` to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def stdout_console() -> Console:
-    """For results; wide enough for a table where there is no terminal to ask."""
+    """The console for results; without a terminal it is wide enough for a table."""
     return Screen() if sys.stdout.isatty() else Screen(width=120)
 
 
 def stderr_console(quiet: bool = False) -> Console:
-    """For the eye."""
+    """The console for progress and notes."""
     return Screen(stderr=True, quiet=quiet, soft_wrap=not sys.stderr.isatty())
 
 
 def print_results(*parts: RenderableType) -> None:
-    """Print to stdout; a reader that has gone away is no error."""
-    with readers_may_leave():
+    """Print to stdout; a broken pipe is not an error."""
+    with ignoring_broken_pipe():
         console = stdout_console()
         for part in parts:
             console.print(part, soft_wrap=isinstance(part, str))
@@ -68,8 +68,8 @@ def print_results(*parts: RenderableType) -> None:
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:
-    """Print each note on a line of its own, or many of them one after the other."""
-    if len(notes) <= FEW_NOTES:
+    """Print each note on its own line, or many notes on one line."""
+    if len(notes) <= MAX_NOTE_LINES:
         for note in notes:
             console.print(f"note: {note}")
     else:
@@ -82,15 +82,15 @@ def print_json(document: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print to stdout as it is."""
-    with readers_may_leave():
+    """Print text to stdout unchanged."""
+    with ignoring_broken_pipe():
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 @contextmanager
-def readers_may_leave() -> Iterator[None]:
-    """Go on in silence when the other end of stdout is closed, as `head` does; a full disk there is an error."""
+def ignoring_broken_pipe() -> Iterator[None]:
+    """Continue silently if the reader of stdout closes it, as `head` does; other failures are errors."""
     try:
         yield
     except BrokenPipeError:
@@ -101,14 +101,14 @@ def readers_may_leave() -> Iterator[None]:
 
 
 def refuse_same_file(out: Path | None, *read: Path | None) -> None:
-    """Refuse to write results over a file that they are made from."""
+    """Refuse to overwrite an input file with results."""
     for path in read:
         if out is not None and path is not None and out.is_file() and path.is_file() and out.samefile(path):
             raise UsageError(f"--out {out} is the file that is read; choose another name")
 
 
 def number(value: float | None) -> str:
-    """A figure for a table: four digits that count."""
+    """A number for a table, with four digits."""
     if value is None:
         return "-"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
@@ -126,17 +126,17 @@ def diagnosis_text(diagnosed: Diagnosed) -> Text:
 
 @dataclass(frozen=True)
 class Course:
-    """What has to be known of a run to show how far it is."""
+    """The length of a run and its progress, for display."""
 
     name: str
     epochs: int
     batches: int
-    """Of an epoch."""
+    """Batches per epoch."""
     progress: Progress
 
 
 class Display(Consumer):
-    """Shows training as it goes: live on a terminal, elsewhere a line now and then."""
+    """Shows the progress of training: live on a terminal, otherwise as lines at growing intervals."""
 
     def __init__(self, console: Console, course: Course) -> None:
         self._console, self._course = console, course
@@ -157,23 +157,23 @@ class Display(Consumer):
         if event.improved and loss is not None:
             self._best = (loss, epoch)
         self._show_diagnoses()
-        if self._live is None and (epoch >= self._next or time.monotonic() - self._last_line > LONGEST_SILENCE):
+        if self._live is None and (epoch >= self._next or time.monotonic() - self._last_line > MAX_INTERVAL):
             self._console.print(self._plain_line(event))
             self._next = next_line(epoch)
             self._last_line = time.monotonic()
 
     def failed(self, error: Diverged) -> None:
-        """Show what was diagnosed last."""
+        """Show the last diagnoses."""
         self.close()
         self._show_diagnoses()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._live:
             self._live.stop()
 
     def _show_diagnoses(self) -> None:
-        """Print the diagnoses that are new."""
+        """Print new diagnoses."""
         diagnoses = self._course.progress.warnings
         for diagnosed in diagnoses[self._shown :]:
             self._console.print(diagnosis_text(diagnosed))
@@ -223,7 +223,7 @@ class Display(Consumer):
 
 
 def main_metrics() -> list[str]:
-    """The columns that are shown of each epoch beside the losses."""
+    """The columns that are shown for each epoch besides the losses."""
     return [f"validation_{metric.name()}" for metric in variants(Metric) if metric.main]
 
 
@@ -238,7 +238,7 @@ def next_line(epoch: int) -> int:
 
 
 def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metrics | None], baseline_part: str) -> Table:
-    """Metrics down, parts and baselines across."""
+    """A row for each metric, a column for each part and baseline."""
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in results:
@@ -252,7 +252,7 @@ def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metric
 
 
 def profile_table(seconds: Mapping[str, float], calls: Mapping[str, int], total: float, compiled: bool) -> Table:
-    """Sections of a run with their time, in the order of the run; the last row is what no section accounts for."""
+    """The sections of a run with their times, in order; then the rest and the total."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"where the time went ({'with' if compiled else 'without'} compiled loops)")
     for heading in ("seconds", "share", "calls", "µs a call"):
@@ -277,7 +277,7 @@ def metrics_table(metrics: Metrics, rows: int) -> Table:
 
 
 def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
-    """True classes down, predicted ones across; what is right stands out."""
+    """A row for each true class, a column for each predicted class; the diagonal is bold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("true \\ predicted")
     for name in classes:

@@ -24,7 +24,7 @@ from mlptrain.metrics import higher_is_better
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import Evaluation, evaluate, open_model, own_test, table_part
 
-LARGEST_CONFUSION = 20  # classes that a table on a terminal can hold
+MAX_CLASSES = 20  # of a confusion matrix that is printed
 
 
 def run(
@@ -36,14 +36,14 @@ def run(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Carry out the verb."""
+    """Run the command."""
     refuse_same_file(out, data, path)
     model = open_model(path)
     bounds = [(*parse_bound(text, "--fail-under"), True) for text in fail_under]
     bounds += [(*parse_bound(text, "--fail-over"), False) for text in fail_over]
     if data is None:
         if target_data is not None:
-            raise UsageError("--target-data goes with --data")
+            raise UsageError("--target-data needs --data")
         evaluation = evaluate(model, own_test(model))
     else:
         target = None if target_data is None else target_for(model, target_data)
@@ -69,15 +69,15 @@ def parse_bound(text: str, option: str) -> tuple[str, float]:
 
 
 def check_names(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluation) -> None:
-    """Refuse a metric that there is not, or a bound on its good side."""
+    """Reject unknown metrics and bounds on the wrong side."""
     for name, bound, lowest in bounds:
         if name not in evaluation.metrics:
             guess = nearest(name, evaluation.metrics)
-            hint = f"; did you mean '{guess}'?" if guess else f"; there are {', '.join(evaluation.metrics)}"
+            hint = f"; did you mean '{guess}'?" if guess else f"; the metrics are {', '.join(evaluation.metrics)}"
             raise UsageError(f"no metric '{name}'{hint}")
         if lowest != higher_is_better(name):
             good, option = ("lower", "--fail-over") if lowest else ("higher", "--fail-under")
-            raise UsageError(f"{name} is better when it is {good}: write {option} {name}={bound:g}")
+            raise UsageError(f"{name} is better if {good}: write {option} {name}={bound:g}")
 
 
 def check_bounds(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluation) -> None:
@@ -107,6 +107,6 @@ def show(evaluation: Evaluation, as_json: bool) -> None:
         print_json(document(evaluation))
         return
     parts: list[Any] = [metrics_table(evaluation.metrics, evaluation.rows)]
-    if evaluation.confusion is not None and len(evaluation.confusion[0]) <= LARGEST_CONFUSION:
+    if evaluation.confusion is not None and len(evaluation.confusion[0]) <= MAX_CLASSES:
         parts += ["", confusion_table(evaluation.confusion[0], evaluation.confusion[1].tolist())]
     print_results(*parts)

@@ -17,7 +17,7 @@ from mlptrain.spec.plan import prepare
 
 
 def run(config: Path, overrides: Sequence[str], step: int, rows: int) -> None:
-    """Carry out the verb."""
+    """Run the command."""
     plan, dataset = prepare(load_experiment(config, overrides), config.stem)
     parts: list[RenderableType] = [Text(f"Training step {step} of {config}", "bold")]
     for stage in explain(plan, dataset, step):
@@ -26,7 +26,7 @@ def run(config: Path, overrides: Sequence[str], step: int, rows: int) -> None:
 
 
 def shown(stage: Stage, rows: int) -> list[RenderableType]:
-    """One stage: its headline, its formula with the shape, and the first rows and columns of its value."""
+    """One stage: its heading, its formula with the shape, and the first and last rows and columns of its value."""
     parts: list[RenderableType] = ["", Text(stage.title, "bold")] if stage.title else []
     if isinstance(stage.value, float):
         return [*parts, Text(f"{stage.formula} = {stage.value:.8g}")]

@@ -35,13 +35,13 @@ from mlptrain.train.step import Probe
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """The arguments of the command."""
 
     config: Path | None
     overrides: Sequence[str]
     out: Path | None
     resume: Path | None
-    """The folder of a run to go on with."""
+    """The folder of a run to continue."""
     save_every: float
     """Seconds."""
     json: bool
@@ -50,7 +50,7 @@ class Request:
 
 
 def run(request: Request) -> None:
-    """Carry out the verb."""
+    """Run the command."""
     console = stderr_console(request.quiet)
     with profiling(console) if request.profile else nullcontext() as probe, opened(request, probe) as current:
         train_and_report(current, console, request)
@@ -58,10 +58,10 @@ def run(request: Request) -> None:
 
 @contextmanager
 def opened(request: Request, probe: Probe | None) -> Iterator[Run]:
-    """The run that is asked for, new or resumed, with every other process kept out."""
+    """The requested run, new or resumed, locked against other processes."""
     if request.resume is not None:
         if request.config is not None or request.overrides or request.out is not None:
-            raise UsageError("--resume goes on with a run as it was begun: give it no config, no --set and no --out")
+            raise UsageError("--resume continues a run with its own settings: remove the config, --set and --out")
         folder = RunFolder.open(request.resume)
         with folder.locked():
             yield resume(folder, probe)
@@ -75,15 +75,15 @@ def begun_by(request: Request, probe: Probe | None) -> Run:
     """A new run."""
     config = request.config
     if config is None:
-        raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to go on with a run)")
+        raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to continue a run)")
     if (config / "spec.yaml").exists():
-        raise UsageError(f"{config}: is a run's folder; to go on with it: mlptrain fit --resume {config}")
+        raise UsageError(f"{config}: is a run's folder; to continue it: mlptrain fit --resume {config}")
     return begin(load_experiment(config, request.overrides), default_name(config), request.out, probe)
 
 
 @contextmanager
 def profiling(console: Console) -> Iterator[Probe]:
-    """Time what happens inside, and print where the time went."""
+    """Measure the time of the parts of a run, and print it."""
     from mlptrain.runs.profile import Profile
 
     profile = Profile()
@@ -95,7 +95,7 @@ def profiling(console: Console) -> Iterator[Probe]:
 
 
 def default_name(config: Path) -> str:
-    """The name of an experiment that has none: that of its file, without what a folder's name should not hold."""
+    """The name of an experiment without one: that of its file, without characters unsuited to a folder name."""
     name = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in config.stem
     )
@@ -103,7 +103,7 @@ def default_name(config: Path) -> str:
 
 
 def train_and_report(current: Run, console: Console, request: Request) -> None:
-    """Train to the end and print what came of it."""
+    """Train to the end and print the results."""
     folder = current.folder.path
     if current.is_complete:
         console.print(
@@ -119,7 +119,7 @@ def train_and_report(current: Run, console: Console, request: Request) -> None:
 
 
 def trained(current: Run, console: Console, request: Request) -> Results:
-    """Train to the end, showing how it goes, and measure what came of it."""
+    """Train to the end, showing progress, and measure the results."""
     training, rows = current.plan.training, len(current.dataset.training)
     batches = -(-rows // (current.plan.batch_rows or rows))
     course = Course(current.folder.path.name, training.epochs, batches, current.state.progress)
@@ -135,11 +135,11 @@ def trained(current: Run, console: Console, request: Request) -> Results:
 
 
 def measured(current: Run, console: Console) -> Results:
-    """The results of a trained network; an interrupt on the way costs nothing but time."""
+    """The results of a trained network; after an interrupt, resume measures them again."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(
-            "interrupted while the results were measured; training is saved. Go on with: "
+            "interrupted while the results were measured; training is saved. Resume with: "
             f"mlptrain fit --resume {current.folder.path}",
             number,
         )
@@ -150,7 +150,7 @@ def measured(current: Run, console: Console) -> Results:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """Note the signals that ask a process to stop instead of dying of them; a second SIGINT interrupts at once."""
+    """Record the signals that ask the process to stop, instead of ending it; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -164,7 +164,7 @@ def signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Give the signals that ask a process to stop to `handler` for a while."""
+    """Handle the signals that ask the process to stop with `handler` inside this context."""
     before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
@@ -174,7 +174,7 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 
 def describe(current: Run, console: Console) -> None:
-    """What is about to be trained on what."""
+    """Print the network, the rows and notes before training."""
     dataset = current.dataset
     sizes = "-".join(str(size) for size in current.network.sizes)
     rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
@@ -189,7 +189,7 @@ def describe(current: Run, console: Console) -> None:
 
 
 def report(current: Run, finished: Results, console: Console, as_json: bool) -> None:
-    """Why training stopped, how good the network is, and where it is."""
+    """Print why training stopped, the results, and the folder of the run."""
     progress = current.state.progress
     if as_json:
         print_json(document(current, finished, progress.stopped))
@@ -203,7 +203,7 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
 
 
 def written_document(current: Run) -> dict[str, Any]:
-    """What --json prints of a run that was over before, from its summary."""
+    """The output of --json for a run that was complete already, from its summary."""
     summary = json.loads(current.folder.summary.read_text(encoding="utf8"))
     results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
     kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
@@ -211,7 +211,7 @@ def written_document(current: Run) -> dict[str, Any]:
 
 
 def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:
-    """What --json prints."""
+    """The output of --json."""
     return {
         "run": str(current.folder.path),
         "stopped": stopped,
@@ -223,12 +223,12 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
 
 
 def reason(current: Run) -> str:
-    """Why training stopped, and which epoch was the best."""
+    """A message: why training stopped, and which epoch was the best."""
     progress, stopping = current.state.progress, current.plan.training.early_stopping
     if progress.best_epoch is not None:
         kept = f"; the weights of epoch {progress.best_epoch} were the best and are kept"
     elif stopping is not None:
-        kept = f"; {stopping.monitor} has no value in any epoch, so the weights of the last one are kept"
+        kept = f"; {stopping.monitor} is undefined in every epoch, so the weights of the last one are kept"
     else:
         kept = ""
     if progress.stopped == "early_stopping" and stopping is not None:

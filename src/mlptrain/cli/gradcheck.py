@@ -19,7 +19,7 @@ from mlptrain.spec.plan import prepare
 
 
 def run(config: Path | None, overrides: Sequence[str], as_json: bool) -> None:
-    """Carry out the verb."""
+    """Run the command."""
     checks = list(catalogue()) if config is None else [check_config(config, overrides)]
     if as_json:
         print_json(document(checks))
@@ -77,7 +77,7 @@ def tensor_table(check: Check) -> Table:
 
 
 def conclusion(checks: Sequence[Check]) -> str:
-    """What was shown."""
+    """The overall verdict."""
     worst = max(checks, key=lambda check: check.worst.error)
     verdict = "passed" if all(check.passed for check in checks) else "FAILED"
     text = f"{verdict}: worst of {len(checks)} is {worst.subject}, {describe(worst.worst)} (bound {TOLERANCE:.0e})"
@@ -88,11 +88,11 @@ def loops_text() -> str:
     """Whether there were compiled loops to compare."""
     if kernels.PRESENT:
         return "compiled loops: compared with their NumPy form, which must agree to the last bit (family kernel)"
-    return "compiled loops: none here, NumPy does their work"
+    return "compiled loops: not installed, or turned off; NumPy is used"
 
 
 def describe(tensor: TensorCheck) -> str:
-    """The worst entry by name."""
+    """The worst entry of a tensor."""
     text = f"relative error {tensor.error:.2e} in {tensor.tensor}"
     if tensor.worst is None:
         return text

@@ -11,7 +11,7 @@ from mlptrain.runs.model import open_model, predict
 
 
 def run(path: Path, data: Path, out: Path | None, quiet: bool) -> None:
-    """Carry out the verb."""
+    """Run the command."""
     import polars as pl
 
     refuse_same_file(out, data, path)

@@ -1,7 +1,7 @@
 """What does a column hold: numbers, words or pixels?
 
-A column is read as numbers when every cell that is not missing reads as one, as words otherwise. What that means for a
-network is for the encoders to say. A word is a value, not a spelling: see `canonical`.
+A column is read as numbers if every cell that is not missing is a number, and as words otherwise. The encoders turn
+either into inputs of the network. Words are compared by value, not by spelling: see `canonical`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _WHOLE = re.compile(r"[-+]?(0|[1-9]\d*)")
 _REAL = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _MAY_CHANGE = r"^\s|\s$|^[-+.\d]|[^\x00-\x7F]|^(?i:true|false)$"
 FLAGS = (frozenset(("false", "true")), frozenset(("0", "1")))
-"""The two spellings of no and yes that are read for each other."""
+"""The spellings of a flag (no and yes) that are read for each other."""
 
 
 def canonical(word: str) -> str:
-    """The one text of a category, however a file spells it.
+    """The canonical text of a category, the same for every spelling.
 
-    Spaces around it are dropped and letters are composed (NFC). `True` and `TRUE` are `true`. A number is written as
-    short as can be: `1`, `1.0`, `+1` and `1e0` are all `1`, and `0.50` is `0.5`. Leading zeros are kept, since they
+    Surrounding spaces are dropped and letters are composed (NFC). `True` and `TRUE` become `true`. Numbers take their
+    shortest form: `1`, `1.0`, `+1` and `1e0` are all `1`, and `0.50` is `0.5`. Leading zeros are kept, since they
     mark a code: `01` and `007` are not the numbers 1 and 7.
 
     >>> [canonical(word) for word in ("True", "1.0", "1e3", "-0.50", "007", " red ")]
@@ -51,23 +51,23 @@ def canonical(word: str) -> str:
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """Numbers, NaN where missing; a block from an array file has more than one to a row."""
+    """A column of numbers, NaN where missing; a block from an array file has several values per row."""
 
     name: str
     source: NDArray[Any] | pl.Series
-    """An array (rows,) or (rows, width), or the series that polars made, which may be in many pieces: to keep those of
-    a whole table joined would take as much memory again."""
+    """An array (rows,) or (rows, width), or a polars series, which may consist of many chunks: joining the chunks of a
+    whole table would double its memory."""
     missing: int
-    """How many values are missing."""
+    """Number of missing values."""
 
     @property
     def width(self) -> int:
-        """How many values a row has."""
+        """Number of values per row."""
         return int(self.span(slice(1)).shape[1])
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """(rows, width); pieces are joined each time."""
+        """(rows, width); every access joins the chunks."""
         return matrix(self.source)
 
     def span(self, rows: slice) -> NDArray[np.float64]:
@@ -91,7 +91,7 @@ def matrix(source: Any) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class PixelColumn:
-    """A block of bytes, kept as bytes."""
+    """A block of bytes."""
 
     name: str
     values: NDArray[np.uint8]
@@ -105,10 +105,11 @@ class PixelColumn:
 
 @dataclass(frozen=True)
 class TextColumn:
-    """Words, by their number in a sorted list of canonical text; -1 where missing."""
+    """A column of words, as indices into the sorted list of its categories; -1 where missing."""
 
     name: str
     categories: tuple[str, ...]
+    """Canonical texts."""
     codes: NDArray[np.int64]
     """(rows,)"""
 
@@ -118,14 +119,14 @@ class TextColumn:
         return self.codes < 0
 
     def seen(self) -> list[str]:
-        """The categories that occur, in the order of the list."""
+        """The categories that occur, in sorted order."""
         counts = np.bincount(self.codes[self.codes >= 0])  # not np.unique, which loads numpy.ma
         return [self.categories[code] for code in np.flatnonzero(counts)]
 
     def places(self, known: Sequence[str]) -> NDArray[np.intp]:
-        """(rows,): where each cell stands in the list of `known` words; -1 for another word, -2 for a missing cell.
+        """(rows,): the index of each cell in `known`; -1 for an unknown word, -2 for a missing cell.
 
-        Where the known words are those of a flag, its other spelling is read too: 1 for true, true for 1.
+        If the known words are those of a flag, its other spelling is accepted too: 1 for true, true for 1.
         """
         index: dict[str, int] = {}
         for i, word in enumerate(known):
@@ -137,7 +138,7 @@ class TextColumn:
 
 
 def other_spelling(known: Collection[str]) -> dict[str, str]:
-    """The other word for each of the two words of a flag; nothing if `known` are not such words."""
+    """The other spelling of each word of a flag; empty if `known` is not a flag."""
     pairs = {"false": "0", "true": "1", "0": "false", "1": "true"}
     return pairs if known and any(set(known) <= words for words in FLAGS) else {}
 
@@ -146,7 +147,7 @@ Column = NumericColumn | PixelColumn | TextColumn
 
 
 def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
-    """The column `name` as what it looks like; `missing` are the words that stand for no value."""
+    """The column `name` with its type inferred; `missing` are the words that mean a missing value."""
     raw = table.column(name)
     if is_block_of_bytes(raw):
         return PixelColumn(name, raw)
@@ -159,7 +160,7 @@ def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
 
 
 def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn:
-    """The column `name` as numbers, a flag as 0 and 1; a cell that is none, or an infinite one, is an error."""
+    """The column `name` as numbers, a flag as 0 and 1; a `Trouble` for cells that are not finite numbers."""
     raw = table.column(name)
     if is_block_of_bytes(raw) or not is_text(raw, name, table.path):
         return finite(name, without_missing(raw, missing), table)
@@ -171,7 +172,7 @@ def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn
 
 
 def read_flags(raw: Any, numbers: NDArray[np.float64], wrong: NDArray[np.bool_]) -> bool:
-    """Write 0 and 1 for false and true into `numbers`, if nothing else is wrong and they are a flag's; say so."""
+    """Write 0 and 1 for false and true into `numbers`; return False if the column is not a flag."""
     import polars as pl
 
     series = pl.Series(raw) if isinstance(raw, np.ndarray) else raw
@@ -184,7 +185,7 @@ def read_flags(raw: Any, numbers: NDArray[np.float64], wrong: NDArray[np.bool_])
 
 
 def without_missing(source: Any, missing: Sequence[str]) -> Any:
-    """A numeric `source`, NaN where it equals a number among the words in `missing`."""
+    """A numeric `source` with NaN where it equals a number in `missing`."""
     numbers = [float(word) for word in missing if is_number(word) and word.lower() != "nan"]
     if not numbers:
         return source
@@ -193,7 +194,7 @@ def without_missing(source: Any, missing: Sequence[str]) -> Any:
 
 
 def finite(name: str, source: Any, table: Table) -> NumericColumn:
-    """A numeric column, unless it holds infinite values."""
+    """A numeric column; a `Trouble` if it holds infinite values."""
     values = matrix(source)
     if np.isfinite(values).all():
         return NumericColumn(name, source, 0)
@@ -205,7 +206,7 @@ def finite(name: str, source: Any, table: Table) -> NumericColumn:
 
 
 def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
-    """The column `name` as words in their canonical text."""
+    """The column `name` as canonical words."""
     import polars as pl
 
     raw = table.column(name)
@@ -213,7 +214,7 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
     series = pl.Series(name, raw) if isinstance(raw, np.ndarray) else raw
     if series.dtype != pl.String:
         series = (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String)
-    cells = series.drop_nulls().unique()  # the long column is looked at as rarely as can be: each cell once
+    cells = series.drop_nulls().unique()  # each distinct cell is processed once
     words = canonical_words(cells)
     gone = {canonical(word) for word in missing}
     categories = words.filter(~words.is_in(list(gone))).unique().sort()
@@ -222,7 +223,7 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
 
 
 def canonical_words(cells: pl.Series) -> pl.Series:
-    """The canonical text of each cell; Python sees only those that may change."""
+    """The canonical text of each cell; without a loop in Python where none of them can change."""
     import polars as pl
 
     if not cells.str.contains(_MAY_CHANGE).any():
@@ -231,7 +232,7 @@ def canonical_words(cells: pl.Series) -> pl.Series:
 
 
 def places(series: pl.Series, words: pl.Series) -> NDArray[np.int64]:
-    """Where each cell of a `series` of text stands in the list of different `words`; -1 where it does not."""
+    """The index of each cell of a text `series` in the distinct `words`; -1 where it is not among them."""
     import polars as pl
 
     found = series.cast(pl.Enum(words), strict=False).to_physical()
@@ -252,29 +253,29 @@ def is_block_of_bytes(raw: Any) -> bool:
 
 
 def is_flag(raw: Any) -> bool:
-    """Whether a raw column is of a type for yes and no."""
+    """Whether a raw column is boolean."""
     return str(raw.dtype) in ("bool", "Boolean")
 
 
-def is_text(raw: Any, name: str, origin: str) -> bool:
-    """Whether a raw column holds text (or yes-no values, which are treated as text) rather than numbers."""
+def is_text(raw: Any, name: str, path: str) -> bool:
+    """Whether a raw column holds text (or booleans, which are treated as text) rather than numbers."""
     if isinstance(raw, np.ndarray):
         if raw.dtype.kind in "fiu" and not (raw.dtype.kind == "f" and raw.dtype.itemsize > 8):
             return False
         if raw.dtype.kind in "Ub" and raw.ndim == 1:
             return True
-        raise Trouble(origin, f"'{name}' is an array of {raw.dtype}, which is neither numbers nor a column of text")
+        raise Trouble(path, f"'{name}' is an array of {raw.dtype}, which is neither numbers nor a column of text")
     import polars as pl
 
     if raw.dtype.is_numeric() or raw.dtype == pl.Null:
         return False
     if raw.dtype in (pl.String, pl.Boolean, pl.Categorical) or isinstance(raw.dtype, pl.Enum):
         return True
-    raise Trouble(origin, f"column '{name}' is of type {raw.dtype}; numbers and text are understood")
+    raise Trouble(path, f"column '{name}' is of type {raw.dtype}; only numbers and text are supported")
 
 
 def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A text column as numbers, NaN where missing, and which cells are neither a number nor missing."""
+    """A text column as numbers (NaN where missing), and a mask of the cells that are neither number nor missing."""
     import polars as pl
 
     series = (pl.Series(raw) if isinstance(raw, np.ndarray) else raw).cast(pl.String)
@@ -288,7 +289,7 @@ def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64]
 
 
 def words_among_numbers(column: TextColumn) -> NDArray[np.bool_]:
-    """(categories,): which of the categories do not read as a number."""
+    """(categories,): which of the categories are not numbers."""
     import polars as pl
 
     read = pl.Series(column.categories, dtype=pl.String).cast(pl.Float64, strict=False)
@@ -296,7 +297,7 @@ def words_among_numbers(column: TextColumn) -> NDArray[np.bool_]:
 
 
 def not_numbers(column: TextColumn, table: Table) -> str:
-    """The first cells of `column` that are no numbers, for a message."""
+    """The first cells of `column` that are not numbers, for a message."""
     wrong = np.append(words_among_numbers(column), False)[column.codes]
     rows = np.flatnonzero(wrong)
     examples = ", ".join(f"'{short(column.categories[code])}'" for code in column.codes[rows[:3]])

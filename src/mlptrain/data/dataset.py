@@ -1,10 +1,10 @@
 """How does a table become training, validation and test arrays?
 
-    table -> rows that count and have a target -> split -> task and encoders fitted on the training rows -> arrays
+    table -> rows with a weight and a target -> split -> task and encoders fitted on the training rows -> arrays
 
-Inputs are held once, for all rows of a file, in their compact type: floats of the run's dtype, or bytes for pixels,
-which are scaled when a batch is gathered. A part is a list of row numbers. The truth is held in its own units, beside
-the targets that the loss compares with.
+Inputs are stored once, for all rows of a file, in a compact type: floats of the run's dtype, or bytes for pixels,
+which are scaled when a batch is gathered. A part is a list of row numbers. The true values are kept in the units of
+the file, beside the encoded targets of the loss.
 """
 
 from __future__ import annotations
@@ -33,82 +33,82 @@ from mlptrain.remedies import setting
 from mlptrain.tasks import Task, Truth, implied_task, task_for_loss, task_kinds
 
 PARTS = ("train", "validation", "test")
-_BLOCK = 16384  # rows whose inputs stay in the cache while they are encoded column by column
-_ROWS_OF_AN_INDEX = 20  # a column that counts fewer rows than this may say something
-_LARGEST = 50_000_000  # characters of a fitted record; a model file holds its record twice, within 100 MB
+_BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
+_MIN_INDEX_ROWS = 20  # in a shorter table, a column that counts the rows may be informative
+_MAX_RECORD = 50_000_000  # characters of the fitted encoders; a model file stores them twice, within 100 MB
 
 
 @dataclass(frozen=True)
 class Features:
-    """Inputs (rows, width) of a whole file; bytes carry what turns them into numbers: a shift and scale, or a table."""
+    """Inputs (rows, width) of a whole file; bytes are decoded by an offset and a scale, or by a lookup table."""
 
     values: NDArray[Any]
     dtype: np.dtype[Any]
     offset: float = 0.0
     scale: float = 1.0
     lookup: Array | None = None
-    """(256,): what each byte becomes, where a shift and a scale are not enough"""
+    """(256,): the input for each byte, where offset and scale are not enough"""
 
     @property
     def width(self) -> int:
-        """Number of inputs of a row."""
+        """Number of inputs per row."""
         return int(self.values.shape[1])
 
     def byte_buffer(self, rows: int) -> NDArray[np.uint8] | None:
-        """Room for `gather` to take bytes into; None where none is needed."""
+        """A scratch buffer for `gather`; None where it needs none."""
         return np.empty((rows, self.width), np.uint8) if self.values.dtype == np.uint8 else None
 
-    def gather(self, rows: Indices, out: Array, room: NDArray[np.uint8] | None = None) -> None:
+    def gather(self, rows: Indices, out: Array, scratch: NDArray[np.uint8] | None = None) -> None:
         """Write the inputs of `rows` into `out` (n, width)."""
-        if room is None:
+        if scratch is None:
             self.values.take(rows, axis=0, out=out, mode="clip")
             return
-        self.values.take(rows, axis=0, out=room, mode="clip")
+        self.values.take(rows, axis=0, out=scratch, mode="clip")
         if self.lookup is not None:
-            self.lookup.take(room, out=out, mode="clip")
+            self.lookup.take(scratch, out=out, mode="clip")
             return
-        np.multiply(room, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
+        np.multiply(scratch, self.dtype.type(1 / self.scale), out=out, casting="unsafe")
         if self.offset:
             np.subtract(out, self.offset / self.scale, out=out)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a file: those that train, validate or test."""
+    """Some rows of a file: the training, validation or test rows."""
 
     features: Features
     targets: Target
-    """Of all rows of the file: what the loss compares with."""
+    """Encoded targets of all rows of the file, as the loss takes them."""
     rows: Indices
     all_weights: Array | None = None
-    """(rows of the file,): how much each row counts; with the class weights they have mean 1 over `rows`"""
+    """(rows of the file,): row weights; times the class weights they have mean 1 over `rows`"""
     truths: Truth | None = None
-    """Of all rows of the file: what is true, in its own units; None where that is the targets."""
+    """True values of all rows of the file, in their own units; None where the targets are the true values."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def target(self) -> Target:
-        """What the loss compares with, for these rows."""
+        """The encoded targets of these rows, as the loss takes them."""
         return self.targets[self.rows]
 
     def truth(self) -> Truth:
-        """What is true of these rows, in its own units."""
+        """The true values of these rows, in their own units."""
         return (self.targets if self.truths is None else self.truths)[self.rows]
 
     def weights(self) -> Array | None:
-        """How much each of these rows counts; None counts all alike."""
+        """The weights of these rows; None weights all equally."""
         return None if self.all_weights is None else self.all_weights[self.rows]
 
     def active_inputs(self) -> NDArray[np.bool_]:
-        """Which inputs are different from zero in any of these rows."""
+        """Which inputs are nonzero in at least one of these rows."""
         active = np.zeros(self.features.width, bool)
         out = np.empty((min(1024, len(self)), self.features.width), self.features.dtype)
-        room = self.features.byte_buffer(len(out))
+        scratch = self.features.byte_buffer(len(out))
         for start in range(0, len(self), 1024):
             rows = self.rows[start : start + 1024]
             n = len(rows)
-            self.features.gather(rows, out[:n], None if room is None else room[:n])
+            self.features.gather(rows, out[:n], None if scratch is None else scratch[:n])
             active |= out[:n].any(axis=0)
             if active.all():
                 break
@@ -116,15 +116,15 @@ class Part:
 
 
 class Transforms(Frozen):
-    """Everything learned from training rows that turns a table into inputs and targets, by column name."""
+    """Everything fitted on the training rows that turns a table into inputs and targets, by column name."""
 
     encoders: Annotated[tuple[Annotated[Encoder, OneOf()], ...], Field(strict=False, min_length=1)]
     task: Annotated[Task, OneOf()]
     missing_values: Words
     sample_weight: str | None = None
-    """The column that tells how much a row counts."""
+    """The column of row weights."""
     constant: Annotated[tuple[int, ...], Field(strict=False)] = ()
-    """Inputs that were the same in every training row. They teach nothing, so they are 0 in every row ever after."""
+    """Inputs that are constant in the training rows. They carry no information and are set to 0 in every table."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -138,13 +138,13 @@ class Transforms(Frozen):
 
     @property
     def hints(self) -> Hints:
-        """What is known of another table before it is read."""
+        """What is known about another table before it is read."""
         text = [encoder.column for encoder in self.encoders if encoder.textual]
         wanted = [encoder.column for encoder in self.encoders]
         return Hints((*self.task.columns, *text), self.missing_values, wanted)
 
     def encode(self, table: Table, dtype: Any, columns: Sequence[Column] | None = None) -> tuple[Features, list[str]]:
-        """The inputs of all rows of `table`, and notes on what was filled; `columns` saves reading them again."""
+        """The inputs of all rows of `table`, and notes on filled values; `columns` avoids reading them again."""
         columns = columns if columns is not None else self.read(table)
         dtype = np.dtype(dtype)
         packed = self.encoders[0].packed(columns[0], table) if len(self.encoders) == 1 else None
@@ -162,13 +162,13 @@ class Transforms(Frozen):
         return Features(values, dtype), [writer.note for writer in writers if writer.note]
 
     def read(self, table: Table) -> list[Column]:
-        """The feature columns of another table, as what they were in training."""
+        """The feature columns of another table, with the types that they had in training."""
         absent = [encoder.column for encoder in self.encoders if encoder.column not in table.columns]
         if absent:
             names = ", ".join(f"'{name}'" for name in absent[:10])
             more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
             raise DataError(
-                f"{table.path}: the model needs columns that are not there: {names}{more}{table.suggestion(absent[0])}"
+                f"{table.path}: columns that the model needs are missing: {names}{more}{table.suggestion(absent[0])}"
             )
         troubles, columns = Troubles(), []
         for encoder in self.encoders:
@@ -178,14 +178,14 @@ class Transforms(Frozen):
         return columns
 
     def part(self, table: Table, dtype: Any, drop: bool) -> tuple[Part, list[str]]:
-        """All rows of another table that count, with their targets; rows without one are an error, or dropped."""
+        """The rows of another table with a weight, and their targets; rows without a target are refused or dropped."""
         for name in self.task.columns:
             if name not in table.columns:
                 raise DataError(
                     f"{table.path}: no target column '{name}'{table.suggestion(name)}; without it, "
                     "`mlptrain predict` still works"
                 )
-        table, weights, notes = rows_that_count(table, self.sample_weight, self.missing_values)
+        table, weights, notes = rows_with_weight(table, self.sample_weight, self.missing_values)
         columns = self.task.read(table, self.missing_values)
         present = rows_with_target(columns, table, drop)
         if len(present) < table.rows:
@@ -199,7 +199,7 @@ class Transforms(Frozen):
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run trains on, chooses by and reports on."""
+    """The training, validation and test rows of a run, and the transforms fitted on the training rows."""
 
     training: Part
     validation: Part | None
@@ -220,10 +220,9 @@ class Dataset:
 def load_dataset(
     data: Data, loss: Loss | None, scale_target: Scaler | None, dtype: Any, seed: int, task: str | None = None
 ) -> Dataset:
-    """Read the files of `data`, split their rows, fit the transforms on the training rows and encode everything.
+    """Read the files of `data`, split the rows, fit the transforms on the training rows and encode all parts.
 
-    Where `task` and `loss` are None, the target implies them. `scale_target` is for targets of numbers; None leaves
-    them as they are.
+    If `task` or `loss` is None, the target implies it. `scale_target` applies to regression; None does not scale.
     """
     table, fingerprint = read_with_target(data.path, data.target_path, data, data.hints)
     settings = Fit(data, loss, task, scale_target or NoScaling(), dtype, seed)
@@ -264,7 +263,7 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
 
 @dataclass(frozen=True)
 class Fit:
-    """How a table is to be learned from."""
+    """The settings by which transforms are fitted to a table."""
 
     data: Data
     loss: Loss | None
@@ -275,8 +274,8 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What a table is to teach."""
+class TaskChoice:
+    """The task and the loss of a run, with the true values of the target."""
 
     task: Task
     loss: Loss
@@ -286,25 +285,25 @@ class Settled:
 
 
 def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
-    """The parts of the main table by name, what was learned from it, the loss, and notes on what was left out.
+    """Split the main table, fit the transforms and encode it: the parts by name, the transforms, the loss and notes.
 
-    All that is wrong with its columns is said in one error.
+    One error reports everything that is wrong with its columns.
     """
     data, troubles = fit.data, Troubles()
     check_names(table, data)
     table, weights, columns, notes = usable_rows(table, data, troubles)
-    settled = settle(table, columns, fit, troubles)
+    choice = choose_task(table, columns, fit, troubles)
     names, more = choose_features(table, data)
     chosen = {"train": np.arange(table.rows)}
     with troubles.collected():
-        if settled is not None:
-            chosen = choose_rows(settled.task, settled.truth, data.effective_split, fit.seed, table)
+        if choice is not None:
+            chosen = choose_rows(choice.task, choice.truth, data.effective_split, fit.seed, table)
     encoders, features = fit_encoders(table, names, chosen["train"], data, troubles)
     troubles.refuse()
-    assert settled is not None
+    assert choice is not None
     training = chosen["train"]
     counted = None if weights is None else weights[training]
-    task = settled.task.learn(settled.truth[training], counted, settled.loss, fit.scaler, table)
+    task = choice.task.learn(choice.truth[training], counted, choice.loss, fit.scaler, table)
     transforms = Transforms(
         encoders=encoders, task=task, missing_values=data.missing_values, sample_weight=data.sample_weight
     )
@@ -312,17 +311,17 @@ def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, L
     inputs, filled = transforms.encode(table, fit.dtype, features)
     transforms, constant = without_constants(transforms, inputs, training)
     parts = {
-        name: make_part(task, inputs, settled.truth, rows, weights, fit.dtype) if len(rows) else None
+        name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype) if len(rows) else None
         for name, rows in chosen.items()
     }
-    return parts, transforms, settled.loss, [*notes, *settled.notes, *more, *constant, *filled]
+    return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *constant, *filled]
 
 
 def usable_rows(
     table: Table, data: Data, troubles: Troubles
 ) -> tuple[Table, NDArray[np.float64] | None, list[Column], list[str]]:
-    """The rows that have a weight and a target, their weights, their target columns, and notes on the others."""
-    table, weights, notes = rows_that_count(table, data.sample_weight, data.missing_values)
+    """The rows with a weight and a target, their weights and target columns, and notes on the rows left out."""
+    table, weights, notes = rows_with_weight(table, data.sample_weight, data.missing_values)
     columns: list[Column] = []
     with troubles.collected():
         columns = [interpret(table, name, data.missing_values) for name in data.target_names]
@@ -336,8 +335,8 @@ def usable_rows(
     return table, weights, columns, notes
 
 
-def settle(table: Table, columns: Sequence[Column], fit: Fit, troubles: Troubles) -> Settled | None:
-    """The task and the loss: what the spec says, and what it leaves open as the target implies; None in trouble."""
+def choose_task(table: Table, columns: Sequence[Column], fit: Fit, troubles: Troubles) -> TaskChoice | None:
+    """The task and the loss, from the spec or else implied by the target; None after a `Trouble`."""
     notes: list[str] = []
     if not columns:
         return None
@@ -352,7 +351,7 @@ def settle(table: Table, columns: Sequence[Column], fit: Fit, troubles: Troubles
         loss = fit.loss or kind.default_loss()
         columns = [kind.view(column, table, fit.data.missing_values) for column in columns]
         task = kind.fit(columns, loss, table)
-        return Settled(task, loss, task.truth(columns, table), notes)
+        return TaskChoice(task, loss, task.truth(columns, table), notes)
     return None
 
 
@@ -367,25 +366,25 @@ def fit_encoders(
                 kind, column = choose_encoder(table, name, data)
                 encoders.append(kind.fit(column, training, data, table))
             except Trouble as trouble:
-                raise trouble.mended_by(data.without(name)) from trouble
+                raise trouble.with_remedy(data.without(name)) from trouble
             columns.append(column)
     return tuple(encoders), columns
 
 
 def check_names(table: Table, data: Data) -> None:
-    """Refuse a spec that names a column that is not there."""
+    """Refuse a spec that names a column that does not exist."""
     named = [data.sample_weight] if data.sample_weight else []
     for name in (*named, *data.target_names, *data.exclude, *data.declared):
         table.column(name)
 
 
 def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
-    """The columns to learn from, those that are named or all that may say something, and notes on what is left out."""
+    """The feature columns, as named or else all that are no index, and notes on those left out."""
     if data.features:
         return list(data.features), []
     other = {data.sample_weight, *data.exclude, *data.target_names}
     candidates = [name for name in table.columns if name not in other]
-    counting = [name for name in candidates if name not in data.declared and counts_rows(table, name)]
+    counting = [name for name in candidates if name not in data.declared and is_row_index(table, name)]
     names = [name for name in candidates if name not in counting]
     if names or not counting:
         if not names:
@@ -398,15 +397,15 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
     )
 
 
-def counts_rows(table: Table, name: str) -> bool:
-    """Whether a column is an index: as its file or its name says, or since it counts the rows from 0 or 1."""
+def is_row_index(table: Table, name: str) -> bool:
+    """Whether a column is an index: marked as one by its file or its name, or counting the rows from 0 or 1."""
     if name in table.index:
         return True
     raw = table.columns[name]
-    if table.rows < _ROWS_OF_AN_INDEX or (isinstance(raw, np.ndarray) and raw.ndim > 1):
+    if table.rows < _MIN_INDEX_ROWS or (isinstance(raw, np.ndarray) and raw.ndim > 1):
         return False
     numbers = np.arange(table.rows) if table.numbers is None else table.numbers
-    for some in (slice(0, _ROWS_OF_AN_INDEX), slice(None)):  # the first ones mostly tell
+    for some in (slice(0, _MIN_INDEX_ROWS), slice(None)):  # the first rows are usually enough to decide
         try:
             values = np.asarray(raw[some]).astype(np.float64)
         except (ValueError, TypeError):
@@ -417,17 +416,17 @@ def counts_rows(table: Table, name: str) -> bool:
     return True
 
 
-def rows_that_count(
+def rows_with_weight(
     table: Table, sample_weight: str | None, missing: Sequence[str]
 ) -> tuple[Table, NDArray[np.float64] | None, list[str]]:
-    """The rows of `table` that have a weight, how much they count, and a note on those that do not."""
+    """The rows of `table` with a weight above 0, their weights, and a note on the others."""
     if sample_weight is None or sample_weight not in table.columns:
         return table, None, []
     weights = single_column(as_numeric(table, sample_weight, missing), table)
     wrong = np.flatnonzero(~(weights >= 0))
     if len(wrong) or not weights.any():
-        where = f"not so in {table.row_list(wrong)}" if len(wrong) else "but every one is 0"
-        raise DataError(f"{table.path}: sample weights in '{sample_weight}' must be 0 or more, {where}")
+        where = f", but are not in {table.row_list(wrong)}" if len(wrong) else ", and not all 0"
+        raise DataError(f"{table.path}: sample weights in '{sample_weight}' must be 0 or more{where}")
     rows = np.flatnonzero(weights)
     note = [left_out(table.rows - len(rows), f"of weight 0 in '{sample_weight}'")] if len(rows) < table.rows else []
     return table.select(rows), weights[rows], note
@@ -439,7 +438,7 @@ def left_out(rows: int, why: str) -> str:
 
 
 def rows_with_target(columns: Sequence[Column], table: Table, drop: bool) -> Indices:
-    """The rows whose target is there in every column; a `Trouble` if some is not, unless they are to be dropped."""
+    """The rows with a value in every target column; a `Trouble` if a row has none, unless `drop` is set."""
     absent = np.stack([column.absent for column in columns])
     if absent.any(axis=0).all():
         names = ", ".join(column.name for column in columns)
@@ -456,7 +455,7 @@ def rows_with_target(columns: Sequence[Column], table: Table, drop: bool) -> Ind
 
 
 def read_with_target(path: str, target_path: str | None, data: Data, hints: Hints) -> tuple[Table, dict[str, str]]:
-    """A table, with the target from a file of its own where there is one, and the digests of the files."""
+    """A table, with the target from a separate file where there is one, and the digests of the files."""
     table = read_table(path, data.delimiter, hints)
     if target_path is None:
         return table, {path: table.sha256}
@@ -465,10 +464,10 @@ def read_with_target(path: str, target_path: str | None, data: Data, hints: Hint
 
 
 def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
-    """`table` with the target columns of `labels`, row by row; the only column of a file answers to any name."""
+    """`table` with the target columns of `labels`, row by row; a single column is taken whatever its name."""
     if labels.rows != table.rows:
         raise DataError(
-            f"{labels.path} has {labels.rows} rows, {table.path} has {table.rows}; they must go together row by row"
+            f"{labels.path} has {labels.rows} rows, {table.path} has {table.rows}; they must match row by row"
         )
     if len(names) == 1 and len(labels.columns) == 1:
         found = {names[0]: next(iter(labels.columns.values()))}
@@ -478,7 +477,7 @@ def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
 
 
 def choose_rows(task: Task, truth: Truth, split: Split, seed: int, table: Table) -> dict[str, Indices]:
-    """The split of all rows by the name of the part, even in the groups of the target if it has such."""
+    """The row numbers of each part by name, stratified by the target where its task defines strata."""
     strata = task.strata(truth, table) if split.validation or split.test else None
     rows = np.arange(table.rows)
     return dict(zip(PARTS, split_rows(rows, strata, split, stream(seed, "split"), table.path), strict=True))
@@ -513,7 +512,7 @@ def normalized(
 
 
 def write_inputs(values: Array, writers: Sequence[Writer], widths: Sequence[int]) -> None:
-    """Write the inputs of every column into `values` (rows, width), block by block."""
+    """Write the inputs of every column into `values` (rows, width), in blocks of rows."""
     places = np.cumsum([0, *widths]).tolist()
     for start in range(0, len(values), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -522,32 +521,32 @@ def write_inputs(values: Array, writers: Sequence[Writer], widths: Sequence[int]
 
 
 def without_constants(transforms: Transforms, inputs: Features, training: Indices) -> tuple[Transforms, list[str]]:
-    """The transforms and notes, once inputs that are the same in every training row are known; they become 0."""
+    """Set inputs that are constant in the training rows to 0; the transforms that record them, and notes."""
     if len(training) < 2 or inputs.values.dtype == np.uint8:
         return transforms, []
-    first, open_ = inputs.values[training[0]], np.arange(inputs.width)
+    first, constant = inputs.values[training[0]], np.arange(inputs.width)
     for start in range(0, len(training), _BLOCK):
         rows = training[start : start + _BLOCK]
-        some = inputs.values[rows] if len(open_) == inputs.width else inputs.values[np.ix_(rows, open_)]
-        open_ = open_[(some == first[open_]).all(axis=0)]
-        if not len(open_):
+        some = inputs.values[rows] if len(constant) == inputs.width else inputs.values[np.ix_(rows, constant)]
+        constant = constant[(some == first[constant]).all(axis=0)]
+        if not len(constant):
             return transforms, []
-    inputs.values[:, open_] = 0
-    return transforms.model_copy(update={"constant": tuple(open_.tolist())}), constant_notes(transforms, open_)
+    inputs.values[:, constant] = 0
+    return transforms.model_copy(update={"constant": tuple(constant.tolist())}), constant_notes(transforms, constant)
 
 
 def constant_notes(transforms: Transforms, constant: Indices) -> list[str]:
-    """Which whole columns do not vary."""
-    notes, start, silent = [], 0, frozenset(constant.tolist())
+    """Notes on the columns that are constant as a whole."""
+    notes, start, places = [], 0, frozenset(constant.tolist())
     for encoder in transforms.encoders:
-        if silent.issuperset(range(start, start + encoder.width)):
+        if places.issuperset(range(start, start + encoder.width)):
             notes.append(f"'{encoder.column}' is the same in every training row and has no effect")
         start += encoder.width
     return notes
 
 
 def check_size(transforms: Transforms, data: Data, table: Table) -> None:
-    """Refuse fitted columns that give no input, or more numbers than a model file can hold."""
+    """Refuse encoders that give no input, or that are too large for a model file."""
     if not transforms.width:
         encoder = transforms.encoders[0]
         raise DataError(
@@ -555,10 +554,10 @@ def check_size(transforms: Transforms, data: Data, table: Table) -> None:
             f"{data.categorical.min_count} training rows (data.categorical.min_count), and unknown ones are ignored"
         )
     sizes = {encoder.column: len(encoder.model_dump_json()) for encoder in transforms.encoders}
-    if sum(sizes.values()) > _LARGEST:
+    if sum(sizes.values()) > _MAX_RECORD:
         largest = max(sizes, key=lambda name: sizes[name])
         encoder = next(encoder for encoder in transforms.encoders if encoder.column == largest)
         raise DataError(
-            f"{table.path}: what is learned of column '{largest}' takes {sizes[largest] / 1e6:.0f} MB, "
+            f"{table.path}: the fitted encoder of column '{largest}' takes {sizes[largest] / 1e6:.0f} MB, "
             f"more than a model file can hold; lower {encoder.size_setting}"
         )

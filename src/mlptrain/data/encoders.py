@@ -1,7 +1,7 @@
-"""How does a column become inputs of a network? One class for each kind of column.
+"""How does a column become inputs of the network? One class for each kind of column.
 
-An encoder is fitted on training rows only. What it has learned is a frozen record that is stored with the model as JSON
-and applied by name to any later table; one row never changes what another becomes.
+An encoder is fitted on the training rows only. It is a frozen record that is stored with the model as JSON and applied
+by column name to any later table; the inputs of a row never depend on other rows of that table.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from mlptrain.nn.arrays import Indices
 
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]
 Rows = Annotated[tuple[Numbers, ...], Field(strict=False)]
-_MANY = 10_000  # numbers, of which polars finds the median sooner than NumPy
-_UNKNOWN_THROUGHOUT = 5  # cells that are all unknown before that is taken for another column
+_POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median faster than NumPy
+_MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Writer:
     write: Callable[[slice, NDArray[Any]], None]
     """Writes the inputs (n, width) of a span of rows into an array."""
     note: str | None = None
-    """What was filled, or was not known."""
+    """A message on cells that were filled or unknown."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The inputs of a column as bytes, and what turns them into numbers: a shift and a scale, or a table."""
+    """The inputs of a column as bytes, decoded by an offset and a scale, or by a lookup table."""
 
     values: NDArray[np.uint8]
     """(rows, width)"""
@@ -66,12 +66,12 @@ class Packed:
 
 
 class Encoder(Component):
-    """What turns a column into inputs, as the training rows have taught it."""
+    """Turns a column into inputs, with statistics of the training rows."""
 
     textual: ClassVar[bool] = True
-    """Whether it reads the cells of a text file as they are written, and not as numbers."""
+    """Whether it needs the cells of a text file as text, not as numbers."""
     size_setting: ClassVar[str] = "the number of columns"
-    """What makes its record smaller, for a message."""
+    """The setting that limits the size of its record, for messages."""
     column: str
 
     @property
@@ -86,25 +86,25 @@ class Encoder(Component):
 
     @classmethod
     def claims(cls, column: Column) -> bool:
-        """Whether a column that looks like this is of this kind, where the spec does not say."""
+        """Whether this is the encoder for `column` where the spec names none."""
         return False
 
     @classmethod
     def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
-        """The column `name` of a table, as this kind of encoder needs it."""
+        """The column `name` of a table, read as this encoder needs it."""
         return interpret(table, name, missing)
 
     @classmethod
     @abstractmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
-        """Learn from the training `rows` of `column`; a `Trouble` if it cannot be used."""
+        """Fit to the training `rows` of `column`; a `Trouble` if the column cannot be used."""
 
     @abstractmethod
     def writer(self, column: Column, table: Table) -> Writer:
-        """What writes the inputs of `column` of `table`, which `read` gave."""
+        """A writer of the inputs for `column`, which `read` returned for `table`."""
 
     def packed(self, column: Column, table: Table) -> Packed | None:
-        """The inputs as bytes that are turned into numbers when a batch is gathered, where that is possible."""
+        """The inputs as bytes that are decoded when a batch is gathered; None where that is not possible."""
         return None
 
 
@@ -114,7 +114,7 @@ def encoder_kinds() -> dict[str, type[Encoder]]:
 
 
 def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], Column]:
-    """The kind of encoder for a column, as the spec declares or else as it looks like, and the column read for it."""
+    """The kind of encoder for a column, declared by the spec or else inferred, and the column read for it."""
     kind = data.encoders.get(name)
     kind = kind or ("number" if name in data.numeric.columns else None)
     kind = kind or ("category" if name in data.categorical.columns else None)
@@ -128,8 +128,8 @@ def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], 
 class Number(Encoder):
     """A column of numbers, or a block of them: missing values are filled, then all are scaled.
 
-    An input that is the same in every training row teaches nothing; it is 0 in every row ever after, so that its later
-    values have no effect.
+    An input that is constant in the training rows carries no information; it is set to 0 in every table, so that other
+    values have no effect later.
     """
 
     kind: Literal["number"] = "number"
@@ -142,7 +142,7 @@ class Number(Encoder):
     scaler: Annotated[Scaler, OneOf()]
     fitted: Rows
     fill: Numbers | None
-    """(width,): what stands for a missing value; None refuses one."""
+    """(width,): what replaces a missing value; None refuses missing values."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -207,10 +207,10 @@ class Number(Encoder):
 class Category(Encoder):
     """A column of categories: an input for each of them, one for missing cells, one for unknown categories.
 
-    A category is a value, however a file spells it. Spaces around it do not count and letters are composed (NFC).
-    `True` and `TRUE` are `true`. A number is written as short as can be: `1`, `1.0` and `1e0` are one category, `0.50`
-    and `0.5` another, while leading zeros mark a code: `01` and `007` are not 1 and 7. Where the categories of training
-    are those of a flag, its other spelling is read for it: 1 for true and 0 for false, or the other way round.
+    Categories are compared by value, not by spelling. Surrounding spaces are ignored and letters are composed (NFC).
+    `True` and `TRUE` are `true`. Numbers take their shortest form: `1`, `1.0` and `1e0` are one category, `0.50` and
+    `0.5` another, while leading zeros mark a code: `01` and `007` are not 1 and 7. If the training categories are those
+    of a flag, its other spelling is accepted: 1 for true and 0 for false, or the reverse.
     """
 
     kind: Literal["category"] = "category"
@@ -229,7 +229,7 @@ class Category(Encoder):
     size_setting: ClassVar[str] = "data.categorical.max_categories"
     categories: Words
     fill: str | None
-    """The category that stands for a missing cell, if one does."""
+    """The category that replaces a missing cell, if any."""
     missing_input: bool
     unknown_input: bool
     unknown_allowed: bool
@@ -296,20 +296,20 @@ class Category(Encoder):
         return Writer(write, self._note(len(absent), len(unknown)))
 
     def _refuse_unknown(self, column: TextColumn, unknown: Indices, present: int, table: Table) -> None:
-        """Refuse unknown categories where they are an error, and a column that holds nothing else."""
-        throughout = len(unknown) == present and present >= _UNKNOWN_THROUGHOUT
-        if not len(unknown) or (self.unknown_allowed and not throughout):
+        """Refuse unknown categories where they are an error, and a column that holds only unknown ones."""
+        all_unknown = len(unknown) == present and present >= _MIN_ALL_UNKNOWN
+        if not len(unknown) or (self.unknown_allowed and not all_unknown):
             return
         words = quoted(sorted({column.categories[code] for code in column.codes[unknown]}))
-        where = f"in all {present} rows" if throughout else f"in {table.row_list(unknown)}"
+        where = f"in all {present} rows" if all_unknown else f"in {table.row_list(unknown)}"
         raise Trouble(
             table.path,
             f"column '{self.column}' holds categories that training did not see: {words} {where}; "
-            f"it knows {quoted(self.categories, 8)}",
+            f"the model knows {quoted(self.categories, 8)}",
         )
 
     def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The input that each row activates, -1 for none."""
+        """(rows,): the index of the input that is 1 in each row, -1 for none."""
         unknown = self.width - 1 if self.unknown_input else -1
         missing = len(self.categories) if self.missing_input else unknown
         if self.fill is not None:
@@ -322,12 +322,12 @@ class Category(Encoder):
             return None
         filled = absent and not unknown and self.fill is not None
         own = absent and not unknown and self.missing_input
-        rule = " filled from training" if filled else " taken as a category of their own" if own else ""
+        rule = " filled from training" if filled else " treated as a category of their own" if own else ""
         return f"{counts} in '{self.column}'{rule}"
 
 
 class Pixels(Encoder):
-    """A block of bytes, scaled by one rule for all its pixels when a batch is gathered."""
+    """A block of bytes, scaled by one rule for all pixels when a batch is gathered."""
 
     kind: Literal["pixels"] = "pixels"
     formula: ClassVar = (r"x \leftarrow \mathrm{scale}(x) \quad \mathrm{by\ the\ statistics\ of\ all\ pixels}",)
@@ -335,9 +335,9 @@ class Pixels(Encoder):
     pixels: int = Field(ge=1)
     scaler: Annotated[Scaler, OneOf()]
     fitted: Rows
-    """Of one column that holds every pixel."""
+    """The statistics of one column that holds every pixel."""
     constant: Annotated[tuple[Annotated[tuple[int, int], Field(strict=False)], ...], Field(strict=False)] = ()
-    """The place and the byte of pixels that are the same in every training row: they teach nothing, and stay so."""
+    """Index and byte of the pixels that are constant in the training rows; every table gets the same byte there."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -375,7 +375,7 @@ class Pixels(Encoder):
         )
 
     def bytes(self, column: PixelColumn, table: Table) -> NDArray[np.uint8]:
-        """The pixels (rows, width), with those that were constant in training as they were."""
+        """The pixels (rows, width), those that were constant in training with their training value."""
         check_width(column.name, column.values.shape[1], self.width, "pixels a row", table)
         values = column.values
         places, constant = (np.array([pair[i] for pair in self.constant], np.intp) for i in (0, 1))
@@ -393,7 +393,7 @@ class Pixels(Encoder):
 
     @property
     def lookup(self) -> Values:
-        """(256,): what each byte becomes."""
+        """(256,): the input for each byte."""
         return self.scaler.apply(np.arange(256.0)[:, None], np.asarray(self.fitted))[:, 0]
 
     def writer(self, column: Column, table: Table) -> Writer:
@@ -412,20 +412,20 @@ def block_names(column: str, width: int) -> tuple[str, ...]:
 
 
 def check_width(name: str, found: int, needed: int, what: str, table: Table) -> None:
-    """Refuse a block of another width than in training."""
+    """Refuse a block whose width differs from training."""
     if found != needed:
         raise DataError(f"{table.path}: '{name}' has {found} {what}, the model needs {needed}")
 
 
 def medians(values: Values, absent: NDArray[np.bool_]) -> Values:
-    """The median of the numbers in each column of `values`, without the `absent` ones."""
+    """The median of each column of `values`, without the `absent` ones."""
     columns = zip(values.T, absent.T, strict=True)
     return np.array([median(column[~none] if none.any() else column) for column, none in columns])
 
 
 def median(numbers: Values) -> float:
-    """The median of `numbers` (n,); np.median would load numpy.ma, which costs more than a small table."""
-    if len(numbers) < _MANY:
+    """The median of `numbers` (n,); np.median would import numpy.ma, which takes longer than reading a small table."""
+    if len(numbers) < _POLARS_MEDIAN:
         low, high = (len(numbers) - 1) // 2, len(numbers) // 2
         return float(np.partition(numbers, (low, high))[low : high + 1].mean())
     import polars as pl
@@ -434,28 +434,26 @@ def median(numbers: Values) -> float:
 
 
 def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
-    """Fitted numbers as they are stored."""
+    """Fitted numbers as tuples, for a stored record."""
     return tuple(tuple(row) for row in fitted.tolist())
 
 
 def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
-    """Refuse words that are meant as numbers or dates, which would make an input of every value."""
+    """Refuse words that are probably numbers or dates, since every value would become an input."""
     wrong = words_among_numbers(column)
-    leave_out = data.way(data.without(column.name), "to leave it out")
-    as_categories = data.way(data.with_categories(column.name), "if these are categories")
+    leave_out = data.remedy(data.without(column.name), "to leave it out")
+    as_categories = data.remedy(data.with_categories(column.name), "if these are categories")
     if not wrong.all():
         words = [category for category, is_word in zip(column.categories, wrong, strict=True) if is_word]
         ways = list(mixed_ways(column, words, as_categories, leave_out, data))
-        text = (
-            f"column '{column.name}' holds numbers, but {not_numbers(column, table)}. Mend the table, or say what is "
-        )
-        raise Trouble(table.path, f"{text}meant: {', '.join(ways)}", data.without(column.name))
+        text = f"column '{column.name}' holds numbers, but {not_numbers(column, table)}. Correct the table, or write "
+        raise Trouble(table.path, f"{text}{', '.join(ways)}", data.without(column.name))
     meant = meant_as(column.categories)
     if meant is None:
         return
     advice = {
         "numbers with commas": "write them with a decimal point and no thousands separator",
-        "dates": "write what counts of them as numbers (the month, the days since the first)",
+        "dates": "write what matters of them as numbers (the month, the days since the first)",
         "amounts with a unit": "write them as plain numbers",
     }[meant]
     text = f"column '{column.name}' holds {meant}, such as '{column.categories[0]}'; {advice}, or write {leave_out}"
@@ -464,9 +462,9 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
 
 
 def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_out: str, data: Data) -> Iterator[str]:
-    """What may be meant by a column of numbers and words, the likeliest first."""
+    """Remedies for a column of numbers and words, the likeliest first."""
     few = len(words) <= 3
-    missing = data.way(data.with_missing(*words), "if that stands for a missing value")
+    missing = data.remedy(data.with_missing(*words), "if that stands for a missing value")
     if few:
         yield missing
     if len(column.categories) <= data.categorical.allowed(len(column.codes)):
@@ -475,14 +473,12 @@ def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_o
 
 
 def too_many(name: str, kept: Sequence[str], counts: NDArray[np.intp], rows: int, data: Data, table: Table) -> Trouble:
-    """A column with so many categories that it looks like an identifier."""
-    ways = [data.way(data.without(name), "to leave it out")]
+    """The `Trouble` of a column with so many categories that it looks like an identifier."""
+    ways = [data.remedy(data.without(name), "to leave it out")]
     often = int(np.sort(counts)[::-1][data.categorical.allowed(rows)]) + 1
     if left := int((counts >= often).sum()):
-        ways.append(
-            data.way(data.with_setting("categorical", min_count=often), f"to put all but {left} of them together")
-        )
-    allow = data.way(
+        ways.append(data.remedy(data.with_setting("categorical", min_count=often), f"to merge all but {left} of them"))
+    allow = data.remedy(
         data.with_setting("categorical", max_categories=len(kept)), f"to allow {len(kept)} inputs for them"
     )
     text = f"column '{name}' has {len(kept)} categories in {rows} training rows, such as '{kept[0]}'. Write "
@@ -490,13 +486,13 @@ def too_many(name: str, kept: Sequence[str], counts: NDArray[np.intp], rows: int
 
 
 def no_value(name: str, data: Data, table: Table) -> Trouble:
-    """A column that holds nothing to learn from."""
-    way = data.way(data.without(name), "leaves it out")
-    return Trouble(table.path, f"column '{name}' has no value in any training row; {way}", data.without(name))
+    """The `Trouble` of a column without any value in the training rows."""
+    remedy = data.remedy(data.without(name), "leaves it out")
+    return Trouble(table.path, f"column '{name}' has no value in any training row; {remedy}", data.without(name))
 
 
 def missing_trouble(table: Table, name: str, rows: Indices, role: str) -> Trouble:
-    """A missing value where none is allowed."""
+    """The `Trouble` of missing values where none are allowed."""
     return Trouble(
         table.path,
         f"column '{name}' has {len(rows)} missing values, in {table.row_list(np.sort(rows))}, "

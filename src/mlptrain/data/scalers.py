@@ -1,4 +1,4 @@
-"""How is a numeric column brought to a range that suits training, and how do its values come back?"""
+"""Scalers of numeric columns, and their inverses."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mlptrain.nn.activations import normal_distribution
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
-_SAMPLE = 1 << 20  # values that stand for a longer column, where a scaler knows nothing of counts
+_SAMPLE = 1 << 20  # values of a longer column that a scaler without `fit_counted` is fitted on
 
 
 class Scaler(Component):
-    """Maps a numeric column to a range that suits training. Fitted numbers are rows of an array (k, width)."""
+    """Maps a numeric column to a range that suits training. Its fitted statistics are an array (k, width)."""
 
     @abstractmethod
     def fit(self, values: Values) -> Values:
-        """What `apply` needs, from training values (rows, width) without missing ones."""
+        """The statistics that `apply` needs, from training values (rows, width) without missing ones."""
 
     def fit_counted(self, values: Values, counts: Counts) -> Values:
-        """What `fit` finds for one column in which each of the rising `values` (k,) occurs as often as `counts` says.
+        """The same as `fit` for one column, given its distinct values in increasing order (k,) and their counts (k,).
 
-        A scaler that does not override this sees a sample in these proportions.
+        A scaler that does not override this is fitted on a sample in these proportions.
         """
         share = min(1.0, _SAMPLE / counts.sum())
         return self.fit(np.repeat(values, np.ceil(counts * share).astype(np.int64))[:, None])
@@ -38,11 +38,11 @@ class Scaler(Component):
 
     @abstractmethod
     def invert(self, scaled: Values, fitted: Values) -> Values:
-        """The values whose `apply` gave `scaled`."""
+        """The inverse of `apply`: values (rows, width) in the original units."""
 
 
 class AffineScaler(Scaler):
-    """A shift and a division: fitted are the rows offset and scale."""
+    """(x - offset) / scale; the fitted rows are offset and scale."""
 
     def apply(self, values: Values, fitted: Values) -> Values:
         scaled: Values = values - fitted[0]
@@ -56,11 +56,11 @@ class AffineScaler(Scaler):
 UNVARYING = (
     r"s \leftarrow 1 \quad \mathrm{where} \quad s \le 10 \varepsilon \lvert m\rvert, \qquad \varepsilon = 2^{-52}"
 )
-"""The formula for a column that does not vary."""
+"""The formula for a constant column."""
 
 
 class Standard(AffineScaler):
-    """(x - mean) / standard deviation, the biased one; a column that does not vary becomes 0."""
+    """(x - mean) / (biased standard deviation); a constant column becomes 0."""
 
     kind: Literal["standard"] = "standard"
     formula: ClassVar = (
@@ -85,7 +85,7 @@ class Standard(AffineScaler):
 
 
 class MinMax(AffineScaler):
-    """(x - min) / (max - min): training values lie in [0, 1]; a column that does not vary becomes 0."""
+    """(x - min) / (max - min): training values lie in [0, 1]; a constant column becomes 0."""
 
     kind: Literal["minmax"] = "minmax"
     formula: ClassVar = (
@@ -102,10 +102,10 @@ class MinMax(AffineScaler):
 
 
 class Robust(AffineScaler):
-    """(x - median) / (distance between the quartiles); far values do not spoil the scale.
+    """(x - median) / (interquartile range); outliers have little influence on the scale.
 
-    Where the quartiles coincide though the column varies, as in one of mostly zeros, the standard deviation takes the
-    place of their distance.
+    If the quartiles coincide although the column varies, as in a column of mostly zeros, the standard deviation
+    replaces the interquartile range.
     """
 
     kind: Literal["robust"] = "robust"
@@ -130,11 +130,11 @@ class Robust(AffineScaler):
 
 
 class QuantileNormal(Scaler):
-    """Through the quantiles of training to a normal distribution: every column becomes bell-shaped.
+    """Maps the quantiles of the training values to those of the standard normal distribution.
 
-    The fitted numbers are `knots` quantiles at evenly spaced ranks; a value is placed between them by linear
-    interpolation (the mean of the ranks, where values repeat) and the rank goes through the inverse normal
-    distribution, cut at 1/(2 knots) from both ends.
+    The fitted statistics are `knots` quantiles at evenly spaced ranks. The rank of a value is found by linear
+    interpolation between them (the mean of the ranks, where values repeat), clipped to [1/(2 knots), 1 - 1/(2 knots)]
+    and mapped by the inverse normal distribution function.
     """
 
     kind: Literal["quantile"] = "quantile"
@@ -142,7 +142,7 @@ class QuantileNormal(Scaler):
         r"x \leftarrow \Phi^{-1}(\min(\max(\tau, \epsilon), 1 - \epsilon)), \qquad x = Q(\tau)",
         r"\epsilon = \frac{1}{2 \cdot \mathrm{knots}}",
     )
-    knots: int = Field(101, ge=3, le=10_001, description="Number of quantiles that are remembered.")
+    knots: int = Field(101, ge=3, le=10_001, description="Number of quantiles that are stored.")
     examples: ClassVar = ({}, {"knots": 11})
 
     def fit(self, values: Values) -> Values:
@@ -170,7 +170,7 @@ class QuantileNormal(Scaler):
 
 
 def normal_rank(z: Values) -> Values:
-    """The share of a normal distribution below `z`."""
+    """The standard normal distribution function at `z`."""
     out, scratch = np.empty_like(z), np.empty_like(z)
     normal_distribution(z, out, scratch)
     return out
@@ -179,7 +179,7 @@ def normal_rank(z: Values) -> Values:
 def normal_quantile(rank: Values) -> Values:
     """The inverse of `normal_rank` by Newton's method on the smaller tail, to rounding."""
     tail = np.minimum(rank, 1 - rank)
-    z = -np.sqrt(np.maximum(-2 * np.log(2 * tail), 0))  # right at the middle and, in order, in the tail
+    z = -np.sqrt(np.maximum(-2 * np.log(2 * tail), 0))  # exact in the middle, of the right order in the tail
     for _ in range(50):
         density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
         step = (normal_rank(z) - tail) / density
@@ -190,7 +190,7 @@ def normal_quantile(rank: Values) -> Values:
 
 
 class NoScaling(AffineScaler):
-    """The values as they are."""
+    """No scaling: the values unchanged."""
 
     kind: Literal["none"] = "none"
     formula: ClassVar = (r"x \leftarrow x",)
@@ -203,12 +203,12 @@ class NoScaling(AffineScaler):
 
 
 def varying(scale: Values, offset: Values, otherwise: float = 1.0) -> Values:
-    """`scale`, or 1 where it is nothing but the rounding of `offset`."""
+    """`scale`, or `otherwise` where it is no more than the rounding error of `offset`."""
     return np.where(scale > 10 * np.finfo(float).eps * np.abs(offset), scale, otherwise)
 
 
 def counted_quantiles(values: Values, counts: Counts, shares: Values) -> Values:
-    """The quantiles (k,) of a column in which each of the rising `values` occurs `counts` times, as np.quantile's."""
+    """The quantiles at `shares`, as np.quantile, of a column given by its increasing `values` and their `counts`."""
     place = shares * (counts.sum() - 1)
     below = np.floor(place).astype(np.int64)
     ends = np.cumsum(counts)

@@ -1,4 +1,4 @@
-"""What does a spec say about data?"""
+"""Which settings does the data section of an experiment file have?"""
 
 from __future__ import annotations
 
@@ -16,131 +16,131 @@ from mlptrain.remedies import setting
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 Name = Annotated[str, AfterValidator(composed)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
-"""Columns, with composed letters as in a table."""
-MANY_CATEGORIES = 100
-ROWS_TO_A_CATEGORY = 100
+"""Column names with composed letters (NFC), as in a table."""
+MAX_CATEGORIES = 100
+ROWS_PER_CATEGORY = 100
 
 
 def listed_names(value: Any) -> Any:
-    """One name as a list of one."""
+    """A single name as a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
 def one_ascii_character(value: str | None) -> str | None:
-    """What can separate cells: a single byte that has no other meaning."""
+    """A delimiter: one ASCII character without another meaning in a CSV."""
     if value is not None and (len(value) != 1 or not value.isascii() or value in '"\r\n\0'):
         raise mistake(f"must be one ASCII character, as ';' is; got {value!r}")
     return value
 
 
 class Numeric(Frozen):
-    """What is done to numeric columns."""
+    """How numeric columns are prepared."""
 
     columns: Names = Field((), description="Columns that must be read as numbers.")
     scale: Annotated[Scaler, OneOf()] = Field(Standard(), description="How values are scaled.")
     missing: Literal["median", "mean", "error"] = Field(
-        "median", description="What fills a missing value: of the training rows."
+        "median", description="Statistic of the training rows that replaces a missing value, or an error."
     )
 
 
 class Categorical(Frozen):
-    """What is done to categorical columns: one input for each category.
+    """How categorical columns are encoded: one input for each category.
 
-    A category is a value, not a spelling: spaces around it do not count, letters are composed (NFC), `True` and `TRUE`
-    are `true`, and `1`, `1.0` and `1e0` are the number 1. Leading zeros mark a code: `01` and `1` differ. Where the
-    categories of training are those of a flag, its other spelling is read too: 1 for true, 0 for false.
+    Categories are compared by value, not by spelling: surrounding spaces are ignored, letters are composed (NFC),
+    `True` and `TRUE` are `true`, and `1`, `1.0` and `1e0` are the number 1. Leading zeros mark a code: `01` and `1`
+    differ. If the training categories are those of a flag, its other spelling is accepted too: 1 for true, 0 for false.
     """
 
     columns: Names = Field((), description="Columns that must be read as categories, even if they look numeric.")
     unknown: Literal["own_column", "ignore", "error"] = Field(
         "own_column",
-        description="A category that training did not see: an input of its own, no input, or an error.",
+        description="Categories that training did not see: an input for all of them, no input, or an error.",
     )
     missing: Literal["own_column", "most_frequent", "error"] = Field(
         "own_column",
-        description="A missing cell: a category of its own, the most frequent one of training, or an error.",
+        description="Missing cells: a category of their own, the most frequent training category, or an error.",
     )
-    min_count: int = Field(1, ge=1, description="Categories with fewer training rows share the input of unknown ones.")
+    min_count: int = Field(1, ge=1, description="Categories with fewer training rows are treated as unknown.")
     max_categories: int | None = Field(
         None,
         ge=1,
-        description="More categories than this are taken for a mistake (an identifier, a text); null allows "
-        f"{MANY_CATEGORIES}, or one for every {ROWS_TO_A_CATEGORY} training rows where that is more.",
+        description="Columns with more categories are refused, as a likely mistake (an identifier, free text); null "
+        f"allows {MAX_CATEGORIES}, or one for every {ROWS_PER_CATEGORY} training rows if that is more.",
     )
 
     @model_validator(mode="after")
     def _rare_ones_have_a_place(self) -> Categorical:
         if self.min_count > 1 and self.unknown == "error":
-            message = "makes rare categories count as unknown ones, which unknown: error refuses; choose one of the two"
+            message = "treats rare categories as unknown, which 'unknown: error' refuses; choose one of the two"
             refuse([("min_count", message)])
         return self
 
     def allowed(self, rows: int) -> int:
-        """How many categories a column may have in so many training rows."""
-        return self.max_categories or max(MANY_CATEGORIES, rows // ROWS_TO_A_CATEGORY)
+        """The largest number of categories that a column may have in `rows` training rows."""
+        return self.max_categories or max(MAX_CATEGORIES, rows // ROWS_PER_CATEGORY)
 
 
 class Data(Frozen):
-    """Where the rows come from, which columns count and how they are prepared."""
+    """Where the rows come from, which columns are used and how they are prepared."""
 
     path: ResolvedPath = Field(
         description="The table: csv, tsv, parquet, npz or idx, also gzipped; relative to the spec."
     )
-    target_path: ResolvedPath | None = Field(None, description="A file of its own for the target, as in IDX.")
+    target_path: ResolvedPath | None = Field(None, description="A separate file with the target, as in IDX.")
     target: Annotated[Names | None, BeforeValidator(listed_names)] = Field(
         None, description="The column to predict, or a list of them."
     )
-    validation_path: ResolvedPath | None = Field(None, description="A file of its own for validation.")
+    validation_path: ResolvedPath | None = Field(None, description="A separate file with the validation rows.")
     validation_target_path: ResolvedPath | None = Field(None, description="The target of the validation file.")
-    test_path: ResolvedPath | None = Field(None, description="A file of its own for the test.")
+    test_path: ResolvedPath | None = Field(None, description="A separate file with the test rows.")
     test_target_path: ResolvedPath | None = Field(None, description="The target of the test file.")
     features: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="The columns to learn from; all, where null."
+        None, description="The columns to learn from; null takes all."
     )
     exclude: Names = Field((), description="Columns to leave out.")
     sample_weight: Name | None = Field(
         None,
-        description="A column that tells how much each row counts in the loss; only proportions matter, and a row of "
-        "weight 0 is left out as if it were not there.",
+        description="A column of row weights for the loss; only their proportions matter, and rows of weight 0 are "
+        "left out.",
     )
     delimiter: Annotated[str | None, AfterValidator(one_ascii_character)] = Field(
-        None, description="What separates the cells of a CSV, if it is not a comma: one ASCII character."
+        None, description="The ASCII character that separates the cells of a CSV; null is a comma, a tab in .tsv."
     )
     missing_values: Words = Field(
         ("", "NA", "N/A", "NaN", "nan", "null", "NULL"),
-        description="Cells that stand for no value; among numbers `nan` does, in any case and with any sign, and a "
-        "number that is given here does however it is written.",
+        description="Cells that mean a missing value. Among numbers `nan` always does, in any case and with any sign; "
+        "a number in this list is compared by value.",
     )
-    missing_target: Literal["error", "drop"] = Field("error", description="What to do with a row that has no target.")
-    split: Split = Field(Split(), description="Shares held out of the table in `path`.")
-    numeric: Numeric = Field(Numeric(), description="What is done to numeric columns.")
-    categorical: Categorical = Field(Categorical(), description="What is done to categorical columns.")
+    missing_target: Literal["error", "drop"] = Field("error", description="What to do with rows without a target.")
+    split: Split = Field(Split(), description="Fractions of the table in `path` to hold out.")
+    numeric: Numeric = Field(Numeric(), description="How numeric columns are prepared.")
+    categorical: Categorical = Field(Categorical(), description="How categorical columns are encoded.")
     encoders: dict[Name, str] = Field(
-        {}, description="The kind of encoder of a column, by name, where it is not the one that the column looks like."
+        {}, description="The kind of encoder by column name, for columns that should not get the inferred one."
     )
     scale_target: Annotated[Scaler, OneOf()] | None = Field(
         None,
-        description="Regression: how the target is scaled for training; null is standard, none for a bounded output.",
+        description="Regression: the scaling of the target in training; null is standard, none for a bounded output.",
     )
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The target columns; `label` where the target has a file of its own and no name."""
+        """The target columns; `label` where the target is in a separate file and not named."""
         return self.target or ("label",)
 
     @property
     def features_or_none(self) -> tuple[str, ...]:
-        """The features that are named, none if none are."""
+        """The named features; empty if none are named."""
         return self.features or ()
 
     @property
     def declared(self) -> frozenset[str]:
-        """The columns that the spec names as something to learn from."""
+        """The columns that the spec names as inputs."""
         return frozenset((*self.features_or_none, *self.numeric.columns, *self.categorical.columns, *self.encoders))
 
     @property
     def hints(self) -> Hints:
-        """What is known of the table before it is read."""
+        """What is known about the table before it is read."""
         return Hints((*self.target_names, *self.categorical.columns), self.missing_values)
 
     def without(self, name: str) -> dict[str, Any]:
@@ -150,30 +150,30 @@ class Data(Frozen):
         return {"exclude": [*self.exclude, name]}
 
     def with_column(self, name: str) -> dict[str, Any]:
-        """The settings that learn from the column `name` too, where it would be left out."""
+        """The settings that use the column `name` too, where it would be left out."""
         if self.features:
             return {"features": [*self.features, name]}
         return self.with_setting("numeric", columns=[*self.numeric.columns, name])
 
     def with_categories(self, name: str) -> dict[str, Any]:
-        """The settings that make the cells of `name` categories."""
+        """The settings that read the column `name` as categories."""
         return self.with_setting("categorical", columns=[*self.categorical.columns, name])
 
     def with_missing(self, *words: str) -> dict[str, Any]:
-        """The settings for which more words stand for no value."""
+        """The settings by which `words` mean a missing value too."""
         return {"missing_values": [*self.missing_values, *words]}
 
     def with_setting(self, section: str, **change: Any) -> dict[str, Any]:
-        """A whole section as it is written, with this change."""
+        """A whole section as written, with `change` applied."""
         return {section: getattr(self, section).model_dump(exclude_unset=True) | change}
 
-    def way(self, change: dict[str, Any], meaning: str) -> str:
-        """A line of the spec and when to write it, for a message."""
+    def remedy(self, change: dict[str, Any], meaning: str) -> str:
+        """A line of YAML and what it does or assumes, for a message."""
         return f"{setting(data=change)} {meaning}"
 
     @property
     def effective_split(self) -> Split:
-        """The shares to take from the main table: none for a part that has a file of its own."""
+        """The fractions to hold out of the main table: 0 for a part with a separate file."""
         return Split(
             validation=0 if self.validation_path else self.split.validation,
             test=0 if self.test_path else self.split.test,

@@ -1,4 +1,4 @@
-"""Which words look like dates, or like amounts that are written for people?"""
+"""Which words look like dates, or like formatted numbers?"""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _AMOUNT = re.compile(
     rf"[-+]?{_CURRENCY}\s?[-+]?{_NUMBER}|[-+]?{_NUMBER}\s?{_UNIT}|\({_CURRENCY}?\s?{_NUMBER}\s?{_UNIT}?\)"
     r"|[-+]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?"
 )
-FEW = 10
-"""Different words with a unit that may be meant as categories: 10%, 20% and 30%."""
+MAX_UNIT_CATEGORIES = 10
+"""Up to this many distinct words with a unit may be meant as categories: 10%, 20% and 30%."""
 
 
 def meant_as(words: Sequence[str]) -> str | None:
-    """What most of `words` are meant as, if that is no category: numbers with commas, dates, amounts with a unit."""
+    """What most of `words` probably mean: numbers with commas, dates, amounts with a unit; None for categories."""
     numbers, dates, amounts = (
         sum(pattern.fullmatch(word) is not None for word in words) for pattern in (_COMMA_NUMBER, _DATE, _AMOUNT)
     )
     most = len(words) / 2
-    if numbers == len(words) or (numbers > most and len(words) > FEW):
+    if numbers == len(words) or (numbers > most and len(words) > MAX_UNIT_CATEGORIES):
         return "numbers with commas"
-    if dates == len(words) or (dates > most and len(words) > FEW):
+    if dates == len(words) or (dates > most and len(words) > MAX_UNIT_CATEGORIES):
         return "dates"
-    if amounts + numbers > most and len(words) > FEW:
+    if amounts + numbers > most and len(words) > MAX_UNIT_CATEGORIES:
         return "amounts with a unit"
     return None

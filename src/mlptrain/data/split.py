@@ -1,4 +1,4 @@
-"""Which rows train, which validate and which test?"""
+"""Which rows are for training, which for validation and which for the test?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Rows = NDArray[np.intp]
 
 
 class Split(Frozen):
-    """Shares of the rows that are held out; the rest trains."""
+    """Fractions of the rows that are held out; the rest is for training."""
 
-    validation: float = Field(0.15, ge=0, lt=1, description="Share of the rows that choose the best epoch.")
-    test: float = Field(0.15, ge=0, lt=1, description="Share of the rows that no choice sees; only the final results.")
+    validation: float = Field(0.15, ge=0, lt=1, description="Fraction of the rows that select the best epoch.")
+    test: float = Field(0.15, ge=0, lt=1, description="Fraction of the rows that only the final results use.")
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Split:
@@ -34,9 +34,9 @@ class Split(Frozen):
 
 
 def split_rows(
-    rows: Rows, classes: NDArray[np.intp] | None, split: Split, rng: np.random.Generator, origin: str
+    rows: Rows, classes: NDArray[np.intp] | None, split: Split, rng: np.random.Generator, path: str
 ) -> tuple[Rows, Rows, Rows]:
-    """Training, validation and test rows, each in the order of the file; the same share of every class in each."""
+    """Training, validation and test rows, each in the order of the file, stratified by `classes`."""
     order = rng.permutation(rows)
     groups = [order]
     if classes is not None:
@@ -55,22 +55,22 @@ def split_rows(
     for name, share, chosen in (("validation", split.validation, validating), ("test", split.test, testing)):
         if share and not len(chosen):
             raise DataError(
-                f"{origin}: a {name} share of {share:g} leaves no row of {len(rows)} for {name}; "
+                f"{path}: a {name} share of {share:g} leaves no row of {len(rows)} for {name}; "
                 f"raise data.split.{name}, or set it to 0"
             )
     if not len(training):
-        raise DataError(f"{origin}: the split leaves no row of {len(rows)} to train on; lower the shares in data.split")
+        raise DataError(f"{path}: the split leaves no row of {len(rows)} to train on; lower the shares in data.split")
     return training, validating, testing
 
 
 def in_order_of_file(rows: Rows) -> Rows:
-    """Different `rows` from the first to the last; marking them is sooner done than sorting them."""
+    """Distinct `rows` in increasing order; marking is faster than sorting."""
     marked = np.zeros(rows.max(initial=-1) + 1, bool)
     marked[rows] = True
     return np.flatnonzero(marked)
 
 
 def quota(share: float, seen: int, size: int) -> int:
-    """How many of the next `size` rows a part takes, so that it has its share of all rows so far; never all of them."""
+    """How many of the next `size` rows a part takes to have its share of all rows so far; fewer than `size`."""
     taken = round(share * (seen + size)) - round(share * seen)
     return min(taken, size - 1)

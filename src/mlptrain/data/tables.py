@@ -1,9 +1,9 @@
 """How does a file become named columns?
 
-CSV and TSV (plain or gzip) and Parquet are read by polars, NPZ by NumPy, IDX (plain or gzip) here. Cells of a CSV stay
-text until `columns` decides what they mean; nothing is renamed, dropped or guessed. Only where every cell of a column
-that looks numeric reads as a number or as missing, the numbers are parsed at once: the same ones, sooner and smaller.
-The bytes that are hashed are the bytes that are parsed.
+CSV and TSV (plain or gzip) and Parquet are read by polars, NPZ by NumPy, IDX (plain or gzip) here. The cells of a CSV
+stay text until `columns` interprets them; nothing is renamed, dropped or guessed. Where every cell of a column is a
+number or missing, the column is parsed as numbers at once: the same values, faster and in less memory. The bytes that
+are hashed are the bytes that are parsed.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ if TYPE_CHECKING:
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _INDEX = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 _DELIMITERS = (",", ";", "\t", "|")
-_CHUNK = 1 << 16  # bytes scanned at a time; arrays for larger pieces would get fresh memory again and again
+_CHUNK = 1 << 16  # bytes scanned at a time; arrays for larger chunks would be allocated anew each time
 _PIECE = 1 << 24  # bytes that a thread reads at a time
-_LOOK = 1000  # rows that tell which columns are tried as numbers
+_SAMPLE_ROWS = 1000  # rows that decide which columns are parsed as numbers
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What is known of a CSV before it is read."""
+    """What is known about a CSV before it is read."""
 
     text: Collection[str]
-    """Columns whose cells must stay as they are written."""
+    """Columns whose cells must stay text."""
     missing: Collection[str]
-    """Words that stand for no value."""
+    """Words that mean a missing value."""
     wanted: Collection[str] = ()
-    """Columns that a model needs: where they are given, another delimiter than the expected one may be found."""
+    """Columns that a model needs; if given, the delimiter with which most of them are found is used."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Table:
     columns: dict[str, Any]
     """A polars series of text or numbers, or an array (rows,) or (rows, width)."""
     numbers: NDArray[np.intp] | None = None
-    """(rows,): the number in the file of each row, from 0, where some were left out."""
+    """(rows,): the number of each row in the file, from 0; None if no row was left out."""
     index: tuple[str, ...] = ()
-    """Columns that number the rows, as the file itself says, or that have no name."""
+    """Columns that the file marks as an index, or that have no name."""
 
     def column(self, name: str) -> Any:
         """The column called `name`, exactly."""
@@ -80,7 +80,7 @@ class Table:
         return self.columns[name]
 
     def select(self, rows: NDArray[np.intp]) -> Table:
-        """The same table with these rows alone; as if the others were not there, but for the numbers in messages."""
+        """The table of these rows only; messages still give the row numbers of the file."""
         if len(rows) == self.rows:
             return self
         numbers = rows if self.numbers is None else self.numbers[rows]
@@ -92,7 +92,7 @@ class Table:
         return row_list(rows if self.numbers is None else self.numbers[rows], shown)
 
     def suggestion(self, name: str) -> str:
-        """What may have been meant by a name that is not there."""
+        """A hint for messages about a column name that does not exist."""
         guess = nearest(name, self.columns)
         if guess:
             return f"; did you mean '{guess}'?"
@@ -108,7 +108,7 @@ def row_list(rows: NDArray[Any], shown: int = 5) -> str:
 
 
 def read_table(path: str | Path, delimiter: str | None = None, hints: Hints | None = None) -> Table:
-    """Read the table in the file at `path`; its suffix or its first bytes tell the format.
+    """Read the table in the file at `path`; its suffix or its first bytes determine the format.
 
     Without `hints`, every cell of a CSV stays text.
     """
@@ -116,7 +116,7 @@ def read_table(path: str | Path, delimiter: str | None = None, hints: Hints | No
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content of a regular file, or an error that says why not."""
+    """The whole content of a regular file; an error that says why it cannot be read otherwise."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a regular file")
@@ -136,43 +136,43 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_pieces(file: BinaryIO, size: int) -> bytes:
-    """The first `size` bytes of `file`, read in threads: most of the time goes into fresh memory for them."""
-    room = io.BytesIO(bytes(size))
+    """The first `size` bytes of `file`, read by several threads: most of the time goes into allocating memory."""
+    buffer = io.BytesIO(bytes(size))
 
     def fill(start: int) -> None:
         stop = min(start + _PIECE, size)
         while start < stop and (got := os.preadv(file.fileno(), [view[start:stop]], start)):
             start += got
 
-    with room.getbuffer() as view, ThreadPoolExecutor() as pool:
+    with buffer.getbuffer() as view, ThreadPoolExecutor() as pool:
         list(pool.map(fill, range(0, size, _PIECE)))
-    return room.getvalue()  # the room itself, not a copy
+    return buffer.getvalue()  # the buffer itself, not a copy
 
 
 def version(found: os.stat_result) -> tuple[int, int, int]:
-    """What differs when a file was written to, or replaced."""
+    """A key that changes when the file is written to or replaced."""
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def parse_table(raw: bytes, origin: str, delimiter: str | None = None, hints: Hints | None = None) -> Table:
-    """The table in `raw`; `origin` names it in messages and tells the format by its suffix."""
+def parse_table(raw: bytes, path: str, delimiter: str | None = None, hints: Hints | None = None) -> Table:
+    """The table in `raw`; `path` names it in messages, and its suffix determines the format."""
     if not raw:
-        raise DataError(f"{origin}: the file is empty: 0 data rows")
+        raise DataError(f"{path}: the file is empty: 0 data rows")
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(hashlib.sha256, raw)  # hashing leaves Python's lock to others
-        content = gunzip(raw, origin)
-        columns = parse_columns(content, origin, delimiter, hints)
+        content = gunzip(raw, path)
+        columns = parse_columns(content, path, delimiter, hints)
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
-        raise DataError(f"{origin}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
+        raise DataError(f"{path}: its arrays differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
-        raise DataError(f"{origin}: 0 data rows")
+        raise DataError(f"{path}: 0 data rows")
     if len(columns) > len(set(map(composed, columns))):
-        raise DataError(f"{origin}: column names must differ by more than how their letters are composed")
+        raise DataError(f"{path}: column names must differ by more than how their letters are composed")
     columns = {composed(name): column for name, column in columns.items()}
     index = pandas_index(content) if content[:4] == b"PAR1" else ()
     index += tuple(name for name in columns if _INDEX.fullmatch(name))
-    return Table(origin, digest.result().hexdigest(), next(iter(rows.values())), columns, index=index)
+    return Table(path, digest.result().hexdigest(), next(iter(rows.values())), columns, index=index)
 
 
 def composed(name: str) -> str:
@@ -180,24 +180,24 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def parse_columns(content: bytes, origin: str, delimiter: str | None, hints: Hints | None) -> dict[str, Any]:
-    """The columns of a file by name; its first bytes tell the format."""
+def parse_columns(content: bytes, path: str, delimiter: str | None, hints: Hints | None) -> dict[str, Any]:
+    """The columns of a file by name; its first bytes determine the format."""
     if content[:4] == b"PAR1":
-        return parse_parquet(content, origin)
+        return parse_parquet(content, path)
     if content[:4] == b"PK\x03\x04":
-        return parse_npz(content, origin)
+        return parse_npz(content, path)
     if content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        raise DataError(f"{origin}: is an Excel workbook; save it as CSV")
+        raise DataError(f"{path}: is an Excel workbook; save it as CSV")
     if content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
-        return parse_idx(content, origin)
+        return parse_idx(content, path)
     if is_json(content):
-        raise DataError(f"{origin}: is JSON, which is not read; save it as CSV: one row a line, the names in the first")
-    expected = delimiter or ("\t" if ".tsv" in Path(origin).suffixes else ",")
-    return parse_csv(content, origin, expected, hints)
+        raise DataError(f"{path}: is JSON, which is not read; save it as CSV: one row a line, the names in the first")
+    expected = delimiter or ("\t" if ".tsv" in Path(path).suffixes else ",")
+    return parse_csv(content, path, expected, hints)
 
 
 def is_json(content: bytes) -> bool:
-    """Whether a text file begins as JSON does and a CSV does not."""
+    """Whether a text file begins like JSON and unlike a CSV."""
     first = content.removeprefix(codecs.BOM_UTF8)[:1000].split(b"\n")[0].strip()
     if first in (b"{", b"["):
         return True
@@ -207,29 +207,29 @@ def is_json(content: bytes) -> bool:
         return first.startswith((b'{"', b'[{"'))
 
 
-def gunzip(raw: bytes, origin: str) -> bytes:
-    """`raw` unpacked if it is gzip, as it is otherwise."""
+def gunzip(raw: bytes, path: str) -> bytes:
+    """`raw`, decompressed if it is gzip."""
     if raw[:2] != b"\x1f\x8b":
         return raw
     try:
         return gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{origin}: damaged or truncated gzip: {error}") from error
+        raise DataError(f"{path}: damaged or truncated gzip: {error}") from error
 
 
-def parse_parquet(raw: bytes, origin: str) -> dict[str, Any]:
+def parse_parquet(raw: bytes, path: str) -> dict[str, Any]:
     """The columns of a Parquet file."""
     import polars as pl
 
     try:
         frame = pl.read_parquet(io.BytesIO(raw))
     except Exception as error:  # polars raises many kinds for a damaged file
-        raise DataError(f"{origin}: cannot be read as Parquet: {error}") from error
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
     return {series.name: series for series in frame}
 
 
 def pandas_index(raw: bytes) -> tuple[str, ...]:
-    """The columns of a Parquet file that pandas wrote for its index."""
+    """The columns of a Parquet file that hold the index of pandas."""
     import polars as pl
 
     try:
@@ -239,93 +239,93 @@ def pandas_index(raw: bytes) -> tuple[str, ...]:
         return ()  # metadata of another program
 
 
-def refuse_other_archives(raw: bytes, origin: str) -> None:
-    """Refuse a zip archive that holds no arrays, by what it is."""
+def refuse_other_archives(raw: bytes, path: str) -> None:
+    """Refuse a zip archive that holds no arrays, saying what it is."""
     try:
         names = zipfile.ZipFile(io.BytesIO(raw)).namelist()
     except (zipfile.BadZipFile, ValueError):
         return  # NumPy says what is wrong
     if any(name.startswith("xl/") for name in names):
-        raise DataError(f"{origin}: is an Excel workbook; save it as CSV")
+        raise DataError(f"{path}: is an Excel workbook; save it as CSV")
     if names and not any(name.endswith(".npy") for name in names):
-        raise DataError(f"{origin}: is a zip archive (of {', '.join(names[:3])}); unpack it")
+        raise DataError(f"{path}: is a zip archive (of {', '.join(names[:3])}); unpack it")
 
 
-def parse_npz(raw: bytes, origin: str) -> dict[str, Any]:
+def parse_npz(raw: bytes, path: str) -> dict[str, Any]:
     """The arrays of an NPZ file: a vector is a column, an array of more dimensions a block of columns."""
-    refuse_other_archives(raw, origin)
+    refuse_other_archives(raw, path)
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy raises ValueError, zipfile and zlib errors for damaged or pickled arrays
-        raise DataError(f"{origin}: cannot be read as NPZ (arrays of numbers or text, no objects): {error}") from error
+        raise DataError(f"{path}: cannot be read as NPZ (arrays of numbers or text, no objects): {error}") from error
     empty = next((name for name, array in arrays.items() if array.ndim > 1 and not array[:1].size), None)
     if empty is not None:
-        raise DataError(f"{origin}: array '{empty}' of shape {arrays[empty].shape} holds no numbers")
+        raise DataError(f"{path}: array '{empty}' of shape {arrays[empty].shape} holds no numbers")
     return {name: as_columns(array) for name, array in arrays.items() if array.ndim}
 
 
 def as_columns(array: NDArray[Any]) -> NDArray[Any]:
-    """An array as a vector (rows,), which a single column is too, or a block (rows, width)."""
+    """An array as a vector (rows,) or, with several values per row, a block (rows, width)."""
     block = array.reshape(len(array), -1)
     return block[:, 0] if block.shape[1] == 1 else block
 
 
-def parse_idx(raw: bytes, origin: str) -> dict[str, Any]:
-    """The one array of an IDX file, the format of MNIST: `label` if it is a vector, `pixels` if it is more."""
+def parse_idx(raw: bytes, path: str) -> dict[str, Any]:
+    """The array of an IDX file, the format of MNIST: `label` if it is a vector, `pixels` otherwise."""
     dtype, dimensions = np.dtype(_IDX_TYPES[raw[2]]), raw[3]
     header = 4 + 4 * dimensions
     if dimensions == 0 or len(raw) < header:
-        raise DataError(f"{origin}: truncated IDX header")
+        raise DataError(f"{path}: truncated IDX header")
     shape = struct.unpack(f">{dimensions}I", raw[4:header])
     expected = header + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(raw) != expected:
-        raise DataError(f"{origin}: an IDX array of shape {shape} needs {expected} bytes, the file has {len(raw)}")
+        raise DataError(f"{path}: an IDX array of shape {shape} needs {expected} bytes, the file has {len(raw)}")
     array = np.frombuffer(raw, dtype, offset=header)
     if dimensions == 1:
         return {"label": array}
     return {"pixels": array.reshape(shape[0], -1)}
 
 
-def parse_csv(raw: bytes, origin: str, delimiter: str, hints: Hints | None = None) -> dict[str, Any]:
-    """The columns of a CSV file: text, or the numbers of a column that is clean; None for an empty cell."""
+def parse_csv(raw: bytes, path: str, delimiter: str, hints: Hints | None = None) -> dict[str, Any]:
+    """The columns of a CSV file: text, or numbers where every cell is one; None for an empty cell."""
     import polars as pl
 
     raw = without_blank_end(raw.removeprefix(codecs.BOM_UTF8))
     if not raw:
-        raise DataError(f"{origin}: no header and 0 data rows")
-    check_encoding(raw, origin)
+        raise DataError(f"{path}: no header and 0 data rows")
+    check_encoding(raw, path)
     first = raw[: header_end(raw)].decode()
     if hints and hints.wanted:
         delimiter = fitting_delimiter(first, delimiter, hints.wanted)
-    header = parse_header(first, origin, delimiter)
+    header = parse_header(first, path, delimiter)
     header = list(map(composed, header))
-    check_header(header, origin)
+    check_header(header, path)
     if not (hints and hints.wanted):
-        check_delimiter(header, origin, delimiter)
+        check_delimiter(header, path, delimiter)
     header = with_names(header)
     records, rectangular = shape(raw, delimiter, len(header))
     if records == 1:
-        raise DataError(f"{origin}: a header and 0 data rows")
+        raise DataError(f"{path}: a header and 0 data rows")
     if not rectangular:
-        raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}")
+        raise DataError(f"{path}: {first_irregularity(raw, delimiter, len(header))}")
     try:
         frame = parse_typed(raw, header, delimiter, hints) if hints else parse_text(raw, delimiter)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{origin}: {first_irregularity(raw, delimiter, len(header))}") from error
+        raise DataError(f"{path}: {first_irregularity(raw, delimiter, len(header))}") from error
     return dict(zip(header, frame, strict=True))
 
 
-def parse_header(first: str, origin: str, delimiter: str) -> list[str]:
+def parse_header(first: str, path: str, delimiter: str) -> list[str]:
     """The cells of the first record."""
     try:
         return next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), [])
     except csv.Error as error:
-        raise DataError(f"{origin}:1: the header cannot be read: {error}") from error
+        raise DataError(f"{path}:1: the header cannot be read: {error}") from error
 
 
 def fitting_delimiter(first: str, expected: str, wanted: Collection[str]) -> str:
-    """The delimiter that finds most of the `wanted` names in the header, the expected one if none is better."""
+    """The delimiter with which the header holds most of the `wanted` names; `expected` if none is better."""
 
     def found(delimiter: str) -> int:
         try:
@@ -338,7 +338,7 @@ def fitting_delimiter(first: str, expected: str, wanted: Collection[str]) -> str
 
 
 def with_names(header: list[str]) -> list[str]:
-    """The header with the names that pandas gives to columns that have none: 'Unnamed: 0' for the first one."""
+    """The header with the names that pandas gives to unnamed columns: 'Unnamed: 0' for the first column."""
     names = list(header)
     for i, name in enumerate(header):
         if not name.strip():
@@ -347,7 +347,7 @@ def with_names(header: list[str]) -> list[str]:
 
 
 def without_blank_end(raw: bytes) -> bytes:
-    """`raw` without blank lines at its end; a copy only where there are some."""
+    """`raw` without trailing blank lines; a copy only if there are some."""
     return raw.rstrip(b"\r\n") if len(raw) < 3 or raw.endswith((b"\n\n", b"\n\r\n", b"\r")) else raw
 
 
@@ -359,13 +359,13 @@ def parse_text(raw: bytes, delimiter: str, **options: Any) -> pl.DataFrame:
 
 
 def parse_typed(raw: bytes, header: list[str], delimiter: str, hints: Hints) -> pl.DataFrame:
-    """The cells of a CSV, as numbers in the columns that begin with some; all as text if one of these holds a word."""
+    """The cells of a CSV: numbers in the columns that begin with numbers; all text if one of these holds a word."""
     import polars as pl
 
-    if "" not in hints.missing:  # the parser of numbers takes a quoted empty cell for a missing one
+    if "" not in hints.missing:  # the number parser treats a quoted empty cell as missing
         return parse_text(raw, delimiter)
-    words = [word for word in hints.missing if word.lower() not in ("", "nan")]  # these two are no number anyway
-    head = parse_text(raw, delimiter, n_rows=_LOOK, null_values=words)
+    words = [word for word in hints.missing if word.lower() not in ("", "nan")]  # these two are never numbers
+    head = parse_text(raw, delimiter, n_rows=_SAMPLE_ROWS, null_values=words)
     named = zip(header, head, strict=True)  # polars reads quotes within a name otherwise
     numeric = [column.name for name, column in named if name not in hints.text and holds_numbers(column)]
     try:
@@ -375,27 +375,27 @@ def parse_typed(raw: bytes, header: list[str], delimiter: str, hints: Hints) -> 
 
 
 def holds_numbers(column: pl.Series) -> bool:
-    """Whether every cell of text that is not empty reads as a number."""
+    """Whether every text cell that is not empty is a number."""
     import polars as pl
 
     return column.cast(pl.Float64, strict=False).null_count() == column.null_count()
 
 
-def check_encoding(raw: bytes, origin: str) -> None:
-    """Refuse what is not UTF-8 text, naming the byte."""
+def check_encoding(raw: bytes, path: str) -> None:
+    """Refuse bytes that are not UTF-8 text, with the offset of the first one."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{origin}: is UTF-16; save it as UTF-8")
+        raise DataError(f"{path}: is UTF-16; save it as UTF-8")
     nul = raw.find(b"\0")
     if nul >= 0:
-        raise DataError(f"{origin}:{raw.count(10, 0, nul) + 1}: a NUL byte at offset {nul}: not a text file")
+        raise DataError(f"{path}:{raw.count(10, 0, nul) + 1}: a NUL byte at offset {nul}: not a text file")
     wrong = undecodable(raw)
     if wrong is not None:
         line = raw.count(b"\n", 0, wrong) + 1
-        raise DataError(f"{origin}:{line}: not UTF-8 at byte offset {wrong}; save it as UTF-8")
+        raise DataError(f"{path}:{line}: not UTF-8 at byte offset {wrong}; save it as UTF-8")
 
 
 def undecodable(raw: bytes) -> int | None:
-    """Where the first byte is that is not UTF-8, if there is one."""
+    """The offset of the first byte that is not UTF-8; None if there is none."""
     start = len(raw) if raw.isascii() else 0
     while start < len(raw):
         piece = raw[start : start + _CHUNK]
@@ -407,7 +407,7 @@ def undecodable(raw: bytes) -> int | None:
 
 
 def header_end(raw: bytes) -> int:
-    """Where the first record ends; a quoted name may hold a line break."""
+    """The offset of the end of the first record; a quoted name may hold a line break."""
     quoted = False
     for line_end in (i for i in range(len(raw)) if raw[i] in b'\n"'):
         if raw[line_end] == ord('"'):
@@ -417,31 +417,30 @@ def header_end(raw: bytes) -> int:
     return len(raw)
 
 
-def check_header(header: list[str], origin: str) -> None:
-    """Refuse a header that names two columns alike, or that seems to be none."""
+def check_header(header: list[str], path: str) -> None:
+    """Refuse a header with duplicate names, or with numbers only."""
     if all(is_number(name) for name in header):
         raise DataError(
-            f"{origin}:1: the first line must name the columns, but holds numbers only: {', '.join(header[:6])}"
+            f"{path}:1: the first line must name the columns, but holds numbers only: {', '.join(header[:6])}"
         )
     repeated = [name for name, count in Counter(header).items() if count > 1 and name.strip()]
     if repeated:
         places = "; ".join(f"'{n}' in columns {[i + 1 for i, h in enumerate(header) if h == n]}" for n in repeated)
-        raise DataError(f"{origin}:1: column names must differ: {places}")
+        raise DataError(f"{path}:1: column names must differ: {places}")
 
 
-def check_delimiter(header: list[str], origin: str, delimiter: str) -> None:
-    """Refuse a single column whose name holds what separates the cells of other tables."""
+def check_delimiter(header: list[str], path: str, delimiter: str) -> None:
+    """Refuse a single column whose name contains a common delimiter."""
     other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and header[0].count(mark)), None)
     if len(header) == 1 and other:
         shown = "\\t" if other == "\t" else other
         raise DataError(
-            f"{origin}:1: only 1 column found; if '{shown}' separates them, say so: "
-            f"{setting(data={'delimiter': other})}"
+            f"{path}:1: only 1 column found; if '{shown}' separates them, write {setting(data={'delimiter': other})}"
         )
 
 
 def stray_quote(raw: bytes, delimiter: str) -> str:
-    """The first line with a quote within a cell that does not begin with one."""
+    """A message on the first line with a quote inside an unquoted cell."""
     pattern = re.compile(rf'(?:^|{re.escape(delimiter)})[^"{re.escape(delimiter)}]+"')
     for number, line in enumerate(raw.decode().splitlines(), start=1):
         if pattern.search(line):
@@ -450,7 +449,7 @@ def stray_quote(raw: bytes, delimiter: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether `text` reads as a number."""
+    """Whether `text` is a number."""
     try:
         float(text)
     except ValueError:
@@ -459,9 +458,9 @@ def is_number(text: str) -> bool:
 
 
 def shape(raw: bytes, delimiter: str, columns: int) -> tuple[int, bool]:
-    """How many records there are, and whether their cells add up to `columns` for each.
+    """The number of records, and whether each has `columns` cells on average.
 
-    A record with too many cells is refused by polars; where none has, and the sum is right, none has too few.
+    polars refuses a record with too many cells; if no record has too many and the total is right, none has too few.
     """
     data = np.frombuffer(raw, np.uint8)
     inside, separators, ends = 0, 0, 0
@@ -483,7 +482,7 @@ def shape(raw: bytes, delimiter: str, columns: int) -> tuple[int, bool]:
 
 
 def ends_evenly(raw: bytes, delimiter: str) -> bool:
-    """Whether the last record has as many cells as the first: polars forgives an empty one too many at the very end."""
+    """Whether the last record has as many cells as the first: polars accepts one empty cell too many at the end."""
     start = raw.rfind(b"\n") + 1
     if raw.find(b'"') >= 0:
         records = list(csv.reader(io.StringIO(raw.decode(), newline=""), delimiter=delimiter))
@@ -492,7 +491,7 @@ def ends_evenly(raw: bytes, delimiter: str) -> bool:
 
 
 def first_irregularity(raw: bytes, delimiter: str, columns: int) -> str:
-    """The first record that breaks the shape of the table, found by the exact and slower reading."""
+    """A message on the first record with a wrong number of cells, found by an exact but slower reader."""
     reader = csv.reader(io.StringIO(raw.decode(), newline=""), delimiter=delimiter, strict=True)
     bad: list[tuple[int, int]] = []
     start = 1

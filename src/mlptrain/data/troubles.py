@@ -1,4 +1,4 @@
-"""What is wrong with a table, said all at once."""
+"""Which errors does a table have? They are collected and reported together."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mlptrain.errors import DataError
 from mlptrain.remedies import setting
 
 Change = Mapping[str, Any]
-"""Settings below `data` that mend something."""
+"""Settings below `data` that fix a problem."""
 
 
 class Trouble(DataError):
-    """One thing that is wrong with one column of a table."""
+    """One error in one column of a table."""
 
     def __init__(self, path: str, text: str, change: Change | None = None) -> None:
-        """`text` is the message without the path; `change` mends it in the spec, if something does."""
+        """`text` is the message without the path; `change` are the settings that fix it, if there are any."""
         super().__init__(f"{path}: {text}")
         self.path, self.text, self.change = path, text, change or {}
 
-    def mended_by(self, change: Change) -> Trouble:
-        """The same trouble with a change that mends it, where it has none of its own."""
+    def with_remedy(self, change: Change) -> Trouble:
+        """The same trouble with `change` as its remedy, unless it has one already."""
         return self if self.change else Trouble(self.path, f"{self.text}; or write {setting(data=change)}", change)
 
 
@@ -34,18 +34,18 @@ class Troubles:
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Note the trouble that what is inside ends with, and go on."""
+        """Collect a `Trouble` raised inside, and go on after it."""
         try:
             yield
         except Trouble as trouble:
             self.found.append(trouble)
 
     def refuse(self) -> None:
-        """Raise what was collected as one error, if there is anything."""
+        """Raise the collected troubles as one error, if there are any."""
         if len(self.found) == 1:
             raise self.found[0]
         if self.found:
-            lines = [f"{self.found[0].path}: {len(self.found)} things are in the way"]
+            lines = [f"{self.found[0].path}: {len(self.found)} problems"]
             lines += [f"  - {trouble.text}" for trouble in self.found]
             change = merged(trouble.change for trouble in self.found)
             if sum(bool(trouble.change) for trouble in self.found) > 1:
@@ -54,7 +54,7 @@ class Troubles:
 
 
 def merged(changes: Iterator[Change]) -> dict[str, Any]:
-    """Several changes as one: of the columns to leave out all, of the columns to keep those that each one keeps."""
+    """Several changes as one: the union of lists such as `exclude`, the intersection of `features`."""
     together: dict[str, Any] = {}
     for change in changes:
         for key, value in change.items():

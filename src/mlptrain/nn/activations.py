@@ -22,20 +22,20 @@ from mlptrain.nn.special import erf
 class Activation(Component):
     """An elementwise function and its derivative.
 
-    A variant lists its corners in `kinks`, so that numerical derivatives can avoid them, and the two values that it
-    approaches in `asymptotes`, so that saturated units can be found.
+    A variant lists the points where it is not differentiable in `kinks`, so that numerical derivatives can avoid them,
+    and the two values that it approaches in `asymptotes`, so that saturated units can be found.
     """
 
     kinks: ClassVar[tuple[float, ...]] = ()
     asymptotes: ClassVar[tuple[float, float] | None] = None
     rectifies: ClassVar[bool] = False
-    """Whether a unit that is zero for every row is dead: its gradient is exactly zero."""
+    """Whether a unit whose output is zero on every row is dead: its gradient is exactly zero."""
     gain_family: ClassVar[Literal["glorot", "he", "lecun"]] = "glorot"
-    """The initialization that keeps the variance through this function; `initializer: auto` uses it."""
+    """The initialization that preserves the variance through this function; `initializer: auto` uses it."""
 
     @property
     def gain(self) -> float:
-        """Factor of the weights that keeps the variance through this function: PyTorch's table, 1 for others."""
+        """Factor of the weights that preserves the variance through this function: PyTorch's table, 1 for others."""
         return 1.0
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Activation(Component):
         """Multiply `grad` by f'(z) in place; the other three may be overwritten."""
 
     def __call__(self, z: Any) -> Any:
-        """f(z) for a number or an array, as a new value; for reading and tests, not for the training step."""
+        """f(z) for a number or an array, as a new value; for interactive use and tests, not for the training step."""
         values = np.asarray(z, dtype=None if isinstance(z, np.ndarray) else np.float64)
         out = np.empty_like(values)
         self.forward(values, out, np.empty_like(values))
@@ -151,7 +151,7 @@ class ReLU(Activation):
     >>> ReLU()(-2.0), ReLU()(3.0), ReLU().derivative(0.0)
     (0.0, 3.0, 0.0)
 
-    Nair & Hinton 2010. The maximum carries a NaN through instead of hiding it.
+    Nair & Hinton 2010. NaN stays NaN.
     """
 
     kind: Literal["relu"] = "relu"
@@ -360,7 +360,7 @@ class ELU(Activation):
     formula: ClassVar = (
         r"f(z) = \max(0, z) + \alpha (e^{\min(0, z)} - 1), \qquad f'(z) = [z \gt 0] + \alpha e^z [z \le 0]",
     )
-    alpha: float = Field(1.0, gt=0, description="How far below zero it goes.")
+    alpha: float = Field(1.0, gt=0, description="Minus the limit for large negative inputs.")
     examples: ClassVar = ({}, {"alpha": 0.5})
     kinks: ClassVar = (0.0,)
     gain_family: ClassVar = "he"

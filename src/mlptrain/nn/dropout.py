@@ -1,6 +1,6 @@
-"""How are units dropped at random in training, and nothing done in evaluation?
+"""How are units dropped at random in training?
 
-Inverted dropout (Srivastava et al. 2014, in the form that all libraries use now): each unit is kept with probability
+Inverted dropout (Srivastava et al. 2014, in the form that libraries use today): each unit is kept with probability
 1 - p and scaled by 1/(1 - p), after the activation, so that the expected activation is unchanged and evaluation needs
 no correction.
 """

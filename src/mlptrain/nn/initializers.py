@@ -1,8 +1,8 @@
-"""Where do the weights start?
+"""What are the initial values of the parameters?
 
-Weights are (inputs, outputs) of their layer; biases and beta start at zero, gamma at one. The variance arguments:
-Glorot & Bengio 2010 keep it through the forward and the backward pass, He et al. 2015 through rectifiers, LeCun et al.
-1998 through the forward pass. Normals are not truncated.
+Weights are (inputs, outputs) of their layer; biases and beta start at zero, gamma at one. Glorot & Bengio 2010 preserve
+the variance through the forward and the backward pass, He et al. 2015 through rectifiers, LeCun et al. 1998 through the
+forward pass. Normal distributions are not truncated.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from mlptrain.nn.layout import Layout, Tensor, TensorSpec
 
 
 class Initializer(Component):
-    """Gives every parameter of a network its first value."""
+    """Sets the initial value of every parameter of a network."""
 
     @abstractmethod
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
-        """Overwrite neutral `parameters` and `buffers` (see `Layout`) with the first values of the network."""
+        """Overwrite neutral `parameters` and `buffers` (see `Layout`) with the initial values of the network."""
 
     @property
     def file(self) -> str | None:
-        """The file that the first values come from, where they come from one."""
+        """The file with the initial values, if they come from one."""
         return None
 
 
 class WeightInitializer(Initializer):
-    """An initializer that draws each tensor with a fan-in by itself, first layer first, member after member."""
+    """An initializer that draws each tensor with a fan-in separately, first layer first, member after member."""
 
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
         for member in parameters.reshape(-1, layout.parameter_size):
@@ -44,16 +44,16 @@ class WeightInitializer(Initializer):
 
     @abstractmethod
     def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
-        """Write the first value of one tensor, `weight`, that was declared as `spec`."""
+        """Write the initial value of the tensor `weight`, declared as `spec`."""
 
 
 def normal(weight: Array, std: float, rng: np.random.Generator) -> None:
-    """Fill `weight` with normal numbers of mean 0; drawn in float64 whatever the dtype."""
+    """Fill `weight` from a normal distribution with mean 0; drawn in float64 whatever the dtype."""
     weight[...] = rng.standard_normal(weight.shape) * std
 
 
 def uniform(weight: Array, bound: float, rng: np.random.Generator) -> None:
-    """Fill `weight` evenly between -bound and bound; drawn in float64 whatever the dtype."""
+    """Fill `weight` from a uniform distribution on [-bound, bound); drawn in float64 whatever the dtype."""
     weight[...] = rng.uniform(-bound, bound, weight.shape)
 
 
@@ -75,7 +75,7 @@ class Zeros(WeightInitializer):
 
 
 class Normal(WeightInitializer):
-    """Normal numbers with mean 0 and a fixed standard deviation, whatever the size of the layer."""
+    """Normal with mean 0 and a fixed standard deviation, whatever the size of the layer."""
 
     kind: Literal["normal"] = "normal"
     formula: ClassVar = (r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \mathrm{std}",)
@@ -106,10 +106,10 @@ class Uniform(WeightInitializer):
 
 
 class ScaledInitializer(WeightInitializer):
-    """A spread that follows from the size of the layer, times a gain."""
+    """A spread that depends on the size of the layer, times a gain."""
 
     gain: Annotated[float | Literal["activation"], PlainValidator(check_gain)] = Field(
-        1.0, description="Factor of the spread; `activation` takes the one of the layer's activation (PyTorch's table)."
+        1.0, description="Factor of the spread; `activation` is the gain of the layer's activation (PyTorch's table)."
     )
     examples: ClassVar = ({}, {"gain": "activation"})
 
@@ -193,7 +193,7 @@ class LecunNormal(ScaledInitializer):
 
 
 class Orthogonal(ScaledInitializer):
-    """Orthonormal columns (or rows, if there are fewer of them), times the gain.
+    """Orthonormal columns (or rows, if there are fewer rows), times the gain.
 
     The Q of the QR decomposition of a normal matrix, with the signs of R's diagonal, which makes it uniform over the
     orthogonal matrices. Saxe, McClelland & Ganguli 2014.
@@ -233,8 +233,8 @@ class Auto(WeightInitializer):
 class FromFile(Initializer):
     """The tensors of a safetensors file, such as the model of another run, by their names `layers.0.weight`, ...
 
-    Every parameter of the network must be there in its shape; running statistics are taken where they are there.
-    Values are converted to the dtype of the run.
+    The file must contain every parameter of the network in its shape; running statistics are optional. Values are
+    converted to the dtype of the run.
     """
 
     kind: Literal["from_file"] = "from_file"
@@ -252,14 +252,14 @@ class FromFile(Initializer):
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
         found = read_tensors(Path(self.path))
         if missing := sorted({tensor.name for tensor in layout.parameters} - set(found)):
-            raise CheckpointError(f"{self.path}: the network needs tensors that are not there: {', '.join(missing)}")
+            raise CheckpointError(f"{self.path}: tensors that the network needs are missing: {', '.join(missing)}")
         for vector, tensors in ((parameters, layout.parameters), (buffers, layout.buffers)):
             for tensor in tensors:
                 if tensor.name in found:
                     tensor.view(vector)[...] = self._checked(tensor, found[tensor.name])
 
     def _checked(self, tensor: Tensor, values: Array) -> Array:
-        """The `values` of `tensor`, if they fit; every member starts from the same."""
+        """The `values` of `tensor`, if they fit; every member starts from the same values."""
         if values.shape != tensor.shape:
             raise CheckpointError(
                 f"{self.path}: {tensor.name} has shape {values.shape}, the network needs {tensor.shape}"

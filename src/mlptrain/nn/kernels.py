@@ -1,10 +1,10 @@
-"""Which loops does every training step run, and in which form?
+"""Which inner loops does a training step run, in NumPy or compiled?
 
-One function for each. The NumPy form is the definition and runs everywhere. Some have a compiled form too, in
-`_loops.c`, which reads memory once instead of several times and does the same operations in the same order, so that
-the result is the same to the last bit (`mlptrain gradcheck` compares the two on the machine at hand). A kernel takes
-the compiled form where it is installed and the arrays suit it (float32, contiguous, no overlap); callers cannot tell
-which ran. MLPTRAIN_LOOPS=numpy in the environment turns the compiled form off.
+There is one function for each loop. The NumPy form is the definition and runs everywhere. Some loops also have a
+compiled form in `_loops.c`, which reads memory once instead of several times and does the same operations in the same
+order, so that the result is bitwise the same (`mlptrain gradcheck` compares the two on the current machine). A kernel
+uses the compiled form if it is installed and the arrays are suitable (float32, contiguous, no overlap); its result does
+not depend on the choice. MLPTRAIN_LOOPS=numpy in the environment turns the compiled form off.
 
 Arrays are (n, units), or (members, n, units) for several networks side by side.
 """
@@ -25,19 +25,19 @@ from mlptrain.nn.arrays import Array, Indices, Target, Weights
 
 
 def not_done(*arguments: object) -> bool:
-    """The answer of a loop that leaves the work to NumPy."""
+    """Stands in for a compiled loop: returns False, which leaves the work to NumPy."""
     return False
 
 
 class NumPyLoops:
-    """Stands in for the compiled loops: leaves everything to NumPy."""
+    """Stands in for the compiled loops: leaves all work to NumPy."""
 
     add_bias = adam = gate_gradient = relu = staticmethod(not_done)
     row_sums = softmax_cross_entropy = subtract_row_max = staticmethod(not_done)
 
 
 loops: Any = NumPyLoops
-"""The compiled loops, or what stands in for them; each answers whether it did the work."""
+"""The compiled loops, or their stand-in; each returns whether it did the work."""
 try:
     if os.environ.get("MLPTRAIN_LOOPS") != "numpy":
         from mlptrain import _loops as loops
@@ -45,12 +45,12 @@ except ImportError:  # no C compiler at installation
     pass
 
 PRESENT: bool = loops is not NumPyLoops
-"""Whether the compiled loops are installed and wanted."""
+"""Whether the compiled loops are installed and not turned off."""
 
 
 @contextmanager
 def numpy_only() -> Iterator[None]:
-    """Let NumPy do all the work for a while, to compare."""
+    """A context in which NumPy does all the work, for comparisons."""
     global loops
     before, loops = loops, NumPyLoops
     try:
@@ -61,14 +61,14 @@ def numpy_only() -> Iterator[None]:
 
 # -- matrix products and sums over rows
 
-LONGEST_SUM = 4096
-"""Rows that are summed in the dtype of the network; the partial sums are added in float64."""
+SUM_BLOCK = 4096
+"""Rows that are summed in the dtype of the network; the sums of such blocks are added in float64."""
 
 
 def product(x: Array, w: Array, out: Array) -> None:
     """Write the matrix product x w into `out`, member by member where there are members.
 
-    A single network takes `dot`: for small matrices the call alone of `numpy.matmul` costs as much as the product.
+    A single network uses `dot`: for small matrices the call overhead of `numpy.matmul` costs as much as the product.
     """
     if out.ndim == 2:
         x.dot(w, out)
@@ -98,9 +98,9 @@ def affine_gradients(x: Array, grad: Array, ones: Array, w_grad: Array, bias_gra
 def sum_rows(values: Array, ones: Array, out: Array) -> None:
     """Write the sum over the rows of `values` (n, units) into `out` (units,); (members, 1, units) for members.
 
-    A product with `ones` (n,), in pieces, so that a million rows in float32 lose no digits.
+    A product with `ones` (n,), in blocks, so that sums over a million rows in float32 keep their precision.
     """
-    if len(ones) > LONGEST_SUM:
+    if len(ones) > SUM_BLOCK:
         _sum_many_rows(values, ones, out)
     elif values.ndim == 2:
         ones.dot(values, out)
@@ -110,8 +110,8 @@ def sum_rows(values: Array, ones: Array, out: Array) -> None:
 
 def _sum_many_rows(values: Array, ones: Array, out: Array) -> None:
     total = np.zeros(out.shape)
-    for start in range(0, len(ones), LONGEST_SUM):
-        stop = start + LONGEST_SUM
+    for start in range(0, len(ones), SUM_BLOCK):
+        stop = start + SUM_BLOCK
         sum_rows(values[..., start:stop, :], ones[start:stop], out)
         np.add(total, out, out=total)
     np.copyto(out, total, casting="same_kind")
@@ -121,14 +121,14 @@ def _sum_many_rows(values: Array, ones: Array, out: Array) -> None:
 
 
 def clip(values: Array, low: float, high: float, out: Array) -> None:
-    """Write `values`, clipped to [low, high], into `out`, which may be `values` itself."""
+    """Write `values`, clipped to [low, high], into `out`, which may be `values`."""
     values.clip(low, high, out=out)
 
 
 def relu(z: Array, out: Array) -> None:
     """Write max(0, z) into `out`, which must not be `z`; NaN stays NaN.
 
-    The maximum is taken with an array of zeros: NumPy vectorizes that, but not the maximum with a number.
+    The maximum is taken with an array of zeros, since NumPy does not vectorize the maximum with a scalar.
     """
     if not loops.relu(z, out):
         out.fill(0)
@@ -146,8 +146,8 @@ def gate_gradient(
 ) -> None:
     """Multiply `grad` by `inside` where low < z < high, and by `outside` elsewhere.
 
-    `high` is infinite (no upper limit) or -low; neither factor is negative. A product even where a factor is 0 or 1,
-    so that a gradient that is not finite stays so.
+    `high` is infinite (no upper limit) or -low; neither factor is negative. Factors 0 and 1 are multiplied too, so that
+    a gradient that is not finite stays so.
     """
     if loops.gate_gradient(z, grad, low, high, inside, outside):
         return
@@ -200,20 +200,20 @@ def adam(
 # -- softmax
 
 SHORT_ROW = 32
-"""Classes; beyond twice as many, NumPy sums faster along the rows."""
+"""Largest number of classes of a short row; from about twice as many, NumPy sums faster along rows."""
 
 
 @dataclass
 class SoftmaxWorkspace:
     """Buffers of a softmax over the classes of each row, for scores (..., n, classes).
 
-    Where rows are short, the NumPy form keeps what is like the scores column by column: its sums then run along whole
-    columns, instead of starting anew for a few numbers in every row. The compiled form goes through the same memory
-    row by row.
+    If rows are short, the NumPy form stores arrays of the shape of the scores in column-major order: its sums then run
+    along whole columns, instead of over a few numbers per row. The compiled form uses the same memory in row-major
+    order.
     """
 
     log_p: Array
-    """(..., n, classes): the logarithm of the softmax, or the scores less their largest"""
+    """(..., n, classes): the logarithm of the softmax, or the scores minus their row maximum"""
     p: Array
     """(..., n, classes): e^(z - max z), the softmax times `row_sum`"""
     q: Array
@@ -225,19 +225,19 @@ class SoftmaxWorkspace:
     row_loss: NDArray[np.float64]
     """(..., n)"""
     short_rows: bool
-    """Whether log_p, p and q lie in memory column by column"""
+    """Whether log_p, p and q are column-major"""
     shifted: Array
-    """the memory of `log_p`, row by row"""
+    """the memory of `log_p`, row-major"""
     e: Array
-    """the memory of `p`, row by row"""
+    """the memory of `p`, row-major"""
     flat_log_p: Array
-    """the memory of `log_p` as one vector; so are the next two"""
+    """the memory of `log_p` as one vector; likewise the next two"""
     flat_p: Array
     flat_q: Array
     place: Indices
-    """(..., n): where in that vector the first class of each row lies"""
+    """(..., n): the index of the first class of each row in that vector"""
     class_stride: int
-    """how far apart two classes of a row lie in it"""
+    """the distance of two classes of a row in it"""
     index: Indices
     """(..., n)"""
     share: float
@@ -257,7 +257,7 @@ class SoftmaxWorkspace:
         class_weights: NDArray[np.floating[Any]] | None = None,
         smoothing: float = 0.0,
     ) -> SoftmaxWorkspace:
-        """Buffers for scores of `shape`, and target distributions with so much label smoothing."""
+        """Buffers for scores of `shape` and targets with label `smoothing`."""
         *members, rows, classes = shape
         share, low = 1 / rows, smoothing / classes
         short = rows > 1 and classes <= SHORT_ROW
@@ -287,13 +287,13 @@ class SoftmaxWorkspace:
         )
 
     def find(self, target: Target) -> Indices:
-        """Where the number of each row's class `target` lies in the flat vectors (..., n)."""
+        """The indices (..., n) of the class `target` of each row in the flat vectors."""
         np.multiply(target, self.class_stride, out=self.index)
         return np.add(self.index, self.place, out=self.index)
 
 
 def log_softmax(scores: Array, ws: SoftmaxWorkspace) -> None:
-    """Write log p, e^(z - max z) and the sum of the latter over the classes into `ws`."""
+    """Write log p, e^(z - max z) and the sum of e^(z - max z) over the classes into `ws`."""
     log_p, p = ws.log_p, ws.p
     np.copyto(log_p, scores)
     np.maximum.reduce(log_p, axis=-1, keepdims=True, out=ws.row_sum)
@@ -326,7 +326,7 @@ def softmax_cross_entropy(
 
 
 def _compiled_cross_entropy(scores: Array, target: Target, grad: Array, ws: SoftmaxWorkspace) -> bool:
-    """The same where no row has a weight; NumPy sums long rows in another order, so they are left to it."""
+    """The compiled form, without weights; long rows are left to NumPy, which sums them in another order."""
     if not (ws.short_rows and loops.subtract_row_max(scores, ws.shifted)):
         return False
     np.exp(ws.shifted, ws.e)
@@ -340,7 +340,7 @@ def _compiled_cross_entropy(scores: Array, target: Target, grad: Array, ws: Soft
 
 
 def _write_distribution(target: Target, ws: SoftmaxWorkspace, weights: Weights) -> Array | float:
-    """Write q into `ws`; the sum of each row."""
+    """Write q into `ws`; returns its sum over the classes of each row."""
     ws.q.fill(ws.low)
     ws.flat_q.put(ws.find(target), ws.high)
     if weights is None and ws.class_weights is None:

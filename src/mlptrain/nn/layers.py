@@ -1,9 +1,10 @@
 """Which layers can a network have, and what does each declare and compute?
 
-A layer declares its tensors with their roles, and from this declaration the flat vectors, files, initializers,
-penalties, `inspect` and the gradient check work; it computes forward and backward on buffers of its own. Notation: x
+A layer declares its tensors with their roles; flat vectors, files, initializers, penalties, `inspect` and the gradient
+check are derived from this declaration. It computes its forward and backward pass on buffers of its own. Notation: x
 is the input (n, inputs), W (inputs, units), b (units,); z, a and grad are (n, units). With several members every array
-has one more axis in front, and tensors of shape (units,) arrive as (members, 1, units): one source serves both.
+has an additional leading axis, and tensors of shape (units,) arrive as (members, 1, units), so that the same code
+serves both.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass
 class LayerWorkspace:
-    """What every layer keeps for a batch of n rows; a kind of layer adds buffers of its own."""
+    """The buffers of a layer for a batch of n rows; a kind of layer may add its own."""
 
     output: Array
-    """(..., n, units): what the next layer sees in training"""
+    """(..., n, units): the input of the next layer in training"""
     grad: Array
-    """(..., n, units): dL/d(output) when `backward` begins, which may overwrite it"""
+    """(..., n, units): dL/d(output) on entry to `backward`, which may overwrite it"""
 
 
 class Nonlinearity(NamedTuple):
-    """An activation at work in a layer: its argument and its value in the last forward pass."""
+    """An activation in a layer, with its argument and its value in the last forward pass."""
 
     activation: Activation
     z: Array
@@ -51,27 +52,27 @@ class Stage:
     """One line of the calculation in a training step: a name, the formula and its value."""
 
     title: str
-    """Headline of the stage that begins here; empty within a stage."""
+    """Heading of a group of lines; empty for the other lines of the group."""
     formula: str
     value: NDArray[np.floating[Any]] | float
 
 
 class Layer(Component):
-    """One layer of a network: a function of its input and of the tensors that it declares.
+    """One layer of a network: a function of its input and of its tensors.
 
-    A field named `activation`, `dropout` or `normalization` is the network's where the layer does not give its own.
+    A field named `activation`, `dropout` or `normalization` defaults to that of the network.
     """
 
     @abstractmethod
     def units(self, inputs: int) -> int:
-        """How wide its output is; `inputs` is 0 while nobody knows it."""
+        """Width of its output; `inputs` is 0 while it is unknown."""
 
     @abstractmethod
     def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
-        """The parameters."""
+        """Its parameters."""
 
     def buffers(self, inputs: int) -> tuple[TensorSpec, ...]:
-        """Running statistics: saved with the model, moved by `update_running`."""
+        """Its running statistics: saved with the model, updated by `update_running`."""
         return ()
 
     @abstractmethod
@@ -90,15 +91,15 @@ class Layer(Component):
     ) -> Array:
         """The output (..., n, units) for `x` (..., n, inputs), in a buffer of `ws`.
 
-        In training, `rng` draws what is random; without it the last draw is used again.
+        In training, `rng` draws the random numbers, if any; without it the last draw is reused.
         """
 
     @abstractmethod
     def backward(self, x: Array, tensors: LayerViews, grads: LayerViews, ws: Any, x_grad: Array | None) -> None:
-        """Turn dL/d(output) in `ws.grad` into `grads` and, where it is wanted, dL/dx in `x_grad`."""
+        """Write `grads` and, unless it is None, dL/dx into `x_grad`, from dL/d(output) in `ws.grad`."""
 
-    def update_running(self, running: LayerViews, ws: Any, rows: int) -> None:  # most keep nothing
-        """Move the running statistics towards those of the last batch, of `rows` rows."""
+    def update_running(self, running: LayerViews, ws: Any, rows: int) -> None:  # most layers have none
+        """Update the running statistics with those of the last batch, of `rows` rows."""
 
     @property
     def stochastic(self) -> bool:
@@ -107,27 +108,27 @@ class Layer(Component):
 
     @property
     def uses_batch_statistics(self) -> bool:
-        """Whether a batch of one row cannot be trained on."""
+        """Whether training needs batches of at least two rows."""
         return False
 
     def at_zero(self) -> float:
-        """Its output where its parameters are zero."""
+        """Its output when its parameters are zero."""
         return 0.0
 
     def nonlinearities(self, ws: Any) -> tuple[Nonlinearity, ...]:
-        """The activations of the last forward pass: for corners, dead and saturated units."""
+        """The activations of the last forward pass, for kinks and for dead and saturated units."""
         return ()
 
     def conflicts(self, before: int | None) -> Iterator[Conflict]:
-        """What does not go with a layer of `before` units below; None for the first hidden layer."""
+        """Conflicts with a layer of `before` units in front of it; None for the first hidden layer."""
         yield from ()
 
     def output_name(self, i: int) -> str:
-        """What formulas call the output of this layer as number `i`."""
+        """The symbol of its output in formulas, as layer number `i`."""
         return f"h{i}"
 
     def forward_stages(self, i: int, below: str, x: Array, tensors: LayerViews, ws: Any) -> Iterator[Stage]:
-        """The last forward pass in numbers, as layer number `i` on the input that is called `below`."""
+        """The last forward pass in numbers, as layer number `i` on the input with the symbol `below`."""
         output = self.output_name(i)
         title = f"Forward, layer {i}: {x.shape[-1]} -> {ws.output.shape[-1]}, {self.name()}"
         for name, values in tensors.items():
@@ -151,24 +152,24 @@ class DenseWorkspace(LayerWorkspace):
 
     z: Array
     a: Array
-    """that of the identity is `z` itself"""
+    """`z` itself for the identity"""
     mask: Array | None
     """dropout: 0 or 1/(1 - p) for each unit of each row"""
     skip: Array | None
-    """residual: the gradient that goes past the layer"""
+    """residual: the gradient of the skip connection"""
     scratch: Array
     ones: Array
     """(n,): a product with it sums over the rows"""
     norm: NormWorkspace | None
     activation: Activation
-    """that of the layer, which is found faster here"""
+    """the same as the layer's; attribute access is faster here"""
 
 
 class Dense(Layer):
-    """Fully connected: h = dropout(f(norm(x W + b))), plus x where it is residual.
+    """Fully connected layer: h = dropout(f(norm(x W + b))), plus x if it is residual.
 
-    Backward, with d = dL/dz: dL/dW = x' d, dL/db is the sum of d over the rows, dL/dx = d W'. He et al. 2016 for the
-    residual form. A bare number in `network.hidden` is a dense layer of that width.
+    Backward, with d = dL/dz: dL/dW = x' d, dL/db is the sum of d over the rows, dL/dx = d W'. The residual form is that
+    of He et al. 2016. A bare number in `network.hidden` is a dense layer of that width.
     """
 
     kind: Literal["dense"] = "dense"
@@ -178,15 +179,15 @@ class Dense(Layer):
     )
     width: int = Field(ge=1, le=1_000_000, description="Number of units.")
     activation: Annotated[Activation, OneOf()] = Field(
-        ReLU(), description="Its nonlinearity; the network's where it is not given."
+        ReLU(), description="Activation function; by default that of the network."
     )
-    dropout: DropoutRate = Field(
-        0.0, description="Probability of dropping a unit; the network's where it is not given."
-    )
+    dropout: DropoutRate = Field(0.0, description="Probability of dropping a unit; by default that of the network.")
     normalization: Annotated[Normalization, OneOf()] | None = Field(
-        None, description="The network's where it is not given; null turns it off for this layer."
+        None, description="Normalization before the activation; by default that of the network, null for none."
     )
-    residual: bool = Field(False, description="Add the input of the layer to its output; both are equally wide.")
+    residual: bool = Field(
+        False, description="Add the input of the layer to its output; both must have the same width."
+    )
     examples: ClassVar = (
         {"width": 5},
         {"width": 5, "dropout": 0.3, "normalization": "batch"},
@@ -289,7 +290,7 @@ class Dense(Layer):
 
     def conflicts(self, before: int | None) -> Iterator[Conflict]:
         if self.residual and before is None:
-            yield "residual", "the first hidden layer has no layer before it; put one in front"
+            yield "residual", "the first hidden layer cannot be residual; put another layer in front of it"
         elif self.residual and before != self.width:
             yield (
                 "residual",
@@ -317,9 +318,9 @@ class Dense(Layer):
         self, i: int, below: str, grads: LayerViews, ws: DenseWorkspace, x_grad: Array | None
     ) -> Iterator[Stage]:
         norm, argument = self.normalization, "z" if self.normalization is None else "n"
-        way = [f"dL/d{self.output_name(i)}", *([f"m{i}"] if ws.mask is not None else []), f"f'({argument}{i})"]
+        factors = [f"dL/d{self.output_name(i)}", *([f"m{i}"] if ws.mask is not None else []), f"f'({argument}{i})"]
         through = "" if norm is None else f" and the {norm.name()} normalization"
-        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {', '.join(way)}{through}", ws.grad)
+        yield Stage(f"Backward, layer {i}", f"d{i} = dL/dz{i}, from {', '.join(factors)}{through}", ws.grad)
         if norm is not None:
             for tensor in norm.tensors(self.width):
                 yield Stage("", f"dL/d{tensor.name.removeprefix('norm.')}{i}", grads[tensor.name])

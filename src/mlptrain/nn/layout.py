@@ -1,8 +1,8 @@
-"""Where does each tensor of a network lie in one flat vector?
+"""Where is each tensor of a network in a flat vector?
 
-The parameters of a network are one vector (size,), its gradient another, each optimizer slot a third: layers see them
-through views. All tensors that decay come first, so that "weights only" (penalties, decoupled decay) is a single
-slice. Several networks side by side are one matrix (members, size), with the same views for each.
+The parameters of a network are one vector (size,), and so are its gradient and each slot of the optimizer; layers
+access them through views. All tensors that decay come first, so that "weights only" (penalties, decoupled decay) is a
+single slice. Several networks side by side are one matrix (members, size), with the same views for each.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class TensorSpec:
     """Within the layer: `weight`, `bias`, `norm.gamma`."""
     shape: tuple[int, ...]
     fan_in: int = 0
-    """How many inputs feed one output of it; 0 for a tensor that no initializer draws."""
+    """Number of inputs of each unit; 0 for a tensor that is not drawn at random."""
     fan_out: int = 0
     activation: Activation | None = None
-    """The nonlinearity behind it, whose gain an initializer may take."""
+    """The activation that follows it, whose gain an initializer may use."""
     decays: bool = False
     """Whether penalties and weight decay apply to it."""
     start: float = 0.0
-    """Its first value, unless it is drawn."""
+    """Its initial value, unless it is drawn at random."""
     by_input: bool = False
-    """Whether its first axis runs over the inputs of the layer, so that entry k serves input k alone."""
+    """Whether its first axis runs over the inputs of the layer, so that entry k belongs to input k alone."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Tensor:
     """The place of one tensor in a flat vector."""
 
     name: str
-    """In the network and in files: `layers.0.weight`."""
+    """Its name in the network and in files: `layers.0.weight`."""
     layer: int
     spec: TensorSpec
     start: int
@@ -58,7 +58,7 @@ class Tensor:
 
     @property
     def stop(self) -> int:
-        """Where the next tensor begins."""
+        """The end of its slice, which is the start of the next tensor."""
         return self.start + int(np.prod(self.shape))
 
     def view(self, vector: Array) -> Array:
@@ -66,14 +66,14 @@ class Tensor:
         return vector[..., self.start : self.stop].reshape(*vector.shape[:-1], *self.shape)
 
     def layer_view(self, vector: Array) -> Array:
-        """The same as a layer sees it: of several members, (units,) becomes (members, 1, units)."""
+        """The view that a layer gets: with several members, (units,) becomes (members, 1, units)."""
         members = vector.shape[:-1]
         padding = (1,) * (2 - len(self.shape)) if members else ()
         return self.view(vector).reshape(*members, *padding, *self.shape)
 
 
 class Layout:
-    """Names, shapes and places of all tensors: parameters in one vector, running statistics in another."""
+    """Names, shapes and positions of all tensors: parameters in one vector, running statistics in another."""
 
     def __init__(
         self,
@@ -91,15 +91,15 @@ class Layout:
         self.buffer_size = self.buffers[-1].stop if self.buffers else 0
 
     def views(self, vector: Array) -> tuple[LayerViews, ...]:
-        """A parameter-sized vector, layer by layer."""
+        """Views of a vector of parameters, layer by layer."""
         return by_layer(self.parameters, vector, self.depth)
 
     def running(self, buffers: Array) -> tuple[LayerViews, ...]:
-        """A buffer-sized vector, layer by layer; empty where a layer keeps nothing."""
+        """Views of a vector of running statistics, layer by layer; empty for a layer without any."""
         return by_layer(self.buffers, buffers, self.depth)
 
     def layer_weights(self, vector: Array) -> tuple[Array, ...]:
-        """The decaying tensors of each layer in a parameter-sized vector, as one flat view for each layer."""
+        """The decaying tensors of each layer in a vector of parameters, as one flat view for each layer."""
         found = []
         for i in range(self.depth):
             places = [tensor for tensor in self.parameters if tensor.layer == i and tensor.spec.decays]
@@ -107,23 +107,23 @@ class Layout:
         return tuple(found)
 
     def named_parameters(self, vector: Array) -> dict[str, Array]:
-        """A parameter-sized vector as views by name."""
+        """Views of a vector of parameters by name."""
         return {tensor.name: tensor.view(vector) for tensor in self.parameters}
 
     def named_buffers(self, vector: Array) -> dict[str, Array]:
-        """A buffer-sized vector as views by name."""
+        """Views of a vector of running statistics by name."""
         return {tensor.name: tensor.view(vector) for tensor in self.buffers}
 
     def neutral_parameters(self, dtype: Any) -> Array:
-        """New parameters with the first value that each tensor declares; weights are zero."""
+        """New parameters with the declared initial values; weights are zero."""
         return neutral(self.parameters, (*self.members, self.parameter_size), dtype)
 
     def neutral_buffers(self, dtype: Any) -> Array:
-        """New running statistics with the first value that each declares."""
+        """New running statistics with the declared initial values."""
         return neutral(self.buffers, (*self.members, self.buffer_size), dtype)
 
     def silence_inputs(self, parameters: Array, active: NDArray[np.bool_]) -> None:
-        """Set to zero what the first layer holds for the inputs that are not `active`."""
+        """Set the weights of the inputs that are not `active` to zero, in the first layer."""
         for tensor in self.parameters:
             if tensor.layer == 0 and tensor.spec.by_input:
                 view = tensor.view(parameters)
@@ -131,7 +131,7 @@ class Layout:
 
 
 def laid_out(specs: Sequence[tuple[int, TensorSpec]]) -> tuple[Tensor, ...]:
-    """Tensors one behind the other."""
+    """The tensors, placed one after the other."""
     tensors: list[Tensor] = []
     for layer, spec in specs:
         tensors.append(Tensor(f"layers.{layer}.{spec.name}", layer, spec, tensors[-1].stop if tensors else 0))
@@ -147,7 +147,7 @@ def by_layer(tensors: Sequence[Tensor], vector: Array, depth: int) -> tuple[Laye
 
 
 def neutral(tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: Any) -> Array:
-    """A new vector with the first value of each tensor."""
+    """A new vector with the initial value of each tensor."""
     vector = np.zeros(shape, dtype)
     for tensor in tensors:
         tensor.view(vector)[...] = tensor.spec.start

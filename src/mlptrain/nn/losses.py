@@ -1,11 +1,11 @@
 """What does training minimize, and how do raw scores become predictions?
 
 A loss takes the raw scores of the network (n, outputs) and the target, returns its value and writes its gradient with
-respect to the scores in one call, so that the two cannot disagree. The link from scores to predictions lives here too:
-an activation in front of a loss on raw scores cannot be written down. A value is the sum over the rows of weight times
-loss, divided by the number of rows (and of outputs, where each output has a term of its own): a weighted mean, as the
-weights have mean 1 over the training rows. Sums are taken in float64. Several members give one value each: arrays
-are (members, n, outputs) then, and target and weights may be shared by all members.
+respect to the scores in the same call, so that the two are always consistent. The link from scores to predictions is
+part of the loss, so that an activation in front of a loss on raw scores cannot be configured. The value is the sum over
+the rows of weight times loss, divided by the number of rows (and of outputs, if each output has its own term): a
+weighted mean, since the weights have mean 1 over the training rows. Sums are computed in float64. Several members have
+one value each: arrays are (members, n, outputs) then, and the members may share target and weights.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from mlptrain.nn.kernels import SoftmaxWorkspace
 
 TargetKind = Literal["value", "binary", "class"]
 ClassWeights: TypeAlias = NDArray[np.floating[Any]] | None
-"""(classes,): how much each class counts; None counts all alike."""
+"""(classes,): the weight of each class; None weights all classes equally."""
 LossValue: TypeAlias = Any
 """A float for scores (n, outputs), an array (members,) for scores (members, n, outputs)."""
 
 
 class Loss(Component):
-    """The function that training minimizes, on the raw scores of the network."""
+    """The function of the raw scores that training minimizes."""
 
     target_kind: ClassVar[TargetKind]
-    """`class`: one class index a row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns)."""
+    """`class`: a class index per row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns)."""
     has_link: ClassVar[bool] = True
-    """Whether predictions are a nonlinear function of the scores that belongs to this loss."""
+    """Whether the loss has a link: predictions are then a nonlinear function of the scores."""
 
     @abstractmethod
     def value_and_gradient(
         self, scores: Array, target: Target, grad: Array, ws: Any, weights: Weights = None
     ) -> LossValue:
-        """The loss of a batch; writes its derivative by `scores` (..., n, outputs) into `grad`."""
+        """The loss of a batch; writes its derivative with respect to `scores` (..., n, outputs) into `grad`."""
 
     @abstractmethod
     def predict(self, scores: Array) -> Array:
@@ -53,36 +53,36 @@ class Loss(Component):
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None
     ) -> Array:
-        """The scores (outputs,) that minimize the loss when every row must get the same."""
+        """The scores (outputs,) that minimize the loss among those that are the same for every row."""
 
     @abstractmethod
     def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> Any:
-        """Buffers for scores of `shape` (..., n, outputs); a loss that knows no classes ignores `class_weights`."""
+        """Buffers for scores of `shape` (..., n, outputs); a loss without classes ignores `class_weights`."""
 
     def outputs(self, columns: int) -> int:
-        """Number of scores for a target of so many columns (or classes)."""
+        """Number of scores for a target with this number of columns (or classes)."""
         return columns
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The quantiles that the outputs for one column estimate; empty where each column has one output."""
+        """The quantiles that the outputs for one column estimate; empty if each column has one output."""
         return ()
 
     def corner_side(self, scores: Array, target: Target) -> Array | None:
-        """On which side of a corner of the loss each entry lies; None for a smooth loss."""
+        """The side of the kink of the loss on which each entry lies; None for a smooth loss."""
         return None
 
     def value(
         self, scores: Array, target: Target, weights: Weights = None, class_weights: ClassWeights = None
     ) -> LossValue:
-        """The loss alone, of scores of any number of rows."""
+        """The loss without its gradient, for any number of rows."""
         ws = self.workspace(scores.shape, scores.dtype, class_weights)
         return self.value_and_gradient(scores, target, np.empty_like(scores), ws, weights)
 
     def optimum(
         self, target: Target, weights: Weights = None, outputs: int | None = None, class_weights: ClassWeights = None
     ) -> float:
-        """The lowest value that any scores could reach on `target`: what is above it is the excess of a model."""
+        """The lowest loss that any scores could reach on `target`."""
         return 0.0
 
 
@@ -93,7 +93,7 @@ class ElementwiseWorkspace:
     terms: Array
     """(..., n, outputs)"""
     flat_terms: Array
-    """the same numbers, as one row for each member"""
+    """the same memory, as one row for each member"""
     scratch: Array
     """(..., n, outputs)"""
 
@@ -115,7 +115,7 @@ class ElementwiseLoss(Loss):
 
     @abstractmethod
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, scratch: Array) -> None:
-        """Write each term and its derivative by its score, all (..., n, outputs); `scratch` may be overwritten."""
+        """Write each term and its derivative, all (..., n, outputs); `scratch` may be overwritten."""
 
     def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> ElementwiseWorkspace:
         terms = np.empty(shape, dtype)
@@ -123,7 +123,7 @@ class ElementwiseLoss(Loss):
 
 
 def plain(value: Any) -> LossValue:
-    """A Python float for a single number, an array of several members as it is."""
+    """A single number as a Python float, an array of several members unchanged."""
     return value if isinstance(value, np.ndarray) else float(value)
 
 
@@ -133,18 +133,18 @@ def weighted_mean(values: NDArray[Any], weights: Weights) -> NDArray[np.float64]
 
 
 def weighted_quantile(values: NDArray[Any], level: float, weights: Weights) -> float:
-    """The smallest of `values` (n,) that at least a share `level` of the weight does not exceed."""
+    """The smallest of `values` (n,) such that the values up to it have at least the share `level` of the weight."""
     order = np.argsort(values)
     mass = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)[order]
     reached = np.cumsum(mass)
     place = int(np.searchsorted(reached, level * reached[-1] * (1 - 1e-12)))
-    while mass[place] == 0:  # a row of weight 0 is no row
+    while mass[place] == 0:  # rows of weight 0 are ignored
         place += 1
     return float(values[order[place]])
 
 
 def weighted_median(target: NDArray[Any], weights: Weights) -> NDArray[np.float64]:
-    """The median of each column of `target` (n, columns); half-way where two values share the middle."""
+    """The median of each column of `target` (n, columns); the midpoint if two values are in the middle."""
     middle = [
         (weighted_quantile(column, 0.5, weights) - weighted_quantile(-column, 0.5, weights)) / 2
         for column in np.asarray(target, np.float64).T
@@ -153,32 +153,32 @@ def weighted_median(target: NDArray[Any], weights: Weights) -> NDArray[np.float6
 
 
 class ValueLoss(ElementwiseLoss):
-    """A loss on values."""
+    """A loss for regression."""
 
     target_kind: ClassVar[TargetKind] = "value"
     has_link: ClassVar[bool] = False
     scalable: ClassVar[bool] = True
     """Whether the target may be shifted and scaled for training."""
     domain: ClassVar[str] = "a number"
-    """What a target must be, for a message."""
+    """The domain of the target, for messages."""
 
     def predict(self, scores: Array) -> Array:
         return scores.copy()
 
     def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
-        """Which rows have a target that this loss cannot take; None if it takes every number."""
+        """Which rows have a target outside the domain of this loss; None if every number is allowed."""
         return None
 
 
 MEAN = r"L = \frac{1}{nK} \sum_r \omega_r \sum_k \ell(p_{rk}, y_{rk})"
-"""The formula of a loss that is a mean of terms, with a weight for each row."""
+"""The formula of a loss that is a weighted mean of terms."""
 SOFTMAX = r"p_{rj} = \frac{e^{z_{rj}}}{\sum_k e^{z_{rk}}}"
 
 
 class MeanSquaredError(ValueLoss):
     """Mean squared error: sum (p - y)^2 / (n K) over n rows and K outputs, gradient 2 (p - y) / (n K).
 
-    Without the factor 1/2 of some texts: a learning rate for the halved loss corresponds to half that rate here.
+    Some texts have a factor 1/2: a learning rate for their loss corresponds to half that rate here.
     """
 
     kind: Literal["mse"] = "mse"
@@ -238,7 +238,7 @@ class Huber(ValueLoss):
         MEAN,
     )
     delta: float = Field(
-        1.0, gt=0, description="Where it turns from quadratic to linear, in units of the scaled target."
+        1.0, gt=0, description="Error at which the loss turns from quadratic to linear, in units of the scaled target."
     )
     examples: ClassVar = ({}, {"delta": 0.5})
 
@@ -278,7 +278,7 @@ class Quantile(ValueLoss):
     )
     aliases: ClassVar = ("pinball",)
     quantiles: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False, min_length=1)] = Field(
-        (0.1, 0.5, 0.9), description="Shares of the rows that should lie below the prediction, in increasing order."
+        (0.1, 0.5, 0.9), description="Quantiles to predict, in increasing order."
     )
     examples: ClassVar = ({}, {"quantiles": (0.5,)})
 
@@ -304,7 +304,7 @@ class Quantile(ValueLoss):
         np.sign(terms, out=grad)
         np.multiply(grad, -0.5, out=grad)
         np.add(grad, 0.5, out=grad)
-        np.subtract(grad, q, out=grad)  # 1 - q below, -q above, 1/2 - q at the corner
+        np.subtract(grad, q, out=grad)  # 1 - q below, -q above, 1/2 - q at the kink
         np.multiply(terms, grad, out=terms)
         np.negative(terms, out=terms)
 
@@ -375,7 +375,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
     )
     aliases: ClassVar = ("bce",)
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of the target that is spread evenly over yes and no."
+        0.0, ge=0, lt=1, description="Fraction of the target that is spread evenly over yes and no."
     )
     examples: ClassVar = ({}, {"label_smoothing": 0.1})
     target_kind: ClassVar[TargetKind] = "binary"
@@ -388,7 +388,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
         np.subtract(grad, y, out=grad)
         np.multiply(y, scores, out=y)
         kernels.relu(scores, terms)
-        np.subtract(terms, y, out=terms)  # first the difference, which may cancel to zero, then the small logarithm
+        np.subtract(terms, y, out=terms)  # the difference first, which may cancel to zero, then the small logarithm
         np.abs(scores, out=scratch)
         np.negative(scratch, out=scratch)
         np.exp(scratch, out=scratch)
@@ -445,7 +445,7 @@ class ClassLoss(Loss):
 
     target_kind: ClassVar[TargetKind] = "class"
     class_weight: Annotated[dict[str, float] | Literal["balanced"] | None, PlainValidator(check_class_weight)] = Field(
-        None, description="How much each class counts, by label; `balanced` is N / (K n_c) over the training rows."
+        None, description="Weight of each class, by label; `balanced` is N / (K n_c) over the training rows."
     )
 
     def predict(self, scores: Array) -> Array:
@@ -460,17 +460,17 @@ class ClassLoss(Loss):
         return np.asarray(np.log(np.maximum(mass / mass.sum(), 1e-12)))
 
     def class_mass(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much of the target falls on each class (classes,), by the `counts` of their rows."""
+        """The weight of each class (classes,) in the target, from the `counts` of the rows."""
         return counts
 
 
 class CrossEntropy(ClassLoss):
     """Cross-entropy on raw scores z with class c: mean of log(sum_k e^z_k) - z_c, gradient (p - onehot(c)) / n.
 
-    The link is the softmax p, computed with the largest score subtracted first. Label smoothing e spreads that share
-    of the target over all K classes: the target is (1 - e) onehot + e/K (Szegedy et al. 2016). With class weights every
-    term of that target has the weight of its own class, as in PyTorch, which divides by the sum of the weights of the
-    batch, though; here weights have mean 1 over the training rows, and n divides.
+    The link is the softmax p, computed after subtracting the largest score. Label smoothing e spreads a fraction of the
+    target over all K classes: the target is (1 - e) onehot + e/K (Szegedy et al. 2016). With class weights every term
+    of that target has the weight of its own class, as in PyTorch. PyTorch divides by the sum of the weights of the
+    batch; here weights have mean 1 over the training rows, and the divisor is n.
     """
 
     kind: Literal["cross_entropy"] = "cross_entropy"
@@ -483,7 +483,7 @@ class CrossEntropy(ClassLoss):
     )
     aliases: ClassVar = ("softmax_cross_entropy", "categorical_cross_entropy")
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of the target that is spread evenly over all classes."
+        0.0, ge=0, lt=1, description="Fraction of the target that is spread evenly over all classes."
     )
     examples: ClassVar = ({}, {"label_smoothing": 0.1})
 
@@ -501,7 +501,7 @@ class CrossEntropy(ClassLoss):
     def optimum(
         self, target: Target, weights: Weights = None, outputs: int | None = None, class_weights: ClassWeights = None
     ) -> float:
-        """The entropy of the smoothed target, which no prediction can undercut."""
+        """The entropy of the smoothed target."""
         classes = outputs or int(target.max()) + 1
         q = (1 - self.label_smoothing) * np.eye(classes) + self.label_smoothing / classes
         q = q if class_weights is None else q * class_weights
@@ -513,8 +513,8 @@ class CrossEntropy(ClassLoss):
 class Focal(ClassLoss):
     """Focal loss for rare classes: mean of -(1 - p_c)^gamma log p_c, with the softmax p as link.
 
-    The gradient by z_j is a (onehot(c)_j - p_j) / n with a = gamma p_c (1 - p_c)^(gamma - 1) log p_c - (1 - p_c)^gamma.
-    Rows that are already well classified count little. Lin et al. 2017; gamma 0 would be the cross-entropy.
+    Its gradient is dL/dz_j = a (onehot(c)_j - p_j) / n, a = gamma p_c (1 - p_c)^(gamma - 1) log p_c - (1 - p_c)^gamma.
+    Well classified rows have little weight. Lin et al. 2017; gamma 0 would be the cross-entropy.
     """
 
     kind: Literal["focal"] = "focal"
@@ -525,7 +525,7 @@ class Focal(ClassLoss):
         r"a_r = \gamma p_{rc} (1 - p_{rc})^{\gamma - 1} \log p_{rc} - (1 - p_{rc})^\gamma",
         SOFTMAX,
     )
-    gamma: float = Field(2.0, ge=1, description="The higher, the less the rows count that are already well classified.")
+    gamma: float = Field(2.0, ge=1, description="The larger, the smaller the weight of well classified rows.")
     examples: ClassVar = ({}, {"gamma": 1.0}, {"gamma": 3.5})
 
     def best_constant(
@@ -537,7 +537,7 @@ class Focal(ClassLoss):
         counts *= outputs / counts.sum()
         one_of_each, ws = np.arange(outputs), self.workspace((outputs, outputs), np.float64)
         grad = np.empty((outputs, outputs))
-        for _ in range(500):  # no closed form: gradient descent on a smooth function of a few numbers
+        for _ in range(500):  # there is no closed form: gradient descent on a smooth function of few variables
             self.value_and_gradient(np.tile(scores, (outputs, 1)), one_of_each, grad, ws, counts)
             scores = scores - 2 * grad.sum(axis=0)
         return np.asarray(scores)
@@ -586,7 +586,7 @@ class FocalWorkspace:
 
 
 def write_row_weights(target: Target, weights: Weights, class_weights: ClassWeights, out: Array) -> None:
-    """Write how much each row counts, its own weight times that of its class, into `out` (..., n)."""
+    """Write the weight of each row, times that of its class, into `out` (..., n)."""
     out.fill(1)
     if class_weights is not None:
         np.multiply(out, class_weights.take(target), out=out)

@@ -1,7 +1,8 @@
-"""How are scores computed from inputs, and the gradient from scores?
+"""How does a network compute its scores and its gradient?
 
-A network is a sequence of layers over flat vectors: forward from the first to the last, then the loss, then backward
-by the chain rule. One network, or several of the same kind side by side (`members`), which share nothing but the code.
+A network is a sequence of layers whose parameters are in flat vectors: the forward pass goes from the first layer to
+the last, then comes the loss, then the backward pass by the chain rule. Several networks of the same architecture can
+be computed side by side (`members`); they share no parameters.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ from mlptrain.nn.losses import Loss, LossValue
 
 
 class Pass(NamedTuple):
-    """The backward pass of one layer, with all that it takes and that is known before the batch."""
+    """The backward pass of one layer, with those of its arguments that do not depend on the batch."""
 
     layer: int
     backward: Callable[..., None]
     ws: Any
     below: Array | None
-    """What the layer saw; None for the first one, which saw the batch"""
+    """The input of the layer; None for the first layer, whose input is the batch"""
     below_grad: Array | None
-    """Where dL/d(below) goes"""
+    """Receives dL/d(below)"""
 
 
 @dataclass
 class Workspace:
-    """Everything that forward and backward write to for a batch of n rows."""
+    """The buffers of the forward and the backward pass for a batch of n rows."""
 
     layers: list[Any]
     """The `LayerWorkspace` of each layer"""
     loss: Any
     forward: list[Callable[..., Array]]
-    """Of each layer; looked up once, as an attribute of a frozen component is slow to find"""
+    """The method of each layer; looked up once, since attribute access of a frozen component is slow"""
     backward: list[Pass]
     """Last layer first"""
 
 
 class Network:
-    """The computation of some layers with a loss. It owns buffers to work in, and no parameter."""
+    """A sequence of layers with a loss. It owns buffers, but no parameters."""
 
     def __init__(
         self,
@@ -68,12 +69,12 @@ class Network:
 
     @property
     def inputs(self) -> int:
-        """How many numbers a row has."""
+        """Number of inputs."""
         return self.sizes[0]
 
     @property
     def outputs(self) -> int:
-        """How many scores a row gets."""
+        """Number of scores per row."""
         return self.sizes[-1]
 
     @property
@@ -96,12 +97,12 @@ class Network:
         rng: np.random.Generator | None = None,
         on_layer: Callable[[int], object] | None = None,
     ) -> Array:
-        """The scores (..., n, outputs) of the rows `x`: a buffer that the next call overwrites.
+        """The scores (..., n, outputs) of the rows `x`, in a buffer that the next call overwrites.
 
-        Members may share `x` (n, inputs) or have one each (members, n, inputs). In training, batch statistics
-        normalize and `rng` draws the dropout masks; without `rng` the last masks are used again. Otherwise the
-        `running` statistics normalize and nothing is dropped. `on_layer` is called with the number of each layer
-        whose forward pass is done.
+        Members may share `x` (n, inputs) or have one each (members, n, inputs). In training, normalization uses the
+        batch statistics and `rng` draws the dropout masks; without `rng` the last masks are reused. Otherwise
+        normalization uses the `running` statistics and there is no dropout. `on_layer` is called with the number of
+        each layer after its forward pass.
         """
         ws = self.workspace(x.shape[-2])
         for i, (forward, tensors, stats, here) in enumerate(zip(ws.forward, views, running, ws.layers, strict=True)):
@@ -122,9 +123,9 @@ class Network:
     ) -> LossValue:
         """The loss of the batch of the last `forward` in training; writes the gradient of every parameter.
 
-        `x` is that batch, `target` what the loss compares with, `weights` how much each row counts. `input_grad`
-        (..., n, inputs), where given, takes dL/dx. `on_layer` is called with the number of layers once the
-        derivative by the scores is there, then with that of each layer whose backward pass is done, last layer first.
+        `x` is that batch, `target` its encoded target, `weights` its row weights. `input_grad` (..., n, inputs), if
+        given, receives dL/dx. `on_layer` is called with the number of layers after the derivative with respect to the
+        scores, then with the number of each layer after its backward pass, last layer first.
         """
         ws = self.workspace(x.shape[-2])
         last = ws.layers[-1]
@@ -140,13 +141,13 @@ class Network:
         return loss
 
     def update_running(self, running: Sequence[LayerViews], rows: int) -> None:
-        """Move the running statistics towards those of the last batch, of `rows` rows; `forward` only computes."""
+        """Update the running statistics with those of the last batch, of `rows` rows; `forward` does not."""
         for layer, kept, here in zip(self.layers, running, self.workspace(rows).layers, strict=True):
             if kept:
                 layer.update_running(kept, here, rows)
 
     def scores_at_zero(self) -> Array:
-        """The scores (outputs,) where the parameters of the last layer are zero: of a network that knows nothing."""
+        """The scores (outputs,) when the parameters of the last layer are zero."""
         return np.full(self.outputs, self.layers[-1].at_zero(), self.dtype)
 
     def _allocate(self, rows: int) -> Workspace:
@@ -174,6 +175,6 @@ def sizes(layers: Sequence[Layer], inputs: int) -> tuple[int, ...]:
 
 
 def lay_out(layers: Sequence[Layer], inputs: int, members: int | None = None) -> Layout:
-    """The places of all tensors that `layers` declare."""
+    """The layout of all tensors that `layers` declare."""
     pairs = list(zip(layers, sizes(layers, inputs), strict=False))
     return Layout([layer.tensors(k) for layer, k in pairs], [layer.buffers(k) for layer, k in pairs], members)

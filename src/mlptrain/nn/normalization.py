@@ -1,8 +1,8 @@
 """How are pre-activations normalized, over the rows of a batch or over the units of a layer?
 
 Both compute x_hat = (z - mean) / sqrt(variance + eps) and z' = gamma x_hat + beta, before the activation, with the
-biased variance. gamma and beta are (units,). A dense layer that feeds batch normalization keeps its bias in the file,
-where it has no effect: the batch mean takes it out again.
+biased variance. gamma and beta are (units,). A dense layer before batch normalization keeps its bias, which has no
+effect: subtracting the batch mean cancels it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RUNNING_MEAN, RUNNING_VARIANCE = "norm.running_mean", "norm.running_variance"
 
 @dataclass
 class NormWorkspace:
-    """What the forward pass leaves for the backward pass, for a batch of n rows."""
+    """What the forward pass stores for the backward pass, for a batch of n rows."""
 
     x_hat: Array
     """(..., n, units)"""
@@ -36,7 +36,7 @@ class NormWorkspace:
     variance: Array
     """the shape of inverse_std"""
     other: Array
-    """the shape of inverse_std; one more mean"""
+    """the shape of inverse_std; another mean"""
     ones: Array
     """(n,)"""
     scratch: Array
@@ -47,7 +47,7 @@ class Normalization(Component):
     """Shifts and scales pre-activations; learns gamma (scale) and beta (shift)."""
 
     running: ClassVar[bool] = False
-    """Whether running statistics are kept for evaluation; the batch then needs two rows."""
+    """Whether it keeps running statistics for evaluation; a batch then needs two rows."""
 
     @abstractmethod
     def statistics_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -55,17 +55,17 @@ class Normalization(Component):
 
     @abstractmethod
     def forward(self, z: Array, tensors: LayerViews, running: LayerViews, ws: NormWorkspace, training: bool) -> None:
-        """Replace `z` (..., n, units) by its normalized value; in evaluation by the `running` mean and variance."""
+        """Normalize `z` (..., n, units) in place; in evaluation with the `running` mean and variance."""
 
     @abstractmethod
     def backward(self, grad: Array, tensors: LayerViews, grads: LayerViews, ws: NormWorkspace) -> None:
         """Turn dL/dz' in `grad` into dL/dz in place; write the gradients of gamma and beta."""
 
-    def update_running(self, running: LayerViews, ws: NormWorkspace, rows: int) -> None:  # most keep none
-        """Move the running mean and variance towards those of the last batch, of `rows` rows."""
+    def update_running(self, running: LayerViews, ws: NormWorkspace, rows: int) -> None:  # most have none
+        """Update the running mean and variance with those of the last batch, of `rows` rows."""
 
     def tensors(self, units: int) -> tuple[TensorSpec, ...]:
-        """What it learns."""
+        """Its parameters: gamma and beta."""
         return TensorSpec(GAMMA, (units,), start=1.0), TensorSpec(BETA, (units,))
 
     def buffers(self, units: int) -> tuple[TensorSpec, ...]:
@@ -115,10 +115,10 @@ SHIFT = r"\frac{\partial L}{\partial \beta} = \sum_r G_r"
 class BatchNorm(Normalization):
     """Batch normalization: mean and biased variance of each unit over the rows of the batch.
 
-    Training uses the statistics of the batch and moves the running ones, r <- (1 - momentum) r + momentum * batch,
-    where the running variance takes the unbiased estimate, n/(n-1) times the biased one (Ioffe & Szegedy 2015, p. 4;
-    PyTorch). Keras moves it towards the biased one and calls 1 - momentum "momentum". Evaluation uses the running
-    statistics. A batch of a single row has no variance: such a batch is refused.
+    Training uses the statistics of the batch and updates the running ones, r <- (1 - momentum) r + momentum * batch,
+    where the running variance uses the unbiased estimate, n/(n-1) times the biased one (Ioffe & Szegedy 2015, p. 4;
+    PyTorch). Keras uses the biased one and calls 1 - momentum "momentum". Evaluation uses the running statistics. A
+    batch of a single row has no variance and is refused.
     """
 
     kind: Literal["batch"] = "batch"
@@ -187,7 +187,7 @@ class BatchNorm(Normalization):
 
 
 class LayerNorm(Normalization):
-    """Layer normalization: mean and biased variance over the units, for each row by itself.
+    """Layer normalization: mean and biased variance over the units, separately for each row.
 
     Ba, Kiros & Hinton 2016. The same in training and evaluation, at any batch size; no running statistics.
     """

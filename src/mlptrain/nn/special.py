@@ -1,8 +1,8 @@
-"""How is the error function computed, which NumPy does not have?
+"""How is the error function computed, which NumPy lacks?
 
 erf(x) = 1 - e^(-x Q(x)) for x >= 0, where Q(x) = -log(1 - erf(x)) / x is smooth: a polynomial of degree 28, the
 Chebyshev interpolant on [0, 6] computed with 60 digits, gives erf to a relative error of 2e-15. Beyond 6, 1 - erf is
-below 3e-17. In float32 one of degree 10 on [0, 4] is as good as the precision: 7e-9, and 1 - erf below 2e-8 beyond.
+below 3e-17. In float32 a polynomial of degree 10 on [0, 4] is accurate to 7e-9; beyond 4, 1 - erf is below 2e-8.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _SINGLE = (
     0.00027177498250455863,
     -0.00010383127281341062,
 )
-"""The end of the interval, then the coefficients of Q by powers of t = 2x/end - 1, the constant first."""
+"""The end of the interval, then the coefficients of Q in powers of t = 2x/end - 1, constant first."""
 
 
 def erf(z: Array, scale: float, out: Array, scratch: Array) -> None:

@@ -1,7 +1,7 @@
 """How many threads do the matrix products of a run use?
 
-The number is chosen once, by the size of the products and the cores of the machine, and never by a measurement: two
-runs of one spec must give the same bytes, and how many threads share a sum can change its last digit.
+The number is chosen once, from the size of the products and the cores of the machine, and never by timing: two runs of
+one spec must give the same bytes, and the number of threads can change the last digit of a sum.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from mlptrain.nn.layout import Layout
 from mlptrain.system import bound_cores
 
 GRAIN = 2_000_000
-"""Multiplications of the largest product that are worth a thread.
+"""Multiplications of the largest product for which an additional thread pays off.
 
-A step with 2 million took 0.9 to 1.2 of the time of one thread with two, with 4 million 0.8 to 0.9, with 8 million 0.7.
-Where something else held one of two cores, the second thread made it up to three times as long, at every size.
+With two threads instead of one, a step of 2 million took 0.9 to 1.2 of the time, of 4 million 0.8 to 0.9, of 8 million
+0.7. While another process kept one of two cores busy, the second thread made steps of every size up to three times
+slower.
 """
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def choose_threads(layout: Layout, rows: int) -> int:
-    """As many threads as a batch of `rows` rows keeps busy, at most one for each core."""
+    """The number of threads that a batch of `rows` rows keeps busy, at most one per core."""
     largest = rows * max(math.prod(tensor.shape) for tensor in layout.parameters)
     return max(1, min(largest // GRAIN, cores()))
 
 
 def cores() -> int:
-    """How many cores the process may use: those it is bound to, those a container grants, those BLAS was told of."""
+    """Number of cores that the process may use: the smallest limit of affinity, container and BLAS settings."""
     from threadpoolctl import threadpool_info
 
     pools = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
@@ -38,7 +39,7 @@ def cores() -> int:
 
 
 def granted() -> int:
-    """The whole cores' worth of time that a Linux container is given, at least one; many where it has no limit."""
+    """The CPU quota of a Linux container in whole cores, at least one; a large number without a quota."""
     try:
         quota, period = QUOTA.read_text(encoding="ascii").split()
     except (OSError, ValueError):
@@ -47,7 +48,7 @@ def granted() -> int:
 
 
 def blas_library() -> str:
-    """The library of NumPy's matrix products, its version and its kernels; another one may round another way."""
+    """Name, version and kernels of the BLAS library; another one may round differently."""
     from threadpoolctl import threadpool_info
 
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]

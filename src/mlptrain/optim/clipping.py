@@ -1,4 +1,4 @@
-"""Gradient clipping, and the norm that it goes by."""
+"""Gradient clipping, and the norm of the gradient."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
-"""Elements whose squares are summed in one go."""
+"""Elements whose squares are summed at a time."""
 SAFE = 1e-30
-"""A squared norm below this may have lost entries whose squares are zero in float32."""
+"""A squared norm below this may miss entries whose squares underflow in float32."""
 
 
 def squared_norm(vector: Array) -> float:
-    """The squared Euclidean norm of a flat `vector`; in float64 where it overflows or vanishes in its own dtype.
+    """The squared Euclidean norm of a flat `vector`; in float64 if it overflows or underflows in its own dtype.
 
-    The one norm of a gradient: for the check that it is finite, for the metrics and for clipping.
+    The check for finite gradients, the metrics and clipping all use it.
     """
     fast = float(vector.dot(vector)) if vector.size <= BLOCK else blockwise(vector)
     if SAFE < fast < math.inf:
@@ -27,15 +27,15 @@ def squared_norm(vector: Array) -> float:
 
 
 def blockwise(vector: Array) -> float:
-    """The squared norm of a long `vector`, of which float32 could not hold the sum with all its digits."""
+    """The squared norm of a long `vector`, by blocks, since one sum in float32 would lose precision."""
     blocks = [vector[start : start + BLOCK] for start in range(0, vector.size, BLOCK)]
     return sum(float(block.dot(block)) for block in blocks)
 
 
 def clip_norm(grad: Array, limit: float, norm: float | None = None) -> None:
-    """Scale `grad` down to the Euclidean norm `limit` if its own is larger: g * min(1, limit / norm).
+    """Scale `grad` down to the Euclidean norm `limit` if its norm is larger: g * min(1, limit / norm).
 
-    Pascanu, Mikolov & Bengio 2013. PyTorch divides by norm + 1e-6 instead. `norm` is that of `grad`, where it is known.
+    Pascanu, Mikolov & Bengio 2013. PyTorch divides by norm + 1e-6 instead. `norm` is the norm of `grad`, if known.
     """
     norm = math.sqrt(squared_norm(grad)) if norm is None else norm
     if norm > limit:

@@ -1,9 +1,9 @@
-"""How does a gradient become a step?
+"""How does an optimizer turn a gradient into a step?
 
 Notation: w parameters, g gradient (after penalties and clipping), lr learning rate, t number of this step from 1. An
-optimizer is frozen; its state are the flat arrays named by its `slots`, each the size of the parameters and of their
-dtype, zero at the start. An elementwise rule runs over the flat vectors block by block, in a size that stays in the
-processor's cache; a `TensorOptimizer` gets one tensor after the other, each in its shape.
+optimizer is frozen; its state are the flat arrays named by its `slots`, each with the size and dtype of the parameters
+and initially zero. An elementwise rule runs over the flat vectors in blocks that fit into the processor's cache; a
+`TensorOptimizer` gets one tensor after the other, each in its shape.
 """
 
 from __future__ import annotations
@@ -21,58 +21,56 @@ from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
-"""Elements handled at a time: larger falls out of cache, smaller drowns in the cost of calls."""
-
+"""Elements per block: larger blocks do not fit into the cache, smaller ones cost too many calls."""
 
 SMALLEST_EPS = 1e-30
 
 Piece = tuple[Array, Array, tuple[Array, ...], Array]
-"""Views of the same part of parameters, gradient and slots, and a scratch array of their shape."""
+"""Views of the same slice of parameters, gradient and slots, and a scratch array of their shape."""
 Split = Callable[[Array], Mapping[str, Array]]
-"""A flat vector as tensors by name."""
+"""Maps a flat vector to its tensors by name."""
 
 
 class Optimizer(Component):
-    """A rule that moves parameters against their gradient."""
+    """A rule that updates the parameters from their gradient."""
 
-    learning_rate: float = Field(0.01, gt=0, description="Size of a step, before the schedule.")
+    learning_rate: float = Field(0.01, gt=0, description="Learning rate, before the schedule.")
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Names of the arrays that are its state."""
+        """Names of its state arrays."""
         return ()
 
     def slot_scales(self) -> dict[str, float]:
-        """What each slot is to be multiplied by for the quantity of the textbook; 1 for a slot that is not named.
+        """The factor by which a slot must be multiplied to give the textbook quantity; 1 for a slot not in the mapping.
 
-        A product with such a factor rounds, so a run that is resumed to the same bytes needs the slots as they are: a
-        file keeps them and the factors beside them.
+        The product is rounded, so a checkpoint also stores what is needed to recover the slot to the last bit.
         """
         return {}
 
     def decay(self, weights: Array, learning_rate: float) -> None:
-        """Decoupled weight decay, before the step; `weights` are the weights alone. Most rules have none."""
+        """Decoupled weight decay, before the step; `weights` are the weights only. Most rules have none."""
 
     def pieces(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, split: Split) -> list[Piece]:
-        """The views on which `update` is called one after the other; `scratch` has at least min(BLOCK, size) elements.
+        """The views on which `update` is called in turn; `scratch` has at least min(BLOCK, size) elements.
 
-        `split` gives the tensors of a flat vector by name. An elementwise rule takes blocks, whatever lies in them.
+        `split` maps a flat vector to its tensors by name. An elementwise rule uses blocks, regardless of tensors.
         """
         parts = [slice(start, min(start + BLOCK, w.size)) for start in range(0, w.size, BLOCK)]
         return [(w[p], g[p], tuple(slot[p] for slot in slots), scratch[: p.stop - p.start]) for p in parts]
 
     def step(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, learning_rate: float, t: int) -> None:
-        """Move one tensor `w` in place; `g` is used up, `scratch` (at least min(BLOCK, size) elements) overwritten."""
+        """Update one tensor `w` in place; overwrites `g` and `scratch` (at least min(BLOCK, size) elements)."""
         for piece in self.pieces(w, g, slots, scratch, lambda vector: {"w": vector}):
             self.update(*piece, learning_rate, t)
 
     @abstractmethod
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
-        """The rule itself, on one piece: `w`, `g`, `scratch` and each of `slots` have the same shape."""
+        """Update one piece in place: `w`, `g`, `scratch` and each of `slots` have the same shape."""
 
 
 class TensorOptimizer(Optimizer):
-    """A rule that looks at whole tensors, such as their norm: `update` gets each in its shape.
+    """A rule that depends on whole tensors, for example on their norm: `update` gets each tensor in its shape.
 
     A weight has the shape (inputs, units), every other tensor (units,).
     """
@@ -80,22 +78,22 @@ class TensorOptimizer(Optimizer):
     def pieces(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, split: Split) -> list[Piece]:
         tensors, gradients = split(w), split(g)
         others = [split(slot) for slot in slots]
-        room = np.empty(max(tensor.size for tensor in tensors.values()), w.dtype)
+        memory = np.empty(max(tensor.size for tensor in tensors.values()), w.dtype)
         return [
-            (tensor, gradients[name], tuple(o[name] for o in others), room[: tensor.size].reshape(tensor.shape))
+            (tensor, gradients[name], tuple(o[name] for o in others), memory[: tensor.size].reshape(tensor.shape))
             for name, tensor in tensors.items()
         ]
 
 
 def check_decay(learning_rate: float, weight_decay: float) -> None:
-    """Refuse a decay that would turn weights around: w <- (1 - lr weight_decay) w."""
+    """Refuse a weight decay that would change the sign of weights: w <- (1 - lr weight_decay) w."""
     product = learning_rate * weight_decay
     if product > 1:
         refuse(
             [
                 (
                     "weight_decay",
-                    f"times learning_rate is {product:g}, and a weight is multiplied by 1 minus that; "
+                    f"times learning_rate is {product:g} and must not exceed 1, or weights change sign; "
                     f"it must be at most {1 / learning_rate:g}",
                 )
             ]
@@ -105,7 +103,7 @@ def check_decay(learning_rate: float, weight_decay: float) -> None:
 class SGD(Optimizer):
     """Gradient descent: w <- w - lr g.
 
-    Batch, mini-batch and stochastic gradient descent differ in `training.batch_size` alone: `full`, some rows, or 1.
+    Batch, mini-batch and stochastic gradient descent differ only in `training.batch_size`: `full`, some rows, or 1.
     """
 
     kind: Literal["sgd"] = "sgd"
@@ -120,8 +118,8 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """Gradient descent with momentum: v <- momentum v + lr g, w <- w - v; with nesterov w <- w - (momentum v + lr g).
 
-    Polyak 1964, Nesterov 1983 in the form of Sutskever et al. 2013. PyTorch keeps lr outside v: the same at a constant
-    rate, not under a schedule.
+    Polyak 1964, Nesterov 1983 in the form of Sutskever et al. 2013. PyTorch keeps lr outside v, which is the same at a
+    constant rate, but not with a schedule.
     """
 
     kind: Literal["momentum"] = "momentum"
@@ -129,8 +127,8 @@ class Momentum(Optimizer):
         r"v \leftarrow \mu v + \eta g, \qquad w \leftarrow w - v, \qquad \mu = \mathrm{momentum}",
         r"\mathrm{nesterov:} \quad v \leftarrow \mu v + \eta g, \qquad w \leftarrow w - (\mu v + \eta g)",
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="Share of the last step that is kept.")
-    nesterov: bool = Field(False, description="Look ahead: step from where momentum alone would lead.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Factor of the previous velocity.")
+    nesterov: bool = Field(False, description="Nesterov momentum: the velocity looks one step ahead.")
     examples: ClassVar = ({}, {"momentum": 0.5, "nesterov": True})
 
     @property
@@ -140,7 +138,7 @@ class Momentum(Optimizer):
     @model_validator(mode="after")
     def _needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
-            refuse([("nesterov", "needs momentum above 0: give momentum a value, or drop nesterov")])
+            refuse([("nesterov", "needs momentum above 0: give momentum a value, or remove nesterov")])
         return self
 
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:
@@ -160,10 +158,10 @@ EPS_ROOT = r"\epsilon = \mathrm{eps}, \qquad \epsilon_0 = \mathrm{eps\ root}"
 
 
 class Adaptive(Optimizer):
-    """A rule that divides by the root of squared gradients; `eps` outside the root, `eps_root` under it."""
+    """A rule that divides by the root of squared gradients; `eps` is added outside the root, `eps_root` under it."""
 
-    eps: float = Field(1e-8, ge=0, description="Added to the root.")
-    eps_root: float = Field(0.0, ge=0, description="Added under the root.")
+    eps: float = Field(1e-8, ge=0, description="Added to the square root.")
+    eps_root: float = Field(0.0, ge=0, description="Added under the square root.")
 
     @model_validator(mode="after")
     def _divides_by_something(self) -> Self:
@@ -177,7 +175,7 @@ class Adaptive(Optimizer):
 class AdaGrad(Adaptive):
     """AdaGrad: G <- G + g^2, w <- w - lr g / (sqrt(G + eps_root) + eps).
 
-    Duchi, Hazan & Singer 2011. Their form and the one in many texts, eps under the root, is `eps: 0, eps_root: 1e-8`.
+    Duchi, Hazan & Singer 2011. The form with eps under the root, in many texts, is `eps: 0, eps_root: 1e-8`.
     """
 
     kind: Literal["adagrad"] = "adagrad"
@@ -185,7 +183,7 @@ class AdaGrad(Adaptive):
         r"G \leftarrow G + g^2, \qquad w \leftarrow w - \frac{\eta g}{\sqrt{G + \epsilon_0} + \epsilon}",
         EPS_ROOT,
     )
-    eps: float = Field(1e-10, ge=0, description="Added to the root.")
+    eps: float = Field(1e-10, ge=0, description="Added to the square root.")
     examples: ClassVar = ({}, {"eps": 0.0, "eps_root": 1e-8})
 
     @property
@@ -207,10 +205,10 @@ class AdaGrad(Adaptive):
 class RMSProp(Adaptive):
     """RMSProp: v <- rho v + (1 - rho) g^2, w <- w - lr g / (sqrt(v + eps_root) + eps).
 
-    `centered` subtracts the square of the average gradient from v, clamped at 0; with `momentum` the quotient goes
-    through a velocity first, u <- momentum u + g / (...), w <- w - lr u. Tieleman & Hinton 2012; centered Graves 2013.
-    The default rho and eps are PyTorch's; Keras has rho 0.9 and eps under the root. Where a gradient hardly changes,
-    v - m^2 is near 0 and `centered` divides by eps alone, here as in PyTorch: an eps such as 1e-3 bounds the step.
+    `centered` subtracts the square of the average gradient from v, clipped at 0. With `momentum` the quotient is
+    accumulated in a velocity, u <- momentum u + g / (...), w <- w - lr u. Tieleman & Hinton 2012; centered Graves 2013.
+    The default rho and eps are PyTorch's; Keras has rho 0.9 and eps under the root. If a gradient hardly changes,
+    v - m^2 is near 0 and `centered` divides by eps alone, as in PyTorch: a larger eps such as 1e-3 bounds the step.
     """
 
     kind: Literal["rmsprop"] = "rmsprop"
@@ -223,7 +221,7 @@ class RMSProp(Adaptive):
         EPS_ROOT,
     )
     rho: float = Field(0.99, ge=0, lt=1, description="Decay of the average of squared gradients.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Share of the last step that is kept.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Factor of the previous velocity.")
     centered: bool = Field(False, description="Divide by the standard deviation instead of the root mean square.")
     examples: ClassVar = ({}, {"centered": True, "momentum": 0.9}, {"rho": 0.9, "eps": 0.0, "eps_root": 1e-7})
 
@@ -265,12 +263,13 @@ def move_average(average: Array, g: Array, decay: float, scratch: Array, squared
 
 
 class Moments(Adaptive):
-    """A rule with moving averages m of g and v of g^2, kept as M = m / (1 - beta1) and V = v / (1 - beta2).
+    """A rule with moving averages m of g and v of g^2, stored as M = m / (1 - beta1) and V = v / (1 - beta2).
 
-    So that M <- beta1 M + g takes two operations; the factors go into the step, and `slot_scales` names them.
+    In this form M <- beta1 M + g takes only two operations. The factors are part of the step size, and `slot_scales`
+    gives them.
     """
 
-    learning_rate: float = Field(0.001, gt=0, description="Size of a step, before the schedule.")
+    learning_rate: float = Field(0.001, gt=0, description="Learning rate, before the schedule.")
     beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the average of gradients.")
     beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the average of squared gradients.")
 
@@ -293,11 +292,11 @@ class Moments(Adaptive):
         np.add(v, g, out=v)
 
     def correction(self, t: int) -> float:
-        """r with v^ = r^2 V, for the bias-corrected v^ of step t."""
+        """The factor r with v^ = r^2 V, where v^ is the bias-corrected v of step t."""
         return float(((1 - self.beta2) / (1 - self.beta2**t)) ** 0.5)
 
     def rate(self, lr: float, r: float, t: int) -> float:
-        """What M / root is multiplied by, for the bias-corrected m^ of step t."""
+        """The factor of M / root, with the bias correction of m in step t."""
         return lr / r * (1 - self.beta1) / (1 - self.beta1**t)
 
     def root(self, v: Array, r: float, out: Array) -> None:
@@ -318,8 +317,9 @@ CORRECTED = r"\hat m = \frac{m}{1 - \beta_1^t}, \qquad \hat v = \frac{v}{1 - \be
 class Adam(Moments):
     """Adam: m and v are moving averages of g and g^2, w <- w - lr m^ / (sqrt(v^ + eps_root) + eps).
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the start from zero. Kingma & Ba 2015. The form in many
-    texts, eps under the root, is `eps: 0, eps_root: 1e-8`; Keras and scikit-learn add eps before the correction of v.
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) correct the bias of the initial zeros. Kingma & Ba 2015. The form
+    with eps under the root, in many texts, is `eps: 0, eps_root: 1e-8`; Keras and scikit-learn add eps before the
+    correction of v.
     """
 
     kind: Literal["adam"] = "adam"
@@ -338,12 +338,12 @@ class Adam(Moments):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: w <- (1 - lr weight_decay) w for weights alone, then the step of Adam.
+    """Adam with decoupled weight decay: w <- (1 - lr weight_decay) w for weights only, then the step of Adam.
 
-    Loshchilov & Hutter 2019. Biases and normalization do not decay; in PyTorch they do unless excluded by hand.
+    Loshchilov & Hutter 2019. Biases and normalization parameters do not decay; in PyTorch they do unless excluded.
     """
 
-    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # a variant of its own that shares Adam's rule
+    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # a separate variant that shares Adam's rule
     formula: ClassVar = (
         r"\mathrm{weights\ first:} \quad w \leftarrow (1 - \eta \lambda) w, \quad \lambda = \mathrm{weight\ decay}",
         AVERAGES,
@@ -351,7 +351,7 @@ class AdamW(Adam):
         CORRECTED,
         EPS_ROOT,
     )
-    weight_decay: float = Field(0.01, ge=0, description="Share of lr by which weights shrink in each step.")
+    weight_decay: float = Field(0.01, ge=0, description="Each step multiplies weights by 1 - lr weight_decay.")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"weight_decay": 0.1})
 
     @model_validator(mode="after")
@@ -364,7 +364,7 @@ class AdamW(Adam):
 
 
 class AMSGrad(Moments):
-    """AMSGrad: Adam with the largest v so far in place of v; the maximum is over v before its bias correction.
+    """AMSGrad: Adam with the largest v so far instead of v; the maximum is taken before the bias correction.
 
     Reddi, Kale & Kumar 2018; PyTorch's rule. The paper has no bias correction, optax takes the maximum after it.
     """
@@ -394,10 +394,10 @@ class AMSGrad(Moments):
 
 
 class NAdam(Moments):
-    """Adam with Nesterov's look ahead: w <- w - lr [c_m m + c_g g] / (sqrt(v^ + eps_root) + eps).
+    """Adam with Nesterov momentum: w <- w - lr [c_m m + c_g g] / (sqrt(v^ + eps_root) + eps).
 
     With mu_t = beta1 (1 - 0.96^(t psi) / 2) and the product p_t of all mu up to t: c_m = mu_(t+1) / (1 - p_(t+1)) and
-    c_g = (1 - mu_t) / (1 - p_t). Dozat 2016, with psi = 0.004 as in PyTorch; Keras leaves psi out.
+    c_g = (1 - mu_t) / (1 - p_t). Dozat 2016, with psi = 0.004 as in PyTorch; Keras has no psi.
     """
 
     kind: Literal["nadam"] = "nadam"
@@ -436,12 +436,12 @@ def momentum_at(beta1: float, psi: float, t: int) -> float:
 
 @cache
 def products(beta1: float, psi: float) -> list[float]:
-    """The products p_0, p_1, ... of NAdam as far as they were needed; they depend on nothing but the settings."""
+    """The products p_0, p_1, ... of NAdam computed so far; they depend only on the settings."""
     return [1.0]
 
 
 def momentum_product(beta1: float, psi: float, t: int) -> float:
-    """p_t of NAdam: a function of t, so that nothing of it has to be stored; 0 once it is too small to matter."""
+    """p_t of NAdam, as a function of t, so that it is not part of the state; 0 once it is negligible."""
     known = products(beta1, psi)
     while len(known) <= t and known[-1] > 1e-300:
         known.append(known[-1] * momentum_at(beta1, psi, len(known)))
@@ -451,8 +451,8 @@ def momentum_product(beta1: float, psi: float, t: int) -> float:
 class Lion(Optimizer):
     """Lion: u = sign(beta1 m + (1 - beta1) g), w <- w - lr (u + weight_decay w), m <- beta2 m + (1 - beta2) g.
 
-    Chen et al. 2023; sign(0) = 0, and weights alone decay. Every step has the same length in every entry: take a rate
-    three to ten times smaller than for Adam.
+    Chen et al. 2023; sign(0) = 0, and only weights decay. Every entry moves by the same amount in each step: use a
+    learning rate three to ten times smaller than for Adam.
     """
 
     kind: Literal["lion"] = "lion"
@@ -461,10 +461,10 @@ class Lion(Optimizer):
         r"w \leftarrow w - \eta \cdot \mathrm{sign}(\beta_1 m + (1 - \beta_1) g)",
         r"m \leftarrow \beta_2 m + (1 - \beta_2) g, \qquad \mathrm{sign}(0) = 0",
     )
-    learning_rate: float = Field(0.0001, gt=0, description="Size of a step, before the schedule.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Share of the average in the direction of the step.")
+    learning_rate: float = Field(0.0001, gt=0, description="Learning rate, before the schedule.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Weight of the average in the direction of the step.")
     beta2: float = Field(0.99, ge=0, lt=1, description="Decay of the average of gradients.")
-    weight_decay: float = Field(0.0, ge=0, description="Share of lr by which weights shrink in each step.")
+    weight_decay: float = Field(0.0, ge=0, description="Each step multiplies weights by 1 - lr weight_decay.")
     examples: ClassVar = ({}, {"weight_decay": 0.1})
 
     @property
@@ -486,7 +486,7 @@ class Lion(Optimizer):
         np.multiply(m, self.beta2, out=m)
         np.multiply(g, 1 - self.beta2, out=g)
         np.add(m, g, out=m)
-        np.greater(scratch, 0, out=g)  # the sign by two comparisons: numpy.sign takes ten times as long
+        np.greater(scratch, 0, out=g)  # the sign by two comparisons; numpy.sign takes ten times as long
         np.less(scratch, 0, out=scratch)
         np.subtract(g, scratch, out=g)
         np.multiply(g, lr, out=g)

@@ -1,8 +1,8 @@
-"""How does the learning rate change as training goes on?
+"""How does the learning rate change during training?
 
 A schedule maps the number of a step, from 0, to a factor of the optimizer's learning rate. Its settings are in epochs:
-step t of a run with N steps an epoch is at the real epoch e = t / N. Every rule is a closed form, so a resumed run
-cannot drift. The one exception is the plateau, whose few numbers are part of the state of the run.
+step t of a run with N steps per epoch is at the fractional epoch e = t / N. Every rule is a closed form, so a resumed
+run cannot drift. The exception is the plateau, whose state is part of the state of the run.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Epochs = Annotated[int, Field(ge=1)]
 
 
 class Schedule(Component):
-    """A factor for the learning rate; with `warmup` W and N steps an epoch, step t < W N gets (t + 1) / (W N) first."""
+    """A factor of the learning rate; with `warmup` W and N steps per epoch, it is (t + 1) / (W N) in step t < W N."""
 
     formula: ClassVar[tuple[str, ...]] = (
         r"\eta_t = \eta \frac{t}{VN} \quad \mathrm{for} \quad t \le VN, \qquad V = \mathrm{warmup}",
         r"\eta_t = \eta s(e) \quad \mathrm{after\ that}, \qquad e = (t - 1)/N - V, \qquad E \leftarrow E - V",
     )
-    warmup: int = Field(0, ge=0, description="Epochs over which the rate rises linearly to its full value.")
+    warmup: int = Field(0, ge=0, description="Epochs in which the rate rises linearly to its full value.")
 
     def at(self, step: int, steps: int, steps_per_epoch: int, memory: Memory | None = None) -> float:
-        """The factor in `step`, from 0, of a run of `steps`."""
+        """The factor in `step`, counted from 0, of a run of `steps` steps."""
         rising = self.warmup * steps_per_epoch
         if step < rising:
             return (step + 1) / rising
@@ -39,11 +39,11 @@ class Schedule(Component):
 
     @abstractmethod
     def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
-        """The factor after the warm-up, whose end is step 0 here, in a run that has `steps` left then."""
+        """The factor after the warm-up: `step` counts from its end, `steps` are the steps after it."""
 
     @property
     def is_constant(self) -> bool:
-        """Whether every step gets the factor 1."""
+        """Whether the factor is 1 in every step."""
         return False
 
     def start(self) -> Memory:
@@ -51,12 +51,12 @@ class Schedule(Component):
         return {}
 
     def observe(self, memory: Memory, value: float, higher_is_better: bool) -> Memory:
-        """The state after an epoch whose monitored value is `value`."""
+        """The state after an epoch with the monitored value `value`."""
         return memory
 
 
 class Constant(Schedule):
-    """The same rate throughout."""
+    """A constant learning rate."""
 
     kind: Literal["constant"] = "constant"
     formula: ClassVar = (r"s(e) = 1",)
@@ -70,7 +70,7 @@ class Constant(Schedule):
 
 
 class StepDecay(Schedule):
-    """Times `gamma` every `step_size` epochs: gamma^floor(e / step_size)."""
+    """Multiplies the rate by `gamma` every `step_size` epochs: gamma^floor(e / step_size)."""
 
     kind: Literal["step"] = "step"
     formula: ClassVar = (r"s(e) = \gamma^{\lfloor e/T\rfloor}, \qquad T = \mathrm{step\ size}",)
@@ -84,7 +84,7 @@ class StepDecay(Schedule):
 
 
 class MultiStep(Schedule):
-    """Times `gamma` at each of the `milestones`: gamma^(number of milestones at or before e)."""
+    """Multiplies the rate by `gamma` at each of the `milestones`: gamma^(number of milestones at or before e)."""
 
     kind: Literal["multistep"] = "multistep"
     formula: ClassVar = (r"s(e) = \gamma^i, \qquad i = \sum_k [e \ge M_k], \qquad M = \mathrm{milestones}",)
@@ -105,11 +105,11 @@ class MultiStep(Schedule):
 
 
 class Exponential(Schedule):
-    """Times `gamma` over every epoch: gamma^e."""
+    """Multiplies the rate by `gamma` per epoch: gamma^e."""
 
     kind: Literal["exponential"] = "exponential"
     formula: ClassVar = (r"s(e) = \gamma^e",)
-    gamma: float = Field(0.95, gt=0, le=1, description="Factor of an epoch.")
+    gamma: float = Field(0.95, gt=0, le=1, description="Factor per epoch.")
     examples: ClassVar = ({}, {"gamma": 0.9})
 
     def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
@@ -117,25 +117,25 @@ class Exponential(Schedule):
 
 
 class InverseTime(Schedule):
-    """1 / (1 + decay e): the rate of Robbins & Monro 1951, whose sum diverges while that of its squares does not."""
+    """1 / (1 + decay e). The sum of these rates diverges, that of their squares converges (Robbins & Monro 1951)."""
 
     kind: Literal["inverse_time"] = "inverse_time"
     formula: ClassVar = (r"s(e) = \frac{1}{1 + ce}, \qquad c = \mathrm{decay}",)
-    decay: float = Field(0.1, gt=0, description="How fast it falls.")
+    decay: float = Field(0.1, gt=0, description="Decay rate.")
 
     def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
         return 1 / (1 + self.decay * step / steps_per_epoch)
 
 
 class Polynomial(Schedule):
-    """(1 - e / horizon)^power down to 0, and 0 after it."""
+    """(1 - e / horizon)^power, and 0 after the horizon."""
 
     kind: Literal["polynomial"] = "polynomial"
     formula: ClassVar = (
         r"s(e) = (1 - \min(e/H, 1))^k, \qquad k = \mathrm{power}, \qquad H = \mathrm{horizon\ or} \ E",
     )
-    power: float = Field(1.0, gt=0, description="1 is a straight line.")
-    horizon: Epochs | None = Field(None, description="Epochs until the end; those of the run, where null.")
+    power: float = Field(1.0, gt=0, description="Exponent; 1 is linear decay.")
+    horizon: Epochs | None = Field(None, description="Epochs until the factor is 0; null is the length of the run.")
     examples: ClassVar = ({}, {"power": 2.0, "horizon": 5})
 
     def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
@@ -143,9 +143,9 @@ class Polynomial(Schedule):
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 down to `floor`: floor + (1 - floor) (1 + cos(pi e / horizon)) / 2.
+    """Cosine decay from 1 to `floor`: floor + (1 - floor) (1 + cos(pi e / horizon)) / 2.
 
-    Loshchilov & Hutter 2017. Stays at the floor after the horizon, where PyTorch's rises again.
+    Loshchilov & Hutter 2017. After the horizon it stays at the floor; PyTorch's rises again.
     """
 
     kind: Literal["cosine"] = "cosine"
@@ -153,8 +153,8 @@ class Cosine(Schedule):
         r"s(e) = \phi + (1 - \phi) C(\min(e/H, 1)), \qquad C(u) = \frac{1 + \cos \pi u}{2}",
         r"\phi = \mathrm{floor}, \qquad H = \mathrm{horizon\ or} \ E",
     )
-    floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends.")
-    horizon: Epochs | None = Field(None, description="Epochs until the floor; those of the run, where null.")
+    floor: float = Field(0.0, ge=0, le=1, description="Final factor.")
+    horizon: Epochs | None = Field(None, description="Epochs until the floor; null is the length of the run.")
     examples: ClassVar = ({}, {"floor": 0.1, "horizon": 5})
 
     def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
@@ -162,9 +162,9 @@ class Cosine(Schedule):
 
 
 class CosineRestarts(Schedule):
-    """The cosine again and again, each period `t_mult` times as long as the one before.
+    """Cosine decay with restarts; each period is `t_mult` times as long as the previous one.
 
-    Loshchilov & Hutter 2017 (SGDR): in a period of length T that began at epoch b, the cosine of (e - b) / T.
+    Loshchilov & Hutter 2017 (SGDR): in a period of length T that began at epoch b, the cosine decay at (e - b) / T.
     """
 
     kind: Literal["cosine_restarts"] = "cosine_restarts"
@@ -176,8 +176,8 @@ class CosineRestarts(Schedule):
     )
     renamed: ClassVar[dict[str, str]] = {"growth": "t_mult"}
     period: Epochs = Field(10, description="Epochs of the first period.")
-    t_mult: Epochs = Field(1, description="Each period is this many times as long as the last.")
-    floor: float = Field(0.0, ge=0, le=1, description="Where the factor ends before each restart.")
+    t_mult: Epochs = Field(1, description="Ratio of the lengths of successive periods.")
+    floor: float = Field(0.0, ge=0, le=1, description="Factor at the end of each period.")
     examples: ClassVar = ({}, {"period": 3, "t_mult": 2})
 
     def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
@@ -190,9 +190,10 @@ class CosineRestarts(Schedule):
 
 
 class OneCycle(Schedule):
-    """By cosines up from 1 / start_divisor to 1 in the share `pct_start` of the run, then down to that / end_divisor.
+    """Rises by a cosine from s = 1 / start_divisor to 1 in the fraction `pct_start` of the run, then falls by a cosine.
 
-    Smith & Topin 2019, in PyTorch's form: the optimizer's learning rate is the peak, the last step gets the lowest.
+    The final factor, in the last step, is s / end_divisor. Smith & Topin 2019, in PyTorch's form: the optimizer's
+    learning rate is the peak.
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
@@ -203,7 +204,7 @@ class OneCycle(Schedule):
         r"s_0 = \frac{1}{\mathrm{start\ divisor}}, \qquad s_1 = \frac{s_0}{\mathrm{end\ divisor}}",
     )
     renamed: ClassVar[dict[str, str]] = {"rise": "pct_start"}
-    pct_start: float = Field(0.3, gt=0, lt=1, description="Share of the run in which the rate rises.")
+    pct_start: float = Field(0.3, gt=0, lt=1, description="Fraction of the run in which the rate rises.")
     start_divisor: float = Field(25.0, ge=1, description="The first rate is the peak divided by this.")
     end_divisor: float = Field(1e4, ge=1, description="The last rate is the first divided by this.")
     examples: ClassVar = ({}, {"pct_start": 0.5, "start_divisor": 10.0})
@@ -217,10 +218,11 @@ class OneCycle(Schedule):
 
 
 class Plateau(Schedule):
-    """Times `gamma` when the monitored value has not improved for more than `patience` epochs in a row.
+    """Multiplies the rate by `gamma` when the monitored value has not improved for more than `patience` epochs.
 
-    What early stopping monitors (the validation loss by default) must get better by the relative `threshold` to count;
-    after a reduction, `cooldown` epochs are not counted, and the factor never falls below `floor`. PyTorch's rule.
+    The value is the one that early stopping monitors, by default the validation loss. A relative change of more than
+    `threshold` is an improvement. For `cooldown` epochs after a reduction no epochs are counted, and the factor is at
+    least `floor`. PyTorch's rule.
     """
 
     kind: Literal["plateau"] = "plateau"
@@ -233,7 +235,7 @@ class Plateau(Schedule):
     gamma: float = Field(0.1, gt=0, lt=1, description="Factor of each reduction.")
     patience: int = Field(10, ge=0, description="Epochs without improvement before the rate is reduced.")
     threshold: float = Field(1e-4, ge=0, description="Relative change that counts as an improvement.")
-    cooldown: int = Field(0, ge=0, description="Epochs after a reduction in which none is counted.")
+    cooldown: int = Field(0, ge=0, description="Epochs after a reduction that do not count towards patience.")
     floor: float = Field(0.0, ge=0, le=1, description="Lowest factor.")
     examples: ClassVar = ({}, {"gamma": 0.5, "patience": 2})
 
@@ -260,7 +262,7 @@ class Plateau(Schedule):
 
 
 def share_of(horizon: int | None, step: int, steps: int, steps_per_epoch: int) -> float:
-    """How much of `horizon` epochs, or of the whole run, is over in `step`; 1 after its end."""
+    """The fraction of `horizon` epochs, or of the whole run, that precedes `step`; at most 1."""
     return min(step / (horizon * steps_per_epoch if horizon else steps), 1.0)
 
 

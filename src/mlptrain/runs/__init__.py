@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and how it survives what may happen to it."""
+"""The files of a run: how they are written, read and protected against crashes."""

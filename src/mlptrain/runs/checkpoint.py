@@ -1,19 +1,19 @@
-"""How are a model and the state of a run written to one file, and read back so that they can be trusted?
+"""How are a model and the state of a run saved to a file, and verified when it is read?
 
-Both files are safetensors: tensors by name, and one metadata entry of canonical JSON that holds the plan (the
-experiment with all that was decided, and the fitted transforms) and, in a checkpoint, the counters and the names of the
-columns of the history. A sha256 covers the metadata and every tensor. Reading takes the bytes once, checks the digest,
-and then demands that names, dtypes and shapes are exactly those that the plan inside builds. Nothing in a file is
-executed, imported or opened.
+Both files are safetensors: tensors by name, and one metadata entry of canonical JSON with the plan (the experiment with
+every choice made, and the fitted transforms) and, in a checkpoint, the counters and the names of the columns of the
+history. A sha256 covers the metadata and every tensor. Reading loads the bytes once, checks the digest, and requires
+that names, dtypes and shapes are exactly those of the network that the plan describes. Nothing in a file is executed,
+imported or opened.
 
     model.safetensors        layers.*, the best weights
     checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  rounding.<slot>  history
 
-Optimizers keep some slots divided by a factor, which spares an operation in every step. In a file a slot is what the
-textbook defines, and `rounding` is what is added after dividing it again, so that a resumed run has the same bits.
+Optimizers keep some slots divided by a factor, which saves an operation in every step. In a file a slot is the textbook
+quantity, and `rounding` is what must be added after dividing it again, so that a resumed run has the same bits.
 
-The header carries the number of its format. `runs/format1.py` brings an older one to today's: a model is read for
-ever, while a run is resumed by the format that began it.
+The header has a format number. `runs/format1.py` converts format 1: its models can be used, but its runs cannot be
+resumed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _FOREIGN = {
 
 
 class Environment(BaseModel):
-    """What a result may depend on beside the experiment and the data."""
+    """What a result may depend on besides the experiment and the data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,11 +70,11 @@ class Environment(BaseModel):
     machine: str
     threads: int
     blas: str | None = None
-    """Library, version and kernels of the matrix products; files of format 1 do not tell."""
+    """Library, version and kernels of the matrix products; None in files of format 1."""
 
     @classmethod
     def now(cls, threads: int) -> Environment:
-        """This machine, these packages, so many threads."""
+        """The current environment with this number of threads."""
         return cls(
             mlptrain=mlptrain.__version__,
             numpy=np.__version__,
@@ -96,14 +96,14 @@ class Header(BaseModel):
     fingerprint: dict[str, str]
     environment: Environment
     progress: Progress | None = None
-    """Of a checkpoint."""
+    """The counters of a checkpoint."""
     history: tuple[str, ...] | None = Field(None, strict=False)
     """The columns of the history of a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network with everything that it takes to use it on a table."""
+    """A trained network with everything that is needed to use it on a table."""
 
     header: Header
     network: Network
@@ -112,18 +112,18 @@ class Model:
 
     @property
     def plan(self) -> Plan:
-        """What it was trained by."""
+        """The plan of its run."""
         return self.header.plan
 
     @property
     def transforms(self) -> Transforms:
-        """What turns a table into its inputs."""
+        """The transforms that turn a table into its inputs."""
         return self.header.plan.transforms
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run as it was at its last save."""
+    """The state of a run at its last save."""
 
     header: Header
     state: TrainState
@@ -147,35 +147,35 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
     return encode(header, tensors)
 
 
-def decode_model(raw: bytes, origin: str) -> Model:
+def decode_model(raw: bytes, path: str) -> Model:
     """The model in a model file, or the best one so far in a checkpoint."""
-    header, tensors = decode(raw, origin)
+    header, tensors = decode(raw, path)
     network = network_for(header.plan)
     if header.content == "model":
-        expect(tensors, expected_tensors(network, ""), origin)
+        expect(tensors, expected_tensors(network, ""), path)
         prefix = ""
     else:
-        expect(tensors, expected_in_checkpoint(header, network), origin)
+        expect(tensors, expected_in_checkpoint(header, network), path)
         prefix = "best."
-    parameters, buffers = filled(network, tensors, prefix, origin)
+    parameters, buffers = filled(network, tensors, prefix, path)
     return Model(header, network, parameters, buffers)
 
 
-def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
+def decode_checkpoint(raw: bytes, path: str) -> Checkpoint:
     """The state of a run."""
-    header, tensors = decode(raw, origin)
+    header, tensors = decode(raw, path)
     if header.progress is None or header.history is None:
         raise CheckpointError(
-            f"{origin}: is a model, not a checkpoint, or a checkpoint of format 1; only one of format {FORMAT} can be "
-            "resumed. It can be evaluated and predicted with; to train on, begin a new run"
+            f"{path}: is a model, not a checkpoint, or a checkpoint of format 1; only format {FORMAT} can be "
+            "resumed. It can be used with evaluate and predict; to continue training, start a new run"
         )
     network = network_for(header.plan)
-    expect(tensors, expected_in_checkpoint(header, network), origin)
-    parameters, buffers = filled(network, tensors, "", origin)
-    best_parameters, best_buffers = filled(network, tensors, "best.", origin)
+    expect(tensors, expected_in_checkpoint(header, network), path)
+    parameters, buffers = filled(network, tensors, "", path)
+    best_parameters, best_buffers = filled(network, tensors, "best.", path)
     scales = header.plan.optimizer.slot_scales()
     slots = {name: stored_slot(name, tensors, scales.get(name)) for name in header.plan.optimizer.slots}
-    ema = filled(network, tensors, "ema.", origin) if header.plan.training.ema is not None else None
+    ema = filled(network, tensors, "ema.", path) if header.plan.training.ema is not None else None
     state = TrainState(
         network.layout,
         parameters,
@@ -191,7 +191,7 @@ def decode_checkpoint(raw: bytes, origin: str) -> Checkpoint:
 
 
 def named_slot(name: str, slot: Array, scale: float | None) -> Tensors:
-    """What an optimizer remembers, as the textbook defines it, and what is lost when that is scaled back."""
+    """A slot of the optimizer as the textbook quantity, and the rounding error of scaling it back."""
     if scale is None:
         return {f"optimizer.{name}": slot}
     value = slot * scale
@@ -199,19 +199,19 @@ def named_slot(name: str, slot: Array, scale: float | None) -> Tensors:
 
 
 def stored_slot(name: str, tensors: Tensors, scale: float | None) -> Array:
-    """What an optimizer remembers, as it is kept in training, to the last bit."""
+    """A slot of the optimizer as it is in training, to the last bit."""
     value = tensors[f"optimizer.{name}"]
     return value.copy() if scale is None else value / scale + tensors[f"rounding.{name}"]
 
 
 def history_rows(table: NDArray[Any], written: Sequence[str], wanted: Sequence[str]) -> list[list[float | None]]:
-    """The rows of a stored history in the columns `wanted`; what was not `written` then has no value."""
+    """The rows of a stored history in the columns `wanted`; columns that are not in `written` have no value."""
     place = {name: i for i, name in enumerate(written)}
     return [[cell(row, place.get(name)) for name in wanted] for row in table]
 
 
 def cell(row: NDArray[Any], place: int | None) -> float | None:
-    """One value of a stored row; NaN stands for none."""
+    """One value of a stored row; NaN means no value."""
     return None if place is None or np.isnan(row[place]) else float(row[place])
 
 
@@ -244,8 +244,8 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
     }
 
 
-def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]], origin: str) -> None:
-    """Demand exactly the `expected` tensors; an error lists the first differences."""
+def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]], path: str) -> None:
+    """Require exactly the `expected` tensors; the error lists the first differences."""
     found = {name: (str(array.dtype), array.shape) for name, array in tensors.items()}
     if found == expected:
         return
@@ -254,11 +254,11 @@ def expect(tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]]
         for name in sorted(found.keys() | expected.keys())
         if found.get(name) != expected.get(name)
     ]
-    raise CheckpointError(f"{origin}: the tensors do not fit the plan inside: " + "; ".join(differences[:5]))
+    raise CheckpointError(f"{path}: the tensors do not fit the plan inside: " + "; ".join(differences[:5]))
 
 
-def filled(network: Network, tensors: Tensors, prefix: str, origin: str) -> tuple[Array, Array]:
-    """Flat parameters and buffers from tensors by name; values that no training can give are refused."""
+def filled(network: Network, tensors: Tensors, prefix: str, path: str) -> tuple[Array, Array]:
+    """Flat parameters and buffers from tensors by name; values that are impossible after training are refused."""
     layout = network.layout
     parameters, buffers = np.empty(layout.parameter_size, network.dtype), np.empty(layout.buffer_size, network.dtype)
     for name, view in named(layout, parameters, buffers).items():
@@ -268,13 +268,13 @@ def filled(network: Network, tensors: Tensors, prefix: str, origin: str) -> tupl
             wrong |= view < 0
         if wrong.any():
             raise CheckpointError(
-                f"{origin}: {int(wrong.sum())} values of {prefix + name} are not finite or below zero"
+                f"{path}: {int(wrong.sum())} values of {prefix + name} are not finite, or are negative variances"
             )
     return parameters, buffers
 
 
 def encode(header: Header, tensors: Tensors) -> bytes:
-    """A safetensors file with the header as its one metadata entry; the same content gives the same bytes."""
+    """A safetensors file with the header as its only metadata entry; the same content gives the same bytes."""
     import safetensors.numpy
 
     content = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
@@ -284,7 +284,7 @@ def encode(header: Header, tensors: Tensors) -> bytes:
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces and no NaN: one text for one value."""
+    """JSON with sorted keys, without spaces and NaN: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -312,20 +312,20 @@ def read_file(path: Path) -> bytes:
 
 
 def check_fingerprint(fingerprint: Mapping[str, str], since: str) -> None:
-    """Refuse data files that are not the ones with these sha256 digests; `since` says when they were."""
+    """Refuse data files whose sha256 digests have changed since the event `since`."""
     for path, digest in fingerprint.items():
         now = hashlib.sha256(read_bytes(Path(path))).hexdigest()
         if now != digest:
             raise CheckpointError(f"{path}: changed since {since} (sha256 was {digest[:12]}, is {now[:12]})")
 
 
-def decode(raw: bytes, origin: str) -> tuple[Header, Tensors]:
-    """Header and tensors of a file whose digest is right."""
+def decode(raw: bytes, path: str) -> tuple[Header, Tensors]:
+    """Header and tensors of a file, after checking its digest."""
     import safetensors.numpy
 
     for magic, kind in _FOREIGN.items():
         if raw.startswith(magic) and raw[8:9] != b"{":
-            raise CheckpointError(f"{origin}: refused: this is {kind}; mlptrain reads its own safetensors files only")
+            raise CheckpointError(f"{path}: refused: this is {kind}; mlptrain reads its own safetensors files only")
     try:
         tensors = safetensors.numpy.load(raw)
         length = int.from_bytes(raw[:8], "little")
@@ -335,23 +335,23 @@ def decode(raw: bytes, origin: str) -> tuple[Header, Tensors]:
         matches = entry["digest"] == digest(text, tensors)
     except Exception as error:  # the library and the parser raise many kinds; each means a damaged or foreign file
         what = "it has no mlptrain metadata" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise CheckpointError(f"{origin}: is not a model or checkpoint of mlptrain, or is damaged: {what}") from error
+        raise CheckpointError(f"{path}: is not a model or checkpoint of mlptrain, or is damaged: {what}") from error
     if not matches:
-        raise CheckpointError(f"{origin}: is damaged: the digest does not match its content")
-    values = strict_values(text, origin)
+        raise CheckpointError(f"{path}: is damaged: the digest does not match its content")
+    values = strict_values(text, path)
     if values.get("format") == 1:
-        values, tensors = format1.model_of(values, tensors, origin)
-    return parse_header(values, origin), tensors
+        values, tensors = format1.model_of(values, tensors, path)
+    return parse_header(values, path), tensors
 
 
-def header_of(raw: bytes, origin: str) -> Header | None:
-    """The header of a model or checkpoint; None for tensors that somebody else wrote."""
+def header_of(raw: bytes, path: str) -> Header | None:
+    """The header of a model or checkpoint; None for a safetensors file of another program."""
     metadata = safetensors_metadata(raw)
-    return decode(raw, origin)[0] if metadata is not None and KEY in metadata else None
+    return decode(raw, path)[0] if metadata is not None and KEY in metadata else None
 
 
 def safetensors_metadata(raw: bytes) -> dict[str, Any] | None:
-    """What a safetensors file says of itself beside its tensors; None where it cannot be read."""
+    """The metadata of a safetensors file; None if it cannot be read."""
     try:
         length = int.from_bytes(raw[:8], "little")
         found = json.loads(raw[8 : 8 + length]).get("__metadata__")
@@ -360,22 +360,22 @@ def safetensors_metadata(raw: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def strict_values(text: str, origin: str) -> dict[str, Any]:
+def strict_values(text: str, path: str) -> dict[str, Any]:
     """The header as plain values."""
     try:
         values = strict_json(text)
         if isinstance(values, dict):
             return values
-        raise ValueError("it is no mapping")
+        raise ValueError("it is not a mapping")
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{origin}: its metadata cannot be used: {error}") from error
+        raise CheckpointError(f"{path}: its metadata cannot be used: {error}") from error
 
 
-def parse_header(values: dict[str, Any], origin: str) -> Header:
-    """The header that plain values say."""
+def parse_header(values: dict[str, Any], path: str) -> Header:
+    """The header from plain values."""
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{origin}: has format {values.get('format')!r}, this version of mlptrain reads formats 1 to {FORMAT}"
+            f"{path}: has format {values.get('format')!r}, this version of mlptrain reads formats 1 to {FORMAT}"
         )
     try:
         header = Header.model_validate_json(json.dumps(values))
@@ -384,18 +384,18 @@ def parse_header(values: dict[str, Any], origin: str) -> Header:
             raise ValueError("a checkpoint has progress and a history, a model has none")
         return header
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{origin}: its metadata cannot be used: {reason(error)}") from error
+        raise CheckpointError(f"{path}: its metadata cannot be used: {reason(error)}") from error
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a header, in the words of the spec; a kind that is not known here may be of a plugin."""
+    """What is wrong with a header, as for a spec; an unknown kind may come from a plugin."""
     if not isinstance(error, ValidationError):
         return str(error)
     details = error.errors(include_url=False)
     for detail in details:
         if detail["type"] == "kind_unknown":
             word = f"'{detail['ctx']['word']}' ({yaml.dotted(detail['loc'])})"
-            return f"it needs the component {word}, unknown here: load the file that defines it with --plugin FILE.py"
+            return f"it needs the unknown component {word}: load the file that defines it with --plugin FILE.py"
     more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
     return "; ".join(f"{yaml.dotted(detail['loc'])}: {describe(detail)}" for detail in details[:3]) + more
 

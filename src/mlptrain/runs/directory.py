@@ -1,10 +1,10 @@
-"""Which folder does a run have, and what lies where in it?
+"""Which files are in the folder of a run?
 
 spec.yaml                the resolved experiment; `mlptrain fit` on it repeats the run
-checkpoint.safetensors   all that resume needs, in one file
-model.safetensors        the best weights with what evaluate and predict need, once training is over
-metrics.csv              one row an epoch
-timings.csv              what the clock said
+checkpoint.safetensors   everything that resume needs
+model.safetensors        the best weights and everything that evaluate and predict need, after training
+metrics.csv              one row per epoch
+timings.csv              the time of each epoch
 summary.json             final results
 """
 
@@ -27,7 +27,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that belongs to one run."""
+    """The folder of one run."""
 
     path: Path
 
@@ -53,14 +53,14 @@ class RunFolder:
 
     @classmethod
     def create(cls, name: str, out: Path | None) -> RunFolder:
-        """Take a new folder: `out` itself, or the next free number of `name` under runs/ in the working directory."""
+        """Create a new folder: `out` itself, or the next free number of `name` under runs/ in the working directory."""
         if out is not None:
             return cls(make_exclusively(out))
         try:
             RUNS.mkdir(exist_ok=True)
         except OSError as error:
             raise EnvironmentFault(
-                f"{RUNS.absolute()}: cannot be made: {error.strerror}; --out names another place"
+                f"{RUNS.absolute()}: cannot be created: {error.strerror}; choose another folder with --out"
             ) from error
         while True:
             number = 1 + max((run_number(path, name) for path in RUNS.iterdir()), default=0)
@@ -69,16 +69,16 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The folder of a run that was begun before."""
+        """The folder of an existing run."""
         if not path.exists():
             raise CheckpointError(f"{path}: no such run")
         if not path.is_dir() or not (path / "spec.yaml").exists():
-            raise CheckpointError(f"{path}: is not the folder of a run (there is no spec.yaml in it)")
+            raise CheckpointError(f"{path}: is not the folder of a run (it has no spec.yaml)")
         return cls(path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process out of this run; the operating system lets go of the lock when this one dies."""
+        """Lock this run against other processes; the operating system releases the lock when this process ends."""
         from filelock import FileLock, Timeout
 
         owner = self.path / ".owner"
@@ -96,17 +96,17 @@ class RunFolder:
 
 
 def make_exclusively(path: Path) -> Path:
-    """Make the folder at `path`; it must be new."""
+    """Create the folder at `path`, which must not exist."""
     try:
         path.mkdir()
     except FileExistsError as error:
         kind = "folder" if path.is_dir() else "file"
         raise UsageError(
-            f"{path}: this {kind} exists, and a run never writes over another; choose a new --out, "
-            f"or go on with a run by --resume {path}"
+            f"{path}: this {kind} exists, and a run never overwrites another; choose a new --out, "
+            f"or continue a run with --resume {path}"
         ) from error
     except OSError as error:
-        raise EnvironmentFault(f"{path}: cannot be made: {error.strerror}") from error
+        raise EnvironmentFault(f"{path}: cannot be created: {error.strerror}") from error
     return path
 
 

@@ -1,4 +1,4 @@
-"""How is a file written so that a crash leaves the old one or the new one, never half of either?"""
+"""How is a file written atomically, so that a crash leaves the old content or the new one?"""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mlptrain.system import flush_file, flush_folder
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by `content`.
+    """Replace the content of the file at `path` atomically by `content`.
 
-    A temporary file in the same folder is written, flushed to the disk and checked for its size; only then does it take
-    the name, and the folder is flushed too. A failure, or an interrupt, leaves what was there and removes the temporary
-    file.
+    A temporary file in the same folder is written, flushed to the disk and its size checked; then it is renamed to
+    `path`, and the folder is flushed too. A failure or an interrupt leaves the old file unchanged and removes the
+    temporary one.
     """
     if not path.name or path.is_dir():
         raise EnvironmentFault(f"{path}: cannot be written: it is a folder")
@@ -28,10 +28,10 @@ def write_durably(path: Path, content: bytes) -> None:
             flush_file(file.fileno())
         if temporary.stat().st_size != len(content):
             raise OSError(errno.EIO, "the file is shorter than what was written")
-        os.replace(temporary, path)  # noqa: PTH105  # the call whose atomicity this function is about
+        os.replace(temporary, path)  # noqa: PTH105  # the atomic operation
         flush_folder(path.parent)
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be written: {error.strerror} ({len(content)} bytes)") from error
     finally:
-        with contextlib.suppress(OSError):  # it is there no more if it took the name
+        with contextlib.suppress(OSError):  # it no longer exists if it was renamed
             temporary.unlink()

@@ -1,6 +1,6 @@
-"""Where are the figures of each epoch written?
+"""How are the metrics of each epoch written to files?
 
-metrics.csv is a function of the experiment alone: the same bytes on every run. What the clock says goes to timings.csv.
+metrics.csv depends only on the experiment: the same bytes on every run. Times go to timings.csv.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")
 
 
 def line(names: Sequence[str], values: Sequence[float | None]) -> str:
-    """One row of a CSV; numbers read back exactly, an undefined one is an empty cell."""
+    """One row of a CSV; numbers are exact, an undefined value is an empty cell."""
     return ",".join(cell(name, value) for name, value in zip(names, values, strict=True)) + "\n"
 
 
 def cell(name: str, value: float | None) -> str:
-    """One figure of a CSV."""
+    """One value of a CSV."""
     if value is None:
         return ""
     return str(int(value)) if name in COUNTS else repr(float(value))
@@ -37,7 +37,7 @@ class History(Consumer):
     def __init__(
         self, folder: Path, columns: Sequence[str], rows: Sequence[Sequence[float | None]], training_rows: int
     ) -> None:
-        """Begin with `rows`: anything else in the files is later than the checkpoint and is removed."""
+        """Start with `rows`; other rows in the files are later than the checkpoint and are removed."""
         self._columns, self._training_rows = columns, training_rows
         metrics, timings = folder / "metrics.csv", folder / "timings.csv"
         write_durably(metrics, "".join([",".join(columns) + "\n", *(line(columns, row) for row in rows)]).encode())
@@ -46,7 +46,7 @@ class History(Consumer):
         self._began = time.monotonic()
 
     def epoch(self, event: EpochDone) -> None:
-        """Write the figures of the epoch, and how long it took."""
+        """Write the metrics of the epoch and its time."""
         row = list(event.record.values())
         seconds = max(time.monotonic() - self._began, 1e-9)
         try:
@@ -61,12 +61,12 @@ class History(Consumer):
     def close(self) -> None:
         """Close both files."""
         for file in (self._metrics, self._timings):
-            with contextlib.suppress(OSError):  # every line was flushed, and a failure told, when it was written
+            with contextlib.suppress(OSError):  # every line was flushed, and failures reported, when it was written
                 file.close()
 
 
 def open_to_append(path: Path) -> IO[str]:
-    """`path`, for adding lines at its end."""
+    """The file at `path`, opened to append lines."""
     try:
         return path.open("a", encoding="utf8")
     except OSError as error:
@@ -74,7 +74,7 @@ def open_to_append(path: Path) -> IO[str]:
 
 
 def kept_timings(path: Path, epochs: int) -> list[str]:
-    """The header and the timings of the first `epochs` epochs, as far as they were written."""
+    """The header and the timings of the first `epochs` epochs, as far as the file has them."""
     header = ",".join(TIMING_COLUMNS) + "\n"
     lines = path.read_text(encoding="utf8").splitlines(keepends=True) if path.exists() else []
     return [header, *lines[1 : epochs + 1]]

@@ -1,4 +1,4 @@
-"""How is a trained model used: on the rows that its run kept for testing, or on another table?"""
+"""How is a trained model used, on the test rows of its run or on another table?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlptrain.train.evaluation import part_scores, predict_scores
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is on some rows."""
+    """The metrics of a model on some rows."""
 
     rows: int
     metrics: Metrics
@@ -34,7 +34,7 @@ class Evaluation:
 
 
 def open_model(path: Path) -> Model:
-    """The model in a run's folder, a model file or a checkpoint; of a run that is not over, its best so far."""
+    """The model in a run's folder, a model file or a checkpoint; for an unfinished run, the best one so far."""
     if path.is_dir():
         folder = RunFolder.open(path)
         path = folder.model if folder.model.exists() else folder.checkpoint
@@ -48,22 +48,22 @@ def open_model(path: Path) -> Model:
 
 
 def own_test(model: Model) -> Part:
-    """The rows that the run of `model` kept for testing, from the files it was trained on, if they are the same."""
+    """The test rows of the run of `model`, from the files of the run, which must be unchanged."""
     check_fingerprint(model.header.fingerprint, "the model was trained, so its test rows are not the same; use --data")
     part = load_test_part(model.plan.data, model.transforms, model.network.dtype, model.plan.seed)
     if part is None:
-        raise UsageError(f"this run kept no rows for testing: name a table with --data, such as {model.plan.data.path}")
+        raise UsageError(f"this run has no test rows; name a table with --data, such as {model.plan.data.path}")
     return part
 
 
 def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, list[str]]:
-    """All rows of another table with their targets, which may come from a file of their own, and notes on them."""
+    """The rows of another table with their targets, which may come from a separate file, and notes on them."""
     seen = table.sha256 in model.header.fingerprint.values()
     if target is not None:
         table = join_target(table, target, model.transforms.task.columns)
     drop = model.plan.data.missing_target == "drop"
     part, notes = model.transforms.part(table, model.network.dtype, drop)
-    again = f"{table.path} is the table that the model was trained on: it sees its training rows again"
+    again = f"{table.path} is the table that the model was trained on: its metrics include training rows"
     return part, [*([again] if seen else []), *notes]
 
 
@@ -73,26 +73,26 @@ def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     with blas_threads(model.plan.threads):
         scores = part_scores(model.network, model.parameters, model.buffers, part)
     task, loss = model.transforms.task, model.network.loss
-    refuse_far_away(scores, loss, "these rows")
+    refuse_nonfinite(scores, loss, "these rows")
     metrics = task.measure(loss, scores, part)
     return Evaluation(len(part), metrics, task.confusion(task.outcome(loss, scores, part.truth())), tuple(notes))
 
 
-def refuse_far_away(scores: Array, loss: Loss, origin: str) -> None:
-    """Refuse rows for which the network gives no number."""
+def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
+    """Refuse rows with scores or predictions that are not finite."""
     rows = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(loss.predict(scores))).all(axis=1))
     if len(rows):
         raise DataError(
-            f"{origin}: the model gives scores that are not finite in {row_list(rows)}; "
+            f"{path}: the model gives scores that are not finite in {row_list(rows)}; "
             "the values there are too far from those of training"
         )
 
 
-@np.errstate(all="ignore")  # what overflows gives scores that are not finite, which is checked
+@np.errstate(all="ignore")  # an overflow gives scores that are not finite, which is checked
 def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Output columns for every row of `table`: label and probabilities, or values in the target's own units."""
+    """Output columns for every row of `table`: label and probabilities, or values in the units of the target."""
     features, notes = model.transforms.encode(table, model.network.dtype)
     with blas_threads(model.plan.threads):
         scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
-    refuse_far_away(scores, model.network.loss, table.path)
+    refuse_nonfinite(scores, model.network.loss, table.path)
     return model.transforms.task.decode(model.network.loss, scores), notes

@@ -1,7 +1,7 @@
-"""Where did the time of a run go?
+"""How much time did each part of a run take?
 
-A profile is a probe: at the end of each part of the work the run tells it the name of the part, and it looks at the
-clock. A run without one does nothing of the kind.
+A profile is a probe: the run calls it at the end of each part of the work with the name of the part, and it reads the
+clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECTIONS: dict[str, str] = {
     "metrics": "metrics of the results",
     "baselines": "baselines",
 }
-"""The parts that have a row of their own, {} for the number of the layer; all others are "everything else"."""
+"""The parts with a separate row, {} for the number of the layer; all others are "everything else"."""
 
 
 class Profile:
@@ -33,7 +33,7 @@ class Profile:
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, int] = {}
         self.total = 0.0
-        """Seconds from its beginning to its end."""
+        """Seconds from beginning to end."""
         self._last = 0.0
 
     def __enter__(self) -> Profile:
@@ -44,7 +44,7 @@ class Profile:
         self.total = time.perf_counter() - self._began
 
     def __call__(self, part: str, number: int) -> None:
-        """Note that `part` took the time since the last call."""
+        """Add the time since the last call to `part`."""
         now = time.perf_counter()
         spent, self._last = now - self._last, now
         section = SECTIONS.get(part)

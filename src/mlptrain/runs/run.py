@@ -1,4 +1,4 @@
-"""How does a run begin, go on after a stop, and end?"""
+"""How does a run start, resume and finish?"""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from mlptrain.train.state import Diagnosed, TrainState
 from mlptrain.train.step import Probe
 
 SAVE_SECONDS = 5.0
-"""How much work a kill may cost, at the most."""
+"""Interval between checkpoints: the most work that a kill can lose."""
 
 
 @dataclass
 class Run:
-    """A run in memory, beside its folder."""
+    """A run in memory, with its folder."""
 
     folder: RunFolder
     plan: Plan
@@ -53,9 +53,9 @@ class Run:
     state: TrainState
     environment: Environment
     notes: tuple[str, ...]
-    """What the user should know about how it began: filled values, a different environment."""
+    """Notes for the user about the start: filled values, a different environment."""
     probe: Probe | None = None
-    """Is told of each part of the work that is done."""
+    """Called at the end of each part of the work."""
 
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
@@ -69,7 +69,7 @@ class Run:
         )
 
     def mark(self, part: str) -> None:
-        """Tell the probe that a part of the work is done."""
+        """Call the probe at the end of a part of the work."""
         if self.probe is not None:
             self.probe(part, 0)
 
@@ -78,43 +78,43 @@ class Run:
         self.mark("other")
         if not np.isfinite(self.state.parameters).all():
             raise Diverged(
-                "training diverged: an update made weights that are not finite. "
+                "training diverged: an update gave weights that are not finite. "
                 + after_divergence(self.plan.optimizer.learning_rate, self.plan.training.clips)
             )
         write_durably(self.folder.checkpoint, files.encode_checkpoint(self.header("checkpoint"), self.state))
         self.mark("checkpoint")
 
     def save_model(self) -> None:
-        """Write the best weights with what it takes to use them."""
+        """Write the best weights with everything that is needed to use them."""
         best = self.state.best_parameters, self.state.best_buffers
         write_durably(self.folder.model, files.encode_model(self.header("model"), self.network.layout, *best))
         self.mark("model")
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the run is finished."""
         return self.state.progress.stopped is not None and self.folder.model.exists() and self.folder.summary.exists()
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a finished run reached."""
+    """The results of a finished run."""
 
     results: dict[str, Metrics]
-    """By part: train, validation, test."""
+    """Metrics by part: train, validation, test."""
     baselines: dict[str, Metrics | None]
-    """By trivial model, on `baseline_part`."""
+    """Metrics by baseline model, on `baseline_part`."""
     baseline_part: str
     diagnoses: tuple[Diagnosed, ...]
 
 
 def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | None = None) -> Run:
-    """A new run of `experiment` in a new folder; `name` is for an experiment that has none.
+    """A new run of `experiment` in a new folder; `name` is used if the experiment has none.
 
-    Everything that can be wrong is found before the folder is made.
+    All settings and data are checked before the folder is created.
     """
-    if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error where one may not look
-        raise UsageError(f"{out}: exists already, and a run never writes over another; choose a new --out")
+    if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error without permission
+        raise UsageError(f"{out}: exists already, and a run never overwrites another; choose a new --out")
     plan, dataset = prepared(experiment, name, probe)
     check_monitor(plan, columns(plan))
     check_start(plan)
@@ -132,7 +132,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | No
 
 
 def check_start(plan: Plan) -> None:
-    """Refuse to start from the model of a run whose inputs are others, or come in another order."""
+    """Refuse to start from the model of a run with other inputs, or with the same inputs in another order."""
     file = plan.network.initializer.file
     if file is None or not Path(file).is_file():
         return
@@ -146,13 +146,13 @@ def check_start(plan: Plan) -> None:
     place = next(i for i, pair in enumerate(zip_longest(before.inputs, now.inputs)) if pair[0] != pair[1])
     theirs, ours = (inputs[place] if place < len(inputs) else "none" for inputs in (before.inputs, now.inputs))
     raise CheckpointError(
-        f"{file}: input {place + 1} of its network is '{theirs}', of this one '{ours}', and a weight belongs to its "
-        f"input; take the same columns in the same order: {setting(data={'features': names})}"
+        f"{file}: input {place + 1} of its network is '{theirs}', but '{ours}' in this one; weights can only be reused "
+        f"for the same columns in the same order: {setting(data={'features': names})}"
     )
 
 
 def prepared(experiment: Experiment, name: str, probe: Probe | None) -> tuple[Plan, Dataset]:
-    """The plan and the data, with the time that it takes told to `probe`."""
+    """The plan and the data; `probe` is called before and after."""
     if probe is not None:
         probe("other", 0)
     found = prepare(experiment, name)
@@ -162,14 +162,14 @@ def prepared(experiment: Experiment, name: str, probe: Probe | None) -> tuple[Pl
 
 
 def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
-    """The run in `folder` as it was at its last save; one that was killed before any save starts again."""
+    """The run in `folder` at its last checkpoint; a run without a checkpoint starts again."""
     raw = files.read_file(folder.checkpoint) if folder.checkpoint.exists() else None
     saved = None if raw is None else files.decode_checkpoint(raw, str(folder.checkpoint))
     spec = load_experiment(folder.spec)
     if saved is not None:
         if changes := "; ".join(differences(saved.header.plan.written(), spec.written())):
             raise CheckpointError(
-                f"{folder.spec}: changed since the run began: {changes}. Undo that, or begin a new run"
+                f"{folder.spec}: changed since the run began: {changes}. Undo the change, or start a new run"
             )
         files.check_fingerprint(saved.header.fingerprint, "the run began")
     plan, dataset = prepared(spec, folder.path.name, probe)
@@ -187,7 +187,7 @@ def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Where two nested values differ: 'training.epochs was 10, is 20'."""
+    """The differences of two nested values: 'training.epochs was 10, is 20'."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*before, *(key for key in after if key not in before)]:
             yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
@@ -196,14 +196,14 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
 
 
 class Saver(Consumer):
-    """Saves a run: now and then, at its end, when training diverges, and before it leaves because of a signal."""
+    """Saves checkpoints: at intervals, at the end, when training diverges, and after a signal to stop."""
 
     def __init__(self, run: Run, signalled: Callable[[], int | None], save_seconds: float) -> None:
         self._run, self._signalled, self._save_seconds = run, signalled, save_seconds
         self._saved = time.monotonic()
 
     def step(self, event: StepDone) -> None:
-        """Raises `Interrupted` after saving as soon as `signalled` gives the number of a signal."""
+        """Save and raise `Interrupted` if `signalled` returns the number of a signal."""
         signal_number = self._signalled()
         if signal_number is not None:
             self._run.save_checkpoint()
@@ -216,7 +216,7 @@ class Saver(Consumer):
         self._run.save_checkpoint()
 
     def failed(self, error: Diverged) -> None:
-        """Save the state before the step that was not applied, and say so in the summary."""
+        """Save the state before the step that was not applied, and write a summary."""
         run = self._run
         with contextlib.suppress(Diverged):
             run.save_checkpoint()
@@ -229,9 +229,9 @@ def proceed(
     save_seconds: float = SAVE_SECONDS,
     consumers: Sequence[Consumer] = (),
 ) -> None:
-    """Train to the end, and give every event to the checkpoints, to the history and to `consumers`.
+    """Train to the end, passing every event to the checkpoints, the history and `consumers`.
 
-    Raises `Interrupted` and `Diverged`; the run is saved before that.
+    Raises `Interrupted` and `Diverged`, after saving the run.
     """
     saver = Saver(run, signalled, save_seconds)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
@@ -242,19 +242,19 @@ def proceed(
 
 
 def what_is_kept(run: Run) -> str:
-    """What a diverged run leaves to use."""
+    """A message on what a diverged run has saved."""
     progress = run.state.progress
     if not progress.epoch:
-        return f"Nothing was learned before that; {run.folder.path} holds the start"
+        return f"No epoch was completed; {run.folder.path} holds the initial weights"
     epoch = progress.epoch - 1 if progress.best_epoch is None else progress.best_epoch
     return f"The weights of epoch {epoch} are kept in {run.folder.path}"
 
 
 def interruption(run: Run) -> str:
-    """Where the run was left and how it goes on."""
+    """A message: where the run stopped and how to resume it."""
     progress = run.state.progress
     return (
-        f"interrupted in epoch {progress.epoch}; saved at step {progress.step}. Go on with: "
+        f"interrupted in epoch {progress.epoch}; saved at step {progress.step}. Resume with: "
         f"mlptrain fit --resume {run.folder.path}"
     )
 
@@ -287,13 +287,13 @@ def measured(run: Run, part: Part) -> Metrics:
 
 
 def report_part(dataset: Dataset) -> tuple[str, Part]:
-    """The part whose figures count most: test rows, else validation rows, else training rows."""
+    """The part that the baselines are compared on: test rows, else validation rows, else training rows."""
     name = next(name for name in ("test", "validation", "train") if name in dataset.parts)
     return name, dataset.parts[name]
 
 
 def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str, Any]:
-    """What summary.json holds; `stopped` says why, where it was no regular end."""
+    """The content of summary.json; `stopped` is the reason if the run did not end regularly."""
     progress = run.state.progress
     return {
         "name": run.plan.name,

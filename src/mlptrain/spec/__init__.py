@@ -1,1 +1,1 @@
-"""What a user writes: one YAML file, checked whole before anything is read or computed."""
+"""The experiment file: one YAML file, checked completely before anything is read or computed."""

@@ -1,8 +1,8 @@
-"""What is an experiment? The YAML file as one frozen, validated object.
+"""Which settings does an experiment have? The YAML file as one frozen, validated object.
 
 Experiment
 ├── data       path, target, split, numeric, categorical, ...   (data/settings.py)
-├── network    hidden blocks, activation, initializer, dropout, normalization
+├── network    hidden layers, activation, initializer, dropout, normalization
 ├── loss  optimizer  schedule                                   one component each
 ├── penalty    l1, l2
 └── training   epochs, batch size, early stopping, clipping, dtype
@@ -59,7 +59,7 @@ def check_threads(value: Any) -> Any:
 
 
 def known_task(value: str | None) -> str | None:
-    """The kind of a task."""
+    """The kind of a task; an error for an unknown one."""
     return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
 
 
@@ -75,34 +75,34 @@ class NetworkSpec(Frozen):
         Field(strict=False, max_length=1000),
     ] = Field(
         (Dense(width=64), Dense(width=32)),
-        description="Hidden layers, by width or as mappings; none is the linear model.",
+        description="Hidden layers, by width or as mappings; an empty list is a linear model.",
     )
-    activation: Annotated[Activation, OneOf()] = Field(ReLU(), description="Nonlinearity of the hidden layers.")
-    initializer: Annotated[Initializer, OneOf()] = Field(Auto(), description="Where the weights start.")
+    activation: Annotated[Activation, OneOf()] = Field(ReLU(), description="Activation function of the hidden layers.")
+    initializer: Annotated[Initializer, OneOf()] = Field(Auto(), description="Initial values of the parameters.")
     dropout: DropoutRate = Field(0.0, description="Probability of dropping a unit of a hidden layer.")
     normalization: Annotated[Normalization, OneOf()] | None = Field(
         None, description="Normalization before the activation of hidden layers."
     )
     output_activation: Annotated[Activation, OneOf()] = Field(
-        Identity(), description="For losses on values, such as mse with a sigmoid."
+        Identity(), description="Activation function of the output, for regression losses, such as mse with a sigmoid."
     )
 
     SHARED: ClassVar[frozenset[str]] = frozenset({"activation", "dropout", "normalization"})
-    """The fields that a layer takes from here unless it has its own."""
+    """The fields that are the defaults of the layers."""
 
     def conflicts(self) -> Iterator[Conflict]:
-        """What does not go together within the architecture."""
+        """Conflicting settings within the architecture."""
         before: int | None = None
         for i, layer in enumerate(self.hidden):
             yield from ((f"network.hidden.{i}.{field}", message) for field, message in layer.conflicts(before))
             before = layer.units(before or 0) or None
 
     def blocks(self) -> tuple[Layer, ...]:
-        """The hidden layers with everything they take from the network written out."""
+        """The hidden layers with the defaults of the network filled in."""
         return tuple(self._filled(layer) for layer in self.hidden)
 
     def _filled(self, layer: Layer) -> Layer:
-        """`layer` with the network's choices for the fields that it has and that were not written."""
+        """`layer` with the settings of the network for the fields that it does not set."""
         missing = (type(layer).model_fields.keys() & self.SHARED) - layer.model_fields_set
         return layer.model_copy(update={name: getattr(self, name) for name in sorted(missing)})
 
@@ -112,17 +112,17 @@ class NetworkSpec(Frozen):
 
     @property
     def uses_batch_statistics(self) -> bool:
-        """Whether a batch of one row cannot be trained on."""
+        """Whether training needs batches of at least two rows."""
         return any(layer.uses_batch_statistics for layer in self.blocks())
 
 
 class EarlyStopping(Frozen):
-    """When training stops because nothing improves any more."""
+    """When training stops because the monitored value no longer improves."""
 
-    patience: int = Field(20, ge=1, description="Epochs without an improvement until training stops.")
+    patience: int = Field(20, ge=1, description="Epochs without improvement before training stops.")
     monitor: str = Field(
         "validation_loss",
-        description="What must improve: train_loss, validation_loss or validation_<metric>.",
+        description="The value that must improve: train_loss, validation_loss or validation_<metric>.",
     )
     min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as an improvement.")
 
@@ -130,16 +130,17 @@ class EarlyStopping(Frozen):
 class Ema(Frozen):
     """An exponential moving average of the parameters: w_ema <- d w_ema + (1 - d) w after each step.
 
-    After Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t), so that the start is
-    forgotten. The running statistics of batch normalization are averaged too, PyTorch's `use_buffers`.
+    After Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t), which reduces the
+    influence of the first steps. The running statistics of batch normalization are averaged too, as with PyTorch's
+    `use_buffers`.
     """
 
     formula: ClassVar = (r"\bar w \leftarrow d \bar w + (1 - d) w, \qquad d = \min(\mathrm{decay}, (1 + t)/(10 + t))",)
-    decay: float = Field(0.999, gt=0, lt=1, description="Share of the average that is kept in each step.")
+    decay: float = Field(0.999, gt=0, lt=1, description="Decay of the average in each step.")
 
 
 class Training(Frozen):
-    """How long, in which pieces and with which precision."""
+    """Length, batches, early stopping, clipping and precision of training."""
 
     renamed: ClassVar[dict[str, str]] = {"averaging": "ema"}
 
@@ -147,28 +148,30 @@ class Training(Frozen):
         r"\mathrm{clip\ norm} \quad c \mathrm{:} \quad g \leftarrow g \min(1, c/\lVert g\rVert)",
         r"\mathrm{clip\ value} \quad c \mathrm{:} \quad g_i \leftarrow \min(\max(g_i, -c), c)",
     )
-    epochs: int = Field(200, ge=1, le=10**9, description="Passes over the training rows, at the most.")
+    epochs: int = Field(200, ge=1, le=10**9, description="Maximum number of passes over the training rows.")
     batch_size: Annotated[int | Literal["full"], PlainValidator(check_batch_size)] = Field(
-        32, description="Rows to a step, or `full`."
+        32, description="Rows per step, or `full`."
     )
-    shuffle: bool = Field(True, description="A new order each epoch; false keeps the order of the file.")
-    early_stopping: EarlyStopping | None = Field(EarlyStopping(), description="null never stops early.")
+    shuffle: bool = Field(True, description="Shuffle the rows in each epoch; false keeps the order of the file.")
+    early_stopping: EarlyStopping | None = Field(
+        EarlyStopping(), description="Stop when the monitored value no longer improves; null never stops early."
+    )
     clip_norm: float | None = Field(
         None, gt=0, description="Largest norm of the gradient, over all parameters; a larger one is scaled down."
     )
     clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are clipped.")
-    ema: Ema | None = Field(None, description="Evaluate and keep a moving average of the weights over the steps.")
+    ema: Ema | None = Field(None, description="Evaluate and keep an exponential moving average of the weights.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
     threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
         "auto",
-        description="Threads of the matrix products; `auto` goes by their size and the cores of the machine. Take 1 "
-        "where other programs keep the cores busy: threads that wait for each other lose far more than they gain.",
+        description="Threads of the matrix products; `auto` chooses by their size and the cores of the machine. Use 1 "
+        "if other programs keep the cores busy: threads that wait for each other cost far more than they gain.",
     )
-    baselines: bool = Field(True, description="Fit a constant and a linear model too, to compare with.")
+    baselines: bool = Field(True, description="Also fit a constant and a linear model, for comparison.")
 
     @property
     def clips(self) -> bool:
-        """Whether the gradient is clipped in some way."""
+        """Whether the gradient is clipped."""
         return self.clip_norm is not None or self.clip_value is not None
 
 
@@ -178,29 +181,31 @@ class Experiment(Frozen):
     name: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="Names the run's folder; the file's name by default.",
+        description="Name of the run's folder; by default that of the file.",
     )
     seed: int | None = Field(
-        0, ge=0, lt=2**63, description="Determines every random number; null draws one and writes it down."
+        0, ge=0, lt=2**63, description="Determines all random numbers; null draws a seed and records it."
     )
-    data: Data = Field(description="Where the rows come from and what is done to them.")
+    data: Data = Field(description="Where the rows come from and how they are prepared.")
     network: NetworkSpec = Field(NetworkSpec(), description="The architecture.")
     task: Annotated[str | None, AfterValidator(known_task)] = Field(
         None,
         description="What is predicted: classification, multilabel or regression; implied by the loss, or by a target "
-        "of text, of real numbers or of more than 100 different whole numbers.",
+        "of text, of real numbers or of more than 100 distinct whole numbers.",
     )
     loss: Annotated[Loss, OneOf()] | None = Field(
-        None, description="What is minimized; implied by the task: cross_entropy, binary_cross_entropy or mse."
+        None, description="The function to minimize; implied by the task: cross_entropy, binary_cross_entropy or mse."
     )
-    optimizer: Annotated[Optimizer, OneOf(default="adam")] = Field(Adam(), description="How a gradient becomes a step.")
+    optimizer: Annotated[Optimizer, OneOf(default="adam")] = Field(
+        Adam(), description="How the gradient updates the parameters."
+    )
     schedule: Annotated[Schedule, OneOf(default="constant")] = Field(
-        Constant(), description="How the learning rate changes."
+        Constant(), description="How the learning rate changes during training."
     )
-    penalty: Penalty = Field(Penalty(), description="Cost of large weights.")
-    training: Training = Field(Training(), description="Length, batches, stopping, precision.")
+    penalty: Penalty = Field(Penalty(), description="L1 and L2 penalties on the weights.")
+    training: Training = Field(Training(), description="Length, batches, early stopping, clipping, precision.")
     _locate: Locate | None = PrivateAttr(None)
-    """Says where in its file a setting stands, of an experiment that was read from one."""
+    """Locates a setting in the file that the experiment was read from."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -219,7 +224,7 @@ class Experiment(Frozen):
         if self.schedule.warmup >= self.training.epochs:
             yield (
                 "schedule.warmup",
-                f"takes {self.schedule.warmup} epochs, training.epochs is {self.training.epochs}; make it shorter",
+                f"takes {self.schedule.warmup} epochs, but training.epochs is {self.training.epochs}; make it shorter",
             )
         if self.loss is not None:
             yield from self._loss_conflicts(self.loss)
@@ -256,7 +261,7 @@ class Experiment(Frozen):
         if loss.target_kind != "value" and self.data.scale_target is not None:
             yield (
                 "data.scale_target",
-                f"is for targets of numbers, loss {loss.name()} has none to scale; remove the line",
+                f"is for regression only, not for loss {loss.name()}; remove the line",
             )
 
     def _monitor_conflicts(self, stopping: EarlyStopping) -> Iterator[Conflict]:
@@ -266,8 +271,8 @@ class Experiment(Frozen):
         if stopping.monitor.startswith("validation_") and not self.validates:
             yield (
                 path,
-                f"needs {stopping.monitor}, but no rows are held out: give data.split.validation a "
-                "share, or monitor train_loss",
+                f"needs {stopping.monitor}, but no rows are held out: set data.split.validation above 0, "
+                "or monitor train_loss",
             )
 
     @property
@@ -277,7 +282,7 @@ class Experiment(Frozen):
 
     @property
     def target_scaler(self) -> Scaler:
-        """How a target of numbers is scaled: as the spec says, else standard, or none for a bounded output."""
+        """The scaler of a regression target: from the spec, or else standard, or none for a bounded output."""
         if self.data.scale_target is not None:
             return self.data.scale_target
         free = isinstance(self.network.output_activation, Identity)
@@ -285,7 +290,7 @@ class Experiment(Frozen):
         return Standard() if free and scalable else NoScaling()
 
     def completed(self, loss: Loss) -> dict[str, Any]:
-        """The settings by name, with everything written out that was left to defaults or to the data."""
+        """The settings by name, with all defaults filled in that depend on other settings or on the data."""
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
@@ -296,15 +301,15 @@ class Experiment(Frozen):
         return written | {"data": data, "network": network, "training": training}
 
     def written(self) -> dict[str, Any]:
-        """The settings as plain values, as spec.yaml holds them."""
+        """The settings as plain values, as in spec.yaml."""
         return self.model_dump(mode="json", include=set(Experiment.model_fields))
 
     def locate_like(self, other: Experiment) -> None:
-        """Find settings in the file that `other` was read from."""
+        """Locate settings in the file that `other` was read from."""
         self._locate = other._locate
 
     def problem(self, location: tuple[int | str, ...], message: str) -> Problem:
-        """A mistake in the setting at `location`, with its place in the file if it was read from one."""
+        """A problem with the setting at `location`, with its position in the file if there is one."""
         if self._locate is not None:
             return self._locate(location, message)
         return Problem("", ".".join(map(str, location)), message)

@@ -1,4 +1,4 @@
-"""How do a file and `--set` overrides become an experiment, or every error at once?"""
+"""How are a file and `--set` overrides read as an experiment, with all errors reported at once?"""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ _SHOWS_VALUE = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written: in the file, or in an override (whose place is its own text)."""
+    """The source of a value: the file, or an override."""
 
     source: str
     lines: Sequence[str]
     override: bool = False
 
     def problem(self, node: Node, at_key: bool, path: str, message: str) -> Problem:
-        """A mistake at the value of `node`, or at its key."""
+        """A problem at the value of `node`, or at its key."""
         if self.override:
             return Problem(f"{self.source}:", path, message)
         line, column = (node.key_line, node.key_column) if at_key else (node.line, node.column)
@@ -74,7 +74,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         location, node, origin = parse_override(override)
         name = ".".join(map(str, location))
         if location in seen:
-            raise UsageError(f"--set {name} is given twice; say it once")
+            raise UsageError(f"--set {name} is given twice; remove one")
         if any(place[: len(location)] == location for place in seen):
             raise UsageError(f"--set {override} would undo a --set below {name} that comes before it; put it first")
         seen.add(location)
@@ -85,7 +85,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def parse_override(override: str) -> tuple[Location, Node, Origin]:
-    """The place, the value (read as YAML) and the origin of `a.b=value`."""
+    """The location, the value (read as YAML) and the origin of `a.b=value`."""
     key, equals, text = override.partition("=")
     parts = tuple(int(part) if part.isascii() and part.isdigit() else part for part in key.strip().split("."))
     if not equals or not all(str(part) for part in parts):
@@ -98,7 +98,7 @@ def parse_override(override: str) -> tuple[Location, Node, Origin]:
 
 
 def replaced(root: Node, location: Location, node: Node, override: str) -> Node:
-    """`root` with the value at `location` set to `node`; mappings on the way are made, a bare name becomes its kind."""
+    """`root` with the value at `location` set to `node`; creates missing mappings, a bare name becomes its kind."""
     if not location:
         return node
     head, rest = location[0], location[1:]
@@ -119,7 +119,7 @@ def replaced(root: Node, location: Location, node: Node, override: str) -> Node:
 
 
 def with_value(node: Node, value: Any) -> Node:
-    """A node at the same place with another value."""
+    """A node at the same position with another value."""
     return Node(value, node.line, node.column, node.key_line, node.key_column)
 
 
@@ -137,14 +137,14 @@ def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Expe
 
 
 def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
-    """Whether a list is too short only because its items are wrong, which is said of each."""
+    """Whether a list is too short only because its items are wrong, which other errors report."""
     place = detail["loc"]
     below = (other["loc"] for other in details if len(other["loc"]) > len(place))
     return detail["type"] == "too_short" and any(loc[: len(place)] == place for loc in below)
 
 
 def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -> Problem:
-    """The mistake that one Pydantic error speaks of."""
+    """The problem that a Pydantic error describes."""
     location = detail["loc"]
     unknown = detail["type"] == "extra_forbidden"
     message = unknown_key(root, location) if unknown else describe(detail)
@@ -154,18 +154,18 @@ def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -
 def placed(
     location: Location, message: str, root: Node, origins: dict[Location, Origin], at_key: bool = False
 ) -> Problem:
-    """A mistake at `location`, at its key if that is what is wrong or all that there is."""
+    """A problem at `location`: at its key if `at_key` is set or if the location does not exist."""
     node, depth = reach(root, location)
     return origin_of(location, origins).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
 
 
 def origin_of(location: Location, origins: dict[Location, Origin]) -> Origin:
-    """Where the value at `location` was written: the nearest place above it that an override made, or the file."""
+    """The origin of the value at `location`: the nearest override above it, or the file."""
     return origins[max((place for place in origins if place == location[: len(place)]), key=len)]
 
 
 def reach(root: Node, location: Location) -> tuple[Node, int]:
-    """The node at `location`, or the last one on the way to it, and how many steps led there."""
+    """The node at `location`, or the last existing one on the path to it, and its depth."""
     node = root
     for depth, part in enumerate(location):
         value = node.value
@@ -179,7 +179,7 @@ def reach(root: Node, location: Location) -> tuple[Node, int]:
 
 
 def describe(detail: ErrorDetails) -> str:
-    """What is wrong with a value, in the words of the spec, and the value itself where it is short."""
+    """What is wrong with a value, in terms of the spec, and the value itself if it is short."""
     kind = detail["type"]
     context = detail.get("ctx", {})
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
@@ -215,7 +215,7 @@ def shown(value: Any) -> str:
 
 
 def unknown_key(root: Node, location: Location) -> str:
-    """What may have been meant by an unknown key: one that is valid here, or the same one in another place."""
+    """A message on an unknown key: its new name, a similar key, the same key elsewhere, or the valid keys."""
     word = str(location[-1])
     model = model_at(root, location[:-1])
     valid = list(model.model_fields)
@@ -233,13 +233,13 @@ def unknown_key(root: Node, location: Location) -> str:
 
 
 def siblings(model: type[BaseModel]) -> list[type[Component]]:
-    """The variants of the family that `model` is of, if it is a component."""
+    """The variants of the family of `model`, if it is a component."""
     families = [base for base in model.__mro__ if Component in base.__bases__]
     return variants(families[0]) if families else []
 
 
 def model_at(root: Node, location: Location) -> type[BaseModel]:
-    """What the mapping at `location` is read as."""
+    """The settings class of the mapping at `location`."""
     model: type[BaseModel] = Experiment
     for depth, part in enumerate(location, start=1):
         if isinstance(part, str):
@@ -250,7 +250,7 @@ def model_at(root: Node, location: Location) -> type[BaseModel]:
 
 
 def chosen_model(field: FieldInfo, value: dict[str, Any]) -> type[BaseModel]:
-    """The settings class that a field holds; of a family the variant that `value` names, or the default, or itself."""
+    """The settings class of a field; for a family, the variant that `value` names, the default, or the family."""
     model = next(models_in(field.annotation))
     if issubclass(model, Component):
         kind = value.get("kind", default_kind([*field.metadata, field.annotation]))
@@ -259,7 +259,7 @@ def chosen_model(field: FieldInfo, value: dict[str, Any]) -> type[BaseModel]:
 
 
 def default_kind(annotations: Iterable[Any]) -> str | None:
-    """The kind of a mapping that names none, as `OneOf` says somewhere in `annotations`."""
+    """The default kind of a mapping without one, from a `OneOf` in `annotations`."""
     for one in annotations:
         if isinstance(one, OneOf):
             return one.default
@@ -269,7 +269,7 @@ def default_kind(annotations: Iterable[Any]) -> str | None:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The settings classes that an annotation speaks of."""
+    """The settings classes in an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
@@ -277,7 +277,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def all_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every path of a setting, without the indices of lists and without what belongs to single kinds of a family."""
+    """Every path of a setting, without list indices and without the fields of single kinds of a family."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
         for below in models_in(field.annotation):

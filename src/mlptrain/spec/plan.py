@@ -1,7 +1,7 @@
-"""What is a run, once its data are known? An experiment in which nothing is left open.
+"""What is a plan? An experiment with every choice made, once its data are known.
 
-An `Experiment` is what somebody wrote: the loss may be left to the target, the seed to chance, the number of threads to
-the machine. `prepare` reads the data, decides all of it and answers with a `Plan`. Whatever comes later takes the plan.
+An `Experiment` is the file of a user, which may leave the loss to the target, the seed to chance and the number of
+threads to the machine. `prepare` reads the data, makes these choices and returns a `Plan`, which everything else takes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from mlptrain.system import memory_size
 
 
 class Plan(Experiment):
-    """An experiment with every choice made, and what was learned of its table."""
+    """An experiment with every choice made, and the transforms fitted to its table."""
 
     name: str
     seed: int = Field(ge=0, lt=2**63)
     loss: Annotated[Loss, OneOf()]
     transforms: Transforms
-    """What turns a table into inputs and targets, fitted on the training rows."""
+    """Turn a table into inputs and targets; fitted on the training rows."""
     threads: int = Field(ge=1, le=1024)
     """Threads of the matrix products."""
 
@@ -50,27 +50,27 @@ class Plan(Experiment):
 
     @property
     def batch_rows(self) -> int | None:
-        """Rows of a batch; None takes all training rows."""
+        """Rows per batch; None for all training rows."""
         size = self.training.batch_size
         return None if size == "full" else size
 
 
 def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None = None) -> tuple[Plan, Dataset]:
-    """Read the data of `experiment` and decide what it leaves open.
+    """Read the data of `experiment` and make the choices that it leaves open.
 
     Parameters
     ----------
     experiment
-        What was written. A plan is an experiment too, and comes back as it was.
+        The experiment. A plan is an experiment too, and is returned unchanged.
     name
-        The name of an experiment that has none.
+        The name to use if the experiment has none.
     dtype
-        Another precision than the experiment's, as the gradient check needs.
+        A precision that replaces the experiment's, for the gradient check.
 
     Raises
     ------
     SpecError, UsageError
-        Settings that do not go together, now that the target is known, or a network too large for the machine.
+        Settings that conflict with the target, or a network that is too large for the machine.
     DataError
         A table that cannot be read or trained on.
     """
@@ -108,19 +108,19 @@ def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Pl
 
 
 def chosen_threads(plan: Plan, layout: Layout, rows: int) -> int:
-    """The number of threads that the spec gives, or else the one that suits the network."""
+    """The number of threads from the spec, or else one that suits the network."""
     if plan.training.threads != "auto":
         return plan.training.threads
     return choose_threads(layout, min(plan.batch_rows or rows, rows))
 
 
 def check_memory(layout: Layout, plan: Plan) -> None:
-    """Refuse a network whose parameters alone do not fit into the machine."""
+    """Refuse a network whose parameters alone do not fit into memory."""
     copies = 4 + len(plan.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
     needed = layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
-    there = memory_size()
-    if there is not None and needed > there:
+    available = memory_size()
+    if available is not None and needed > available:
         raise UsageError(
             f"network.hidden: {layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
-            f"this machine has {there / 2**30:.1f} GiB; make the layers smaller"
+            f"this machine has {available / 2**30:.1f} GiB; make the layers smaller"
         )

@@ -1,8 +1,8 @@
-"""What does a YAML file say, and on which line and column does it say it?
+"""Which values does a YAML file hold, and at which lines and columns?
 
 The dialect is strict. Plain scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2, 10.3.2):
 `no`, `on`, `1_000` and dates are strings, `1e-3` is a number; quoted and block scalars are always strings.
-What can hide, repeat or execute something is an error: duplicate keys, anchors, aliases, tags, merge keys.
+Features that can hide, repeat or execute something are errors: duplicate keys, anchors, aliases, tags, merge keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BYTES_MAX = 1 << 20
 NESTING_MAX = 50
 TOO_DEEP = f"nesting too deep (limit {NESTING_MAX})"
 DIGITS_MAX = 100
-PROBLEMS_MAX = 100  # a hostile file may hold a mistake in every two bytes
+PROBLEMS_MAX = 100  # a hostile file may contain an error in every two bytes
 EXCERPT_WIDTH = 100
 FLOW_WIDTH = 80
 
@@ -53,7 +53,7 @@ FOREIGN_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value with its place and that of its key (where it has none, its own again), counted from 1."""
+    """A value with its position and that of its key (the same without a key), counted from 1."""
 
     value: Value
     line: int
@@ -63,11 +63,11 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """What the value is, in the words of an error message."""
+        """The type of the value, for messages."""
         return KINDS[type(self.value)]
 
     def plain(self) -> Plain:
-        """Return the value without places: dictionaries, tuples and scalars."""
+        """Return the value without positions: dictionaries, tuples and scalars."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, tuple):
@@ -76,7 +76,7 @@ class Node:
 
 
 def load(path: Path) -> tuple[str, Node]:
-    """Return the text of the spec file at `path`, and what it says."""
+    """Return the text of the spec file at `path`, and its root node."""
     try:
         content = _read(path)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -133,7 +133,7 @@ def excerpt(text_lines: Sequence[str], line: int, column: int) -> str:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Return the path of a value in the words of an error message.
+    """Return the path of a value, for messages.
 
     >>> dotted(["network", "hidden", 0, "width"])
     'network.hidden.0.width'
@@ -173,7 +173,7 @@ LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
 TOML = re.compile(r"^(\[\[?[\w.-]+\]\]?|[\w.-]+ *= *\S.*) *$", re.MULTILINE)
 
-OPENED = {  # what stands where a token or a collection that is broken begins
+OPENED = {  # by the character at which a broken token or collection begins
     "*": "'*' and '&' are for aliases, which are not allowed: put the text in quotes",
     "&": "'*' and '&' are for aliases, which are not allowed: put the text in quotes",
     "%": "'%' cannot start a line: put the text in quotes",
@@ -183,24 +183,24 @@ OPENED = {  # what stands where a token or a collection that is broken begins
     "[": "the list opened on line {opened} is not closed: ',' or ']' is missing",
     "{": "the mapping opened on line {opened} is not closed: ',' or '}}' is missing",
 }
-ESCAPE = "this escape is not known: in double quotes write '\\\\' for '\\', or use single quotes"
+ESCAPE = "unknown escape: in double quotes write '\\\\' for '\\', or use single quotes"
 BRACKET = re.compile(r"""(?<![^\s\[{,:?-])(?:'[^']*'|"(?:[^"\\]|\\.)*"|\#.*)|([\[{])|([\]}])""")
-"""A bracket, or what may hold brackets that are text: a quoted scalar, a comment."""
+"""A bracket, or a quoted scalar or comment, in which brackets are text."""
 
 
 def syntax_message(is_token: bool, opened: str | None, here: str, same_place: bool) -> str:
-    """Say what is wrong where the parser gave up, in plain words.
+    """Return a message on a syntax error.
 
-    The two parsers of PyYAML have words of their own, which change with its versions. What counts is whether a token
-    is broken or the order of tokens, and the characters at the two places that they name: `opened`, where what is
-    broken begins (None if they do not say), and `here`, where they gave up, empty at the end.
+    The messages of PyYAML's two parsers differ and change with its versions. Ours depends on whether a token or the
+    order of tokens is wrong, and on the characters at the two positions that the parser reports: `opened`, where the
+    broken construct begins (None if unknown), and `here`, where the parser stopped, empty at the end.
     """
     if is_token:
         return scanner_message(opened, here)
     if here == "!":
         return OPENED["!"]
     if opened is None:
-        return "this version of YAML is not known: remove it" if here == "%" else "text after the end of the spec"
+        return "unknown version of YAML: remove the line" if here == "%" else "text after the end of the spec"
     if same_place:
         return "a value is missing here, or a bracket is not closed"
     return OPENED.get(
@@ -209,7 +209,7 @@ def syntax_message(is_token: bool, opened: str | None, here: str, same_place: bo
 
 
 def scanner_message(opened: str | None, here: str) -> str:
-    """Say what is wrong with a token; see `syntax_message`."""
+    """Return a message on a broken token; see `syntax_message`."""
     if here == ":" and opened in (None, ":"):
         return "':' cannot stand here: check the indentation, or put a text with ': ' in quotes"
     if here == "-" and opened in (None, "-"):
@@ -222,7 +222,7 @@ def scanner_message(opened: str | None, here: str) -> str:
 
 
 def parse(text: str, source: str) -> Node:
-    """Return the mapping that a spec says, or raise every mistake in its YAML; `source` names the file."""
+    """Return the mapping in the text of a spec, or raise all errors in its YAML; `source` names the file."""
     composer = _Composer(text, source)
     try:
         return composer.spec()
@@ -231,9 +231,9 @@ def parse(text: str, source: str) -> Node:
 
 
 class _Composer:
-    """Builds nodes from the parser's events and collects the mistakes on the way.
+    """Builds nodes from the parser's events and collects errors.
 
-    PyYAML's events come before anything is resolved, expanded or executed, and leave the depth to us.
+    PyYAML's events precede any resolving, expanding or executing, and do not limit the depth.
     """
 
     def __init__(self, text: str, source: str) -> None:
@@ -245,7 +245,7 @@ class _Composer:
         self._problems: list[Problem] = []
 
     def spec(self) -> Node:
-        """Return the mapping of the one document, or raise every mistake found in it."""
+        """Return the mapping of the only document, or raise all errors found in it."""
         if bad := NOT_YAML.search(self._text):
             before = (self._text[: bad.start()] + "|").splitlines()
             message = f"control character U+{ord(bad.group()):04X} at offset {bad.start()} is not allowed"
@@ -260,7 +260,7 @@ class _Composer:
         raise self._fatal((root.line, root.column), "the spec is empty" if root.value is None else message)
 
     def _refuse_deep_brackets(self) -> None:
-        """Refuse more open brackets than may be nested, before a parser with a limit of its own looks ahead at them."""
+        """Refuse brackets that are nested too deeply, before the parser reaches its own limit on them."""
         depth = 0
         for found in BRACKET.finditer(self._text):
             depth = max(0, depth + bool(found[1]) - bool(found[2]))
@@ -269,14 +269,14 @@ class _Composer:
                 raise self._fatal((len(before), len(before[-1])), TOO_DEEP)
 
     def syntax_error(self, error: yaml.MarkedYAMLError) -> SpecError:
-        """Return the mistakes found so far and, in plain words, the one at which the parser gave up."""
-        self._path.clear()  # the parser reads ahead: only the place is certain
+        """Return the errors found so far and the one at which the parser stopped."""
+        self._path.clear()  # the parser reads ahead: only the position is certain
         place = self._place(error.problem_mark)
         start = self._place(error.context_mark or error.problem_mark)
         here, opened = self._character(place), self._character(start) if error.context_mark else None
         if here == "\t":
             return self._fatal(place, "a tab cannot indent: use spaces")
-        is_token = isinstance(error, yaml.scanner.ScannerError)  # then its start is the place to look at
+        is_token = isinstance(error, yaml.scanner.ScannerError)  # its start is where the error is
         message = syntax_message(is_token, opened, here, start == place).format(opened=start[0], here=here)
         return self._fatal(start if is_token else place, message + self._toml_hint())
 
@@ -325,7 +325,7 @@ class _Composer:
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, place)
         if isinstance(event, yaml.AliasEvent):
-            return ""  # reported; any string lets the pass go on
+            return ""  # reported; any string will do
         if len(self._path) >= NESTING_MAX:
             raise self._fatal(place, TOO_DEEP)
         return self._mapping() if isinstance(event, yaml.MappingStartEvent) else self._sequence()

@@ -1,1 +1,1 @@
-"""How a network is trained: the state, the loop, and what is measured on the way."""
+"""How a network is trained: the state, the loop, and what is measured during training."""

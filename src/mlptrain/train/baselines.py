@@ -1,6 +1,6 @@
-"""What would a trivial model reach on the same rows?
+"""Which simple models is the network compared with?
 
-`constant` says the same for every row, the best single answer on the training rows. `linear` is the network without
+`constant` predicts the same for every row: the best constant on the training rows. `linear` is the network without
 hidden layers, trained on the same loss by the same loop: Adam for a fixed number of steps, with a rate that falls to 0.
 """
 

@@ -1,8 +1,8 @@
-"""What is going wrong, and what helps?
+"""What goes wrong in training, and what are the remedies?
 
-Each diagnosis is one class: it says what it saw, or nothing when all is well, and what to try then. The classes are
-found by themselves. Losses are compared by their excess over the lowest value that any prediction could reach, which
-is not 0 for a Poisson loss or with label smoothing.
+Each diagnosis is one class: it returns a message, or None if all is well, and lists remedies. The classes are collected
+automatically. Losses are compared by their excess over the lowest value that any prediction could reach, which is not 0
+for a Poisson loss or with label smoothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mlptrain.train.state import Diagnosed, Progress
 
 WINDOW = 5
 """Epochs over which a trend is averaged."""
-EVERY_EPOCH_BEFORE, THEN_EVERY = 30, 10
-"""Every epoch is looked at before the first, then one in so many."""
+CHECK_ALL_BEFORE, CHECK_EVERY = 30, 10
+"""Every epoch before the first number is checked, then every tenth."""
 
 
 class Trend:
-    """What has to be known of one column of the history, in constant memory.
+    """The trend of one column of the history, in constant memory.
 
-    `floor` is the lowest value that the column could have, `mean` is over the last epochs.
+    `floor` is the lowest value that the column can have; `mean` is over the last epochs.
     """
 
     def __init__(self, floor: float = 0.0) -> None:
@@ -47,7 +47,7 @@ class Trend:
         self.count = 0
 
     def add(self, value: float) -> None:
-        """Take in the value of the next epoch."""
+        """Add the value of the next epoch."""
         if self.count == 0:
             self.first = value
         self.lowest = min(self.lowest, value)
@@ -57,7 +57,7 @@ class Trend:
             self.lowest_mean = min(self.lowest_mean, self.mean)
 
     def excess(self, value: float) -> float:
-        """How far `value` is above the lowest possible one."""
+        """How far `value` is above the lowest possible value."""
         return value - self.floor
 
     @property
@@ -68,23 +68,23 @@ class Trend:
 
     @property
     def mean_before(self) -> float:
-        """The mean of as many epochs before them; NaN as long as there are not enough."""
+        """The mean of the same number of epochs before them; NaN if there are not enough."""
         values = list(self.recent)[:-WINDOW]
         return sum(values) / WINDOW if len(values) == WINDOW else math.nan
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a diagnosis can look at after an epoch."""
+    """What a diagnosis can use after an epoch."""
 
     plan: Plan
     network: Network
     weight_sizes: tuple[int, ...]
-    """Of each layer, how many weights it has."""
+    """Number of weights of each layer."""
     progress: Progress
     record: Record
     trends: Mapping[str, Trend]
-    """Of each column that some diagnosis names in its `columns`."""
+    """The trend of each column that some diagnosis names in its `columns`."""
     first_loss: float
     naive_loss: float
     """The loss when every score is zero: ln C for C classes, the mean square of a scaled target."""
@@ -104,13 +104,13 @@ class Seen:
 
     @property
     def naive_excess(self) -> float:
-        """How much there was to learn: the naive loss above the lowest possible one."""
+        """The excess of the naive loss: the largest possible improvement over it."""
         return self.train.excess(self.naive_loss)
 
 
 @dataclass(frozen=True)
 class Reached:
-    """What a diagnosis can look at after training: the figures of the part whose figures count most."""
+    """What a diagnosis can use after training: the results on the test rows, or else on the validation rows."""
 
     plan: Plan
     progress: Progress
@@ -121,37 +121,37 @@ class Reached:
 
 
 class Diagnosis(Component):
-    """One thing that can go wrong. A variant overrides the moment at which it can tell."""
+    """One thing that can go wrong. A variant overrides the method of the moment when it can be detected."""
 
     columns: ClassVar[tuple[str, ...]] = ()
     """The columns of the history whose trend it needs."""
 
     def after_epoch(self, seen: Seen) -> str | None:
-        """What an epoch shows, or None when all is well."""
+        """A message about an epoch, or None if all is well."""
         return None
 
     def at_divergence(self, seen: Seen) -> str | None:
-        """What a run shows that ends within an epoch; there is no record of that epoch."""
+        """A message about a run that diverged within an epoch, which has no record."""
         return None
 
     def after_training(self, reached: Reached) -> str | None:
-        """What the results show."""
+        """A message about the results, or None if all is well."""
         return None
 
     @abstractmethod
     def remedies(self, plan: Plan) -> Iterator[str]:
-        """What to try, the best first: only what `plan` does not do already."""
+        """What to try, best first; only settings that `plan` does not have already."""
 
 
 class FirstLossFarFromTheory(Diagnosis):
-    """A fresh network knows nothing: its loss should be near that of equal scores."""
+    """The loss of an untrained network should be near that of equal scores."""
 
     kind: Literal["first_loss_far_from_theory"] = "first_loss_far_from_theory"
     columns: ClassVar = ("train_loss",)
 
     def after_epoch(self, seen: Seen) -> str | None:
         if seen.train.excess(seen.first_loss) > 5 * seen.naive_excess + 1:
-            expected = f"a network that knows nothing should have about {seen.naive_loss:.3g}"
+            expected = f"an untrained network should have about {seen.naive_loss:.3g}"
             return f"the loss at the first step is {seen.first_loss:.3g}; {expected}"
         return None
 
@@ -163,11 +163,11 @@ class FirstLossFarFromTheory(Diagnosis):
             yield setting(network={"initializer": "auto"})
         if plan.data.numeric.scale.name() == "none":
             yield setting(data={"numeric": {"scale": "standard"}})
-        yield "check the size of the inputs and of the target"
+        yield "check the scale of the inputs and of the target"
 
 
 class LossNotFalling(Diagnosis):
-    """The training loss is after several epochs where it was."""
+    """The training loss has not fallen after several epochs."""
 
     kind: Literal["loss_not_falling"] = "loss_not_falling"
     columns: ClassVar = ("train_loss",)
@@ -185,7 +185,7 @@ class LossNotFalling(Diagnosis):
 
 
 class Overfitting(Diagnosis):
-    """The two losses part for several epochs: training goes down while validation goes up, well above it."""
+    """For several epochs the training loss falls while the validation loss rises, well above it."""
 
     kind: Literal["overfitting"] = "overfitting"
     columns: ClassVar = ("train_loss", "validation_loss")
@@ -213,7 +213,7 @@ class Overfitting(Diagnosis):
 
 
 def layer_ratio(seen: Seen) -> float | None:
-    """How large the gradient of the first layer is beside that of the last, per weight."""
+    """The ratio of the gradients of the first and the last layer, per weight."""
     sizes = seen.weight_sizes
     first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, len(sizes) - 1))
     if len(sizes) < 2 or not first or not last:
@@ -222,7 +222,7 @@ def layer_ratio(seen: Seen) -> float | None:
 
 
 class VanishingGradients(Diagnosis):
-    """The gradient that reaches the first layer is a tiny part of that of the last."""
+    """The gradient of the first layer is tiny compared with that of the last."""
 
     kind: Literal["vanishing_gradients"] = "vanishing_gradients"
 
@@ -241,7 +241,7 @@ class VanishingGradients(Diagnosis):
 
 
 class ExplodingGradients(Diagnosis):
-    """The gradient grows on its way from the last layer to the first, or is huge beside the loss to expect."""
+    """The gradient grows from the last layer to the first, or is huge compared with the expected loss."""
 
     kind: Literal["exploding_gradients"] = "exploding_gradients"
     columns: ClassVar = ("train_loss",)
@@ -251,7 +251,7 @@ class ExplodingGradients(Diagnosis):
         if ratio is not None and ratio > 1e3:
             return f"the gradient of the first layer is {ratio:.1e} times that of the last"
         if norm > 1e3 * max(seen.naive_excess, 1e-2):
-            return f"the norm of the gradient is {norm:.1e}, at a loss that should be about {seen.naive_loss:.2g}"
+            return f"the gradient norm is {norm:.1e}, for a loss that should be about {seen.naive_loss:.2g}"
         return None
 
     def remedies(self, plan: Plan) -> Iterator[str]:
@@ -263,7 +263,7 @@ class ExplodingGradients(Diagnosis):
 
 
 class DeadUnits(Diagnosis):
-    """Rectifiers that are zero on every validation row learn nothing any more."""
+    """Rectifiers that are zero on every validation row no longer learn."""
 
     kind: Literal["dead_units"] = "dead_units"
 
@@ -277,29 +277,29 @@ class DeadUnits(Diagnosis):
 
 
 class SaturatedUnits(Diagnosis):
-    """Activations next to their asymptotes pass hardly any gradient."""
+    """Activations close to their asymptotes pass hardly any gradient."""
 
     kind: Literal["saturated_units"] = "saturated_units"
 
     def after_epoch(self, seen: Seen) -> str | None:
         worst = worst_layer([] if seen.watch is None else seen.watch.saturated_shares())
-        return worst and f"{worst[1]:.0%} of the activations of layer {worst[0]} lie next to an asymptote"
+        return worst and f"{worst[1]:.0%} of the activations of layer {worst[0]} are close to an asymptote"
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         if plan.network.initializer.name() != "auto":
             yield setting(network={"initializer": "auto"})
         yield setting(network={"activation": "relu"})
-        yield "check the size of the inputs"
+        yield "check the scale of the inputs"
 
 
 def worst_layer(shares: list[float]) -> tuple[int, float] | None:
-    """The layer with the largest share, and the share, if it is at least a half."""
+    """The layer with the largest share, and the share; None if it is below one half."""
     worst = int(np.argmax(shares)) if shares else 0
     return (worst, shares[worst]) if shares and shares[worst] >= 0.5 else None
 
 
 class ConstantOutput(Diagnosis):
-    """The network says the same for every row."""
+    """The network predicts the same for every row."""
 
     kind: Literal["constant_output"] = "constant_output"
 
@@ -320,7 +320,7 @@ class ConstantOutput(Diagnosis):
 
 
 class MonitorWithoutValue(Diagnosis):
-    """What early stopping monitors is not defined on the validation rows."""
+    """The metric that early stopping monitors is undefined on the validation rows."""
 
     kind: Literal["monitor_without_value"] = "monitor_without_value"
 
@@ -328,23 +328,23 @@ class MonitorWithoutValue(Diagnosis):
         monitor = monitored(seen.plan)
         if monitor is None or seen.record[monitor] is not None or seen.progress.best_cost is not None:
             return None
-        return f"{monitor} has no value on these rows, such as an AUC where all are of one class; nothing stops early"
+        return f"{monitor} is undefined on these rows (as an AUC is with one class only), so training never stops early"
 
     def remedies(self, plan: Plan) -> Iterator[str]:
         yield setting(training={"early_stopping": {"monitor": "validation_loss"}})
 
 
 class WorseThanBaseline(Diagnosis):
-    """The loss is above that of a trivial model on the same rows, by more than a trifle."""
+    """The loss is clearly above that of a simple model on the same rows."""
 
     kind: Literal["worse_than_baseline"] = "worse_than_baseline"
 
     def after_training(self, reached: Reached) -> str | None:
         loss = reached.results["loss"]
         others = {name: metrics["loss"] for name, metrics in reached.baselines.items() if metrics is not None}
-        trifle = 0.01 * abs((others.get("constant") or reached.lowest_loss) - reached.lowest_loss)
+        margin = 0.01 * abs((others.get("constant") or reached.lowest_loss) - reached.lowest_loss)
         lower = [
-            name for name, other in others.items() if loss is not None and other is not None and other + trifle < loss
+            name for name, other in others.items() if loss is not None and other is not None and other + margin < loss
         ]
         return f"the {lower[0]} model has a lower loss than the network" if lower else None
 
@@ -352,11 +352,11 @@ class WorseThanBaseline(Diagnosis):
         yield setting(training={"epochs": plan.training.epochs * 2})
         yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
         yield setting(penalty={"l2": plan.penalty.l2 * 10 or 1e-3})
-        yield "take the simpler model"
+        yield "use the simpler model"
 
 
 class Diagnostician:
-    """Looks at each epoch and makes each diagnosis once."""
+    """Checks each epoch; makes each diagnosis only once."""
 
     def __init__(self, plan: Plan, network: Network, dataset: Dataset, earlier: Iterable[Record]) -> None:
         self._plan, self._network = plan, network
@@ -369,30 +369,30 @@ class Diagnostician:
         lowest = {name: lowest_loss(network, part) for name, part in floors.items() if part is not None}
         self._trends = {name: Trend(lowest.get(name, 0.0)) for name in sorted(columns)}
         for record in earlier:
-            self._take_in(record)
+            self._add(record)
 
-    def looks_at(self, epoch: int) -> bool:
-        """Whether diagnoses are made in `epoch`; what goes wrong late goes wrong slowly."""
-        return epoch < EVERY_EPOCH_BEFORE or epoch % THEN_EVERY == 0
+    def checks(self, epoch: int) -> bool:
+        """Whether diagnoses are made in `epoch`; late in training, problems develop slowly."""
+        return epoch < CHECK_ALL_BEFORE or epoch % CHECK_EVERY == 0
 
-    def look(
+    def check(
         self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
     ) -> tuple[Diagnosed, ...]:
-        """The diagnoses that hold after the epoch of `record`, if it is looked at, and were not made before."""
-        self._take_in(record)
-        if not self.looks_at(progress.epoch):
+        """The new diagnoses after the epoch of `record`, if it is checked."""
+        self._add(record)
+        if not self.checks(progress.epoch):
             return ()
         seen = self._seen(record, progress, watch, scores)
         return self._made(progress, ((d, d.after_epoch(seen)) for d in self._missing(progress)))
 
     def at_divergence(self, progress: Progress) -> tuple[Diagnosed, ...]:
-        """What can be said of a run that ends within an epoch."""
+        """The new diagnoses of a run that diverged within an epoch."""
         if progress.first_loss is None:
             return ()
         seen = self._seen({}, progress, None, None)
         return self._made(progress, ((d, d.at_divergence(seen)) for d in self._missing(progress)))
 
-    def _take_in(self, record: Record) -> None:
+    def _add(self, record: Record) -> None:
         for name, trend in self._trends.items():
             value = record.get(name)
             if value is not None:
@@ -414,7 +414,7 @@ class Diagnostician:
         )
 
     def _missing(self, progress: Progress) -> list[Diagnosis]:
-        """The diagnoses that were not made yet."""
+        """The diagnoses that have not been made yet."""
         known = {diagnosed.name for diagnosed in progress.warnings}
         return [diagnosis for name, diagnosis in self._diagnoses.items() if name not in known]
 
@@ -425,14 +425,14 @@ class Diagnostician:
 
 
 def diagnose_results(reached: Reached) -> tuple[Diagnosed, ...]:
-    """The diagnoses that the results of a finished run allow."""
+    """The diagnoses of the results of a finished run."""
     found = ((diagnosis, diagnosis.after_training(reached)) for diagnosis in (v() for v in variants(Diagnosis)))
     epoch = reached.progress.epoch - 1
     return tuple(diagnosed(diagnosis, message, reached.plan, epoch) for diagnosis, message in found if message)
 
 
 def diagnosed(diagnosis: Diagnosis, message: str, plan: Plan, epoch: int) -> Diagnosed:
-    """A diagnosis with what was seen and what to try."""
+    """A record of a diagnosis, with its message and its remedies."""
     *others, last = diagnosis.remedies(plan)
     remedy = f"{', '.join(others)}, or {last}" if others else last
     return Diagnosed(name=diagnosis.name(), epoch=epoch, message=message, remedy=remedy)
@@ -445,11 +445,11 @@ def lowest_loss(network: Network, part: Part) -> float:
 
 
 def naive_loss(network: Network, part: Part) -> float:
-    """The loss of a network that knows nothing: the parameters of its last layer are zero."""
+    """The loss of an untrained network: the parameters of its last layer are zero."""
     scores = np.tile(network.scores_at_zero(), (len(part), 1))
     return float(network.loss.value(scores, part.target(), weights_of(network, part), network.class_weights))
 
 
 def weights_of(network: Network, part: Part) -> Weights:
-    """Row weights of `part` as a loss takes them."""
+    """The row weights of `part`, as a loss takes them."""
     return part.weights()

@@ -1,7 +1,7 @@
-"""Which value decides which epoch is the best, and when to stop waiting for a better one?
+"""Which value selects the best epoch and stops training early?
 
-The best weights are those of the lowest monitored value, however small the gain; the patience runs since the last gain
-of more than `min_delta`. `Progress.judge` keeps both.
+The best weights are those of the best monitored value, however small the improvement; patience counts the epochs since
+the last improvement of more than `min_delta`. `Progress.update_best` tracks both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlptrain.spec.plan import Plan
 
 
 def monitored(plan: Plan) -> str | None:
-    """The column that chooses the best epoch: what is watched, or the validation loss; None keeps the last."""
+    """The column that selects the best epoch: the monitored one, or the validation loss; None keeps the last epoch."""
     stopping = plan.training.early_stopping
     if stopping is not None:
         return stopping.monitor

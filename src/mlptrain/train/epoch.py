@@ -1,4 +1,4 @@
-"""What is found out when an epoch is over? Its figures, and what goes wrong."""
+"""What is measured and diagnosed at the end of an epoch?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlptrain.train.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:
-    """The columns of metrics.csv; `learning_rate` is that of the last step of the epoch."""
+    """The columns of metrics.csv; `learning_rate` is the rate of the last step of the epoch."""
     validation = plan.transforms.task.figures if plan.validates else ()
     layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
     return [
@@ -37,7 +37,7 @@ def columns(plan: Plan) -> list[str]:
 
 @dataclass(slots=True)
 class Measured:
-    """An epoch in figures, and what else the validation rows showed."""
+    """The measurements of an epoch, and what the diagnoses need."""
 
     record: Record
     watch: ActivationWatch | None
@@ -46,7 +46,7 @@ class Measured:
 
 
 class EpochEnd:
-    """Looks at a run after each epoch; it changes nothing."""
+    """Measures and diagnoses a run at the end of each epoch; it does not change the state."""
 
     def __init__(self, plan: Plan, network: Network, state: TrainState, dataset: Dataset) -> None:
         self._plan, self._network, self._state, self._dataset = plan, network, state, dataset
@@ -55,7 +55,7 @@ class EpochEnd:
         self._diagnostician = Diagnostician(plan, network, dataset, earlier)
 
     def measure(self, learning_rate: float) -> Measured:
-        """The figures of the epoch whose steps are all done, the last of them with `learning_rate`."""
+        """Measure the epoch, whose steps are all done; the last one had the rate `learning_rate`."""
         watch = self._watch()
         part = self._dataset.validation
         validation, scores = ({}, None) if part is None else self._validate(part, watch)
@@ -63,19 +63,19 @@ class EpochEnd:
         return Measured(record, watch, scores)
 
     def diagnose(self, measured: Measured) -> tuple[Diagnosed, ...]:
-        """What goes wrong and was not said before."""
-        return self._diagnostician.look(measured.record, self._state.progress, measured.watch, measured.scores)
+        """The new diagnoses of the measured epoch."""
+        return self._diagnostician.check(measured.record, self._state.progress, measured.watch, measured.scores)
 
     def diagnose_divergence(self) -> tuple[Diagnosed, ...]:
-        """What can be said of a run that ends within an epoch."""
+        """The new diagnoses of a run that diverged within an epoch."""
         return self._diagnostician.at_divergence(self._state.progress)
 
     def _watch(self) -> ActivationWatch | None:
-        """What looks at the activations of the validation rows, in an epoch in which they matter."""
-        wanted = self._dataset.validation is not None and self._diagnostician.looks_at(self._state.progress.epoch)
+        """A watch on the activations of the validation rows, in epochs with diagnoses."""
+        wanted = self._dataset.validation is not None and self._diagnostician.checks(self._state.progress.epoch)
         return ActivationWatch(self._network) if wanted else None
 
-    @np.errstate(all="ignore")  # an overflow ends in a loss that is not finite, which is checked
+    @np.errstate(all="ignore")  # an overflow gives a loss that is not finite, which is checked
     def _validate(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
         scores = part_scores(self._network, *self._state.evaluated, part, watch)
         validation = self._dataset.transforms.task.measure(self._network.loss, scores, part)

@@ -1,6 +1,6 @@
-"""What does a network say about rows that it does not train on?
+"""How does a network predict scores in evaluation?
 
-Rows go through in chunks of a fixed size, so that the result does not depend on the batch size of the training.
+Rows are processed in chunks of a fixed size, so that the result does not depend on the batch size of training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEAR_ASYMPTOTE = 0.01  # of the distance between the two asymptotes
 
 
 class ActivationWatch:
-    """Remembers, over the rows of an evaluation, which units ever woke up and how often they were saturated."""
+    """Records over the rows of an evaluation which units were ever active and how often they were saturated."""
 
     def __init__(self, network: Network) -> None:
         self.rows = 0
@@ -26,15 +26,15 @@ class ActivationWatch:
         self.saturated = [np.zeros(units, dtype=np.int64) for units in network.sizes[1:-1]]
         self.rectifies = [False] * len(self.highest)
 
-    def look(self, network: Network, rows: int) -> None:
-        """Take in the activations of the last forward pass, of `rows` rows."""
+    def record(self, network: Network, rows: int) -> None:
+        """Record the activations of the last forward pass, of `rows` rows."""
         self.rows += rows
         workspaces = network.workspace(rows).layers
         for i, layer in enumerate(network.layers[:-1]):
             for activation, _, a in layer.nonlinearities(workspaces[i]):
-                self._look_at(i, activation, a)
+                self._record_layer(i, activation, a)
 
-    def _look_at(self, i: int, activation: Activation, a: Array) -> None:
+    def _record_layer(self, i: int, activation: Activation, a: Array) -> None:
         self.rectifies[i] = activation.rectifies
         np.maximum(self.highest[i], a.max(axis=0), out=self.highest[i])
         if activation.asymptotes is not None:
@@ -43,14 +43,14 @@ class ActivationWatch:
             self.saturated[i] += ((a < low + margin) | (a > high - margin)).sum(axis=0)
 
     def dead_shares(self, network: Network) -> list[float]:
-        """For each hidden layer of rectifiers the share of units that were zero on every row; 0 for other layers."""
+        """The share of units of each hidden layer that were zero on every row; 0 for layers without rectifiers."""
         return [
             float((top <= 0).mean()) if rectifies else 0.0
             for rectifies, top in zip(self.rectifies, self.highest, strict=True)
         ]
 
     def saturated_shares(self) -> list[float]:
-        """For each hidden layer the share of activations that lie next to an asymptote."""
+        """The share of activations of each hidden layer that are close to an asymptote."""
         return [float(count.mean() / max(1, self.rows)) for count in self.saturated]
 
 
@@ -62,18 +62,18 @@ def predict_scores(
     rows: Indices,
     watch: ActivationWatch | None = None,
 ) -> Array:
-    """The raw scores (n, outputs) of `rows`, by the running statistics and without dropout; changes no state."""
+    """The raw scores (n, outputs) of `rows`, with running statistics and without dropout; changes no state."""
     views, running = network.layout.views(parameters), network.layout.running(buffers)
     scores = np.empty((len(rows), network.outputs), network.dtype)
     x = np.empty((min(CHUNK, len(rows)), features.width), network.dtype)
-    room: NDArray[np.uint8] | None = features.byte_buffer(len(x))
+    scratch: NDArray[np.uint8] | None = features.byte_buffer(len(x))
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
         n = len(chunk)
-        features.gather(chunk, x[:n], None if room is None else room[:n])
+        features.gather(chunk, x[:n], None if scratch is None else scratch[:n])
         scores[start : start + n] = network.forward(x[:n], views, running, training=False)
         if watch is not None:
-            watch.look(network, n)
+            watch.record(network, n)
     return scores
 
 

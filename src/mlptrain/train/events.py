@@ -1,6 +1,6 @@
-"""What does the training loop tell those who watch it?
+"""Which events does the training loop yield?
 
-The loop yields events. A consumer takes them in: the console, the history, the checkpoints, or a tracker of your own.
+Consumers receive them: the console, the history, the checkpoints, or your own tracker.
 
     class Printer(Consumer):
         def epoch(self, event):
@@ -24,39 +24,39 @@ Record = dict[str, float | None]
 
 @dataclass(slots=True)
 class StepDone:
-    """A step was applied; the state is consistent, and this is a good moment to save or to leave.
+    """A step was applied; the state is consistent and may be saved.
 
-    The loop uses one object for all steps: take the figures out of it, do not keep it.
+    The loop reuses one object for all steps: copy values from it, do not keep it.
     """
 
     step: int = 0
-    """The number of the step, from 1."""
+    """The number of the step, counted from 1."""
     loss: float = math.nan
-    """Of the batch, before the update."""
+    """The loss of the batch before the update."""
     learning_rate: float = math.nan
     squared_norm: float = math.nan
-    """Of the gradient with penalties, before clipping."""
+    """The squared norm of the gradient, with penalties, before clipping."""
 
     @property
     def gradient_norm(self) -> float:
-        """The norm of the gradient with penalties, before clipping."""
+        """The norm of the gradient, with penalties, before clipping."""
         return math.sqrt(self.squared_norm)
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is over and measured."""
+    """An epoch has ended and was measured."""
 
     record: Record
     improved: bool
     """Whether its weights are the best so far."""
     diagnoses: tuple[Diagnosed, ...]
-    """Those that were made for the first time."""
+    """The new diagnoses."""
 
 
 @dataclass(frozen=True)
 class TrainingDone:
-    """Training is over."""
+    """Training has ended."""
 
     reason: Stopped
 
@@ -65,35 +65,35 @@ Event = StepDone | EpochDone | TrainingDone
 
 
 class Consumer:
-    """Takes in the events of a run. A subclass overrides the methods of the events that it wants."""
+    """Receives the events of a run. A subclass overrides the methods of the events that it needs."""
 
     def step(self, event: StepDone) -> None:
-        """After each step; called so often that it must be quick."""
+        """Called after each step; must be fast."""
 
     def epoch(self, event: EpochDone) -> None:
-        """After each epoch."""
+        """Called after each epoch."""
 
     def done(self, event: TrainingDone) -> None:
-        """After the last epoch."""
+        """Called after the last epoch."""
 
     def failed(self, error: Diverged) -> None:
-        """When training diverged; the step that failed was not applied."""
+        """Called when training diverged; the failed step was not applied."""
 
     def close(self) -> None:
-        """At the end, however it came."""
+        """Called at the end in any case."""
 
 
 @np.errstate(all="ignore")  # an overflow in training is found and told by the step, not by a warning
 def feed(events: Iterable[Event], consumers: Sequence[Consumer]) -> None:
-    """Hand each event to each of `consumers`, in their order; close all of them at the end."""
+    """Pass each event to each of `consumers`, in order; close all of them at the end."""
     on_step = [consumer.step for consumer in consumers if type(consumer).step is not Consumer.step]
     try:
         for event in events:
             if type(event) is StepDone:
-                for take in on_step:
-                    take(event)
+                for call in on_step:
+                    call(event)
             else:
-                hand_out(event, consumers)
+                dispatch(event, consumers)
     except Diverged as error:
         for consumer in consumers:
             consumer.failed(error)
@@ -103,8 +103,8 @@ def feed(events: Iterable[Event], consumers: Sequence[Consumer]) -> None:
             consumer.close()
 
 
-def hand_out(event: Event, consumers: Sequence[Consumer]) -> None:
-    """Hand an event that is not of a step to each of `consumers`."""
+def dispatch(event: Event, consumers: Sequence[Consumer]) -> None:
+    """Pass an event other than a step to each of `consumers`."""
     for consumer in consumers:
         if isinstance(event, EpochDone):
             consumer.epoch(event)

@@ -1,4 +1,4 @@
-"""How does training go, from the first step to the last?"""
+"""How does the training loop run, from the first step to the last?"""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
 
 def make_batches(plan: Plan, dataset: Dataset) -> Batches:
     """The batches of the training rows."""
-    pairs = plan.network.uses_batch_statistics
-    return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, pairs)
+    avoid_single_row = plan.network.uses_batch_statistics
+    return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, avoid_single_row)
 
 
 def make_step(plan: Plan, network: Network, state: TrainState, probe: Probe | None = None) -> Step:
@@ -53,16 +53,16 @@ def make_step(plan: Plan, network: Network, state: TrainState, probe: Probe | No
 def train(
     plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
 ) -> Iterator[Event]:
-    """Train from `state` on until the epochs are over or early stopping ends it.
+    """Train from `state` until all epochs are done or early stopping ends training.
 
-    `state` is changed in place and is consistent at every event: a run that is saved there and taken up again later
-    goes on exactly as it would have gone on. Raises `Diverged` when a loss or gradient is not finite.
+    `state` is changed in place and is consistent at every event: a run that is saved there and resumed later continues
+    exactly as without the interruption. Raises `Diverged` when the loss or the gradient is not finite.
     """
     return Loop(plan, network, state, dataset, probe).events()
 
 
 class Loop:
-    """The training of one network: of the model, and of the linear model that it is compared with."""
+    """The training of one network: the model, or the linear baseline."""
 
     def __init__(
         self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
@@ -93,7 +93,7 @@ class Loop:
         yield TrainingDone(progress.stopped)
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of a step, by its number from 0."""
+        """The learning rate of a step, counted from 0."""
         if self._constant_rate is not None:
             return self._constant_rate
         rate, schedule = self._plan.optimizer.learning_rate, self._plan.schedule
@@ -102,7 +102,7 @@ class Loop:
         return rate * schedule.at(step, steps, per_epoch, self._state.progress.schedule)
 
     def _train_on(self, index: int) -> StepDone:
-        """One step on the batch of this number."""
+        """One step on batch number `index`."""
         progress, step, done, probe = self._state.progress, self.step, self._done, self._probe
         if probe is not None:
             probe("other", 0)
@@ -121,13 +121,13 @@ class Loop:
         return done
 
     def _end_epoch(self) -> EpochDone:
-        """Measure the epoch whose steps are all done, and go on to the next one."""
+        """Measure the epoch, whose steps are all done, and start the next one."""
         progress, stopping, probe = self._state.progress, self._plan.training.early_stopping, self._probe
         if probe is not None:
             probe("other", 0)
         measured = self._end.measure(self.learning_rate(progress.step - 1))
         self._state.history.append(list(measured.record.values()))
-        improved = self._judge(measured.record)
+        improved = self._update_best(measured.record)
         if diagnoses := self._end.diagnose(measured):
             progress.warn(diagnoses)
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
@@ -135,12 +135,12 @@ class Loop:
             probe("epoch", 0)
         return EpochDone(measured.record, improved, diagnoses)
 
-    def _judge(self, record: Record) -> bool:
-        """Keep the weights if they are the best so far, or if nothing tells; let the schedule see the value."""
+    def _update_best(self, record: Record) -> bool:
+        """Keep the weights if they are the best so far, or if nothing is monitored; update the schedule."""
         progress, stopping = self._state.progress, self._plan.training.early_stopping
         monitor = self._monitor or "train_loss"
         value, higher = record[monitor], self._higher_is_better
-        improved = not self._monitor or progress.judge(value, higher, stopping.min_delta if stopping else 0.0)
+        improved = not self._monitor or progress.update_best(value, higher, stopping.min_delta if stopping else 0.0)
         if improved:
             self._state.keep_as_best()
         if value is not None:

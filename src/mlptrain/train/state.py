@@ -1,7 +1,7 @@
-"""What must survive a kill, so that a run goes on as if nothing had happened?
+"""What is the state of a run, from which it can be resumed exactly?
 
 Everything that the loop keeps from one step to the next is here; everything else follows from the plan, the data and
-these counters.
+the counters.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from mlptrain.randomness import stream
 
 Stopped = Literal["epochs", "early_stopping"]
 Count = Annotated[int, Field(ge=0)]
-LAYERS_EVERY = 16
-"""The norms of the layers are taken in the first step of an epoch, and then in one in so many."""
+LAYER_NORM_INTERVAL = 16
+"""The gradient norms of the layers are computed in the first step of an epoch, then in every 16th."""
 
 
 class Diagnosed(Frozen):
-    """A diagnosis that was made: its name, the epoch in which it first held, what was seen and what helps."""
+    """A diagnosis that was made: its name, the epoch in which it first held, the message and the remedy."""
 
     name: str
     epoch: int
@@ -42,22 +42,22 @@ class Diagnosed(Frozen):
 
 @dataclass(config=ConfigDict(strict=True, extra="forbid"))
 class Progress:
-    """Where a run is: counters, running sums of the current epoch, the state of early stopping and of the schedule.
+    """The progress of a run: counters, sums over the current epoch, the state of early stopping and of the schedule.
 
-    It changes by its methods alone, and the training loop alone calls them.
+    It changes only by its methods, which only the training loop calls.
     """
 
     epoch: Count = 0
     batch: Count = 0
-    """Batches of this epoch that are done."""
+    """Number of finished batches of this epoch."""
     step: Count = 0
     loss_sum: float = 0.0
-    """Sum over this epoch's rows of the loss before each update."""
+    """Sum of the loss over the rows of this epoch, before each update."""
     rows: Count = 0
     squared_norm_sum: float = 0.0
-    """Sum over this epoch's steps of the squared gradient norm."""
+    """Sum of the squared gradient norm over the steps of this epoch."""
     layer_squared_norm_sums: list[float] = field(default_factory=list)
-    """The same for the gradient of each layer's weights, over the steps in which the layers are looked at."""
+    """The same for the weights of each layer, over the steps in which the norms of the layers are computed."""
     first_loss: float | None = None
     best_cost: float | None = None
     """The monitored value of the best epoch, negated where higher is better."""
@@ -70,12 +70,12 @@ class Progress:
     warnings: list[Diagnosed] = field(default_factory=list)
 
     @property
-    def looks_at_layers(self) -> bool:
-        """Whether the norm of each layer's gradient is taken in the step at hand; in each it would cost too much."""
-        return self.batch % LAYERS_EVERY == 0
+    def computes_layer_norms(self) -> bool:
+        """Whether this step computes the gradient norm of each layer; doing so in every step would cost too much."""
+        return self.batch % LAYER_NORM_INTERVAL == 0
 
     def count_step(self, loss: float, rows: int, squared_norm: float, layer_squared_norms: Sequence[float]) -> None:
-        """Count a step: its loss before the update, its rows, the squared norms of its gradient and of each layer's."""
+        """Count a step with its loss before the update, rows, and squared gradient norms, total and by layer."""
         if self.first_loss is None:
             self.first_loss = loss
         if layer_squared_norms:
@@ -87,11 +87,11 @@ class Progress:
         self.batch += 1
         self.step += 1
 
-    def judge(self, value: float | None, higher_is_better: bool, min_delta: float) -> bool:
-        """Take in the monitored value of this epoch; say whether its weights are the ones to keep.
+    def update_best(self, value: float | None, higher_is_better: bool, min_delta: float) -> bool:
+        """Update best epoch and patience with the monitored value; returns whether to keep the weights of this epoch.
 
-        They are if it is the best value so far, or as long as no epoch has had one. Patience waits for a value that
-        is better by more than `min_delta`, and does not run before the first value.
+        They are kept if the value is the best so far, or if no epoch has had a value yet. Patience waits for a value
+        that is better by more than `min_delta`, and starts with the first value.
         """
         if value is None:
             self.wait += self.best_cost is not None
@@ -107,11 +107,11 @@ class Progress:
         return improved
 
     def warn(self, diagnoses: Sequence[Diagnosed]) -> None:
-        """Keep what was diagnosed for the first time."""
+        """Add new diagnoses."""
         self.warnings.extend(diagnoses)
 
     def end_epoch(self, epochs: int, patience: int | None) -> None:
-        """Go on to the next epoch, or stop: after all `epochs`, or after `patience` of them without improvement."""
+        """Go on to the next epoch, or stop after all `epochs` or after `patience` epochs without improvement."""
         self.epoch += 1
         self.batch = self.rows = 0
         self.loss_sum, self.squared_norm_sum, self.layer_squared_norm_sums = 0.0, 0.0, []
@@ -121,9 +121,9 @@ class Progress:
             self.stopped = "epochs"
 
     def mean_norms(self) -> tuple[float, list[float]]:
-        """The root mean square over this epoch's steps of the gradient norm, and of that of each layer's weights."""
-        looks = -(-self.batch // LAYERS_EVERY)
-        layers = [math.sqrt(total / looks) for total in self.layer_squared_norm_sums]
+        """The root mean squares of the gradient norms over the steps of this epoch, total and by layer."""
+        samples = -(-self.batch // LAYER_NORM_INTERVAL)
+        layers = [math.sqrt(total / samples) for total in self.layer_squared_norm_sums]
         return math.sqrt(self.squared_norm_sum / self.batch), layers
 
 
@@ -137,14 +137,14 @@ class TrainState:
     buffers: Array
     """(buffer_size,): running statistics"""
     slots: dict[str, Array]
-    """each (parameter_size,): what the optimizer remembers"""
+    """each (parameter_size,): the state of the optimizer"""
     ema: tuple[Array, Array] | None
-    """Moving averages of the parameters and of the running statistics, where they are wanted."""
+    """Moving averages of the parameters and of the running statistics, if any."""
     best_parameters: Array
     best_buffers: Array
     progress: Progress = dataclasses.field(default_factory=Progress)
     history: list[list[float | None]] = dataclasses.field(default_factory=list)
-    """One row an epoch, as in metrics.csv."""
+    """One row per epoch, as in metrics.csv."""
 
     @classmethod
     def start(
@@ -159,8 +159,8 @@ class TrainState:
     ) -> TrainState:
         """The state before the first step.
 
-        Inputs that are zero in every training row (`active` is False) start with zero weights: no gradient ever
-        reaches these weights, so their random values would only disturb later rows in which such an input is not zero.
+        Inputs that are zero in every training row (`active` is False) start with zero weights: their gradient is always
+        zero, so random values would only add noise to later rows in which such an input is not zero.
         """
         parameters, buffers = layout.neutral_parameters(dtype), layout.neutral_buffers(dtype)
         initializer.start(layout, parameters, buffers, stream(seed, "init"))
@@ -172,7 +172,7 @@ class TrainState:
 
     @property
     def evaluated(self) -> tuple[Array, Array]:
-        """The parameters and running statistics that are evaluated: the averages, where there are some."""
+        """The parameters and running statistics for evaluation: the moving averages, if any."""
         return (self.parameters, self.buffers) if self.ema is None else self.ema
 
     def keep_as_best(self) -> None:

@@ -2,8 +2,8 @@
 
     gradient, + L1/L2, finite?, clip, decoupled decay, optimizer, running statistics, moving average
 
-The check comes before the update: a step that is not finite is never applied. Nothing here allocates an array: views
-are bound once, buffers are overwritten.
+The check comes before the update: a step that is not finite is never applied. A step allocates no arrays: views are
+created once, buffers are overwritten.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from mlptrain.spec.plan import Plan
 from mlptrain.train.state import TrainState
 
 Probe = Callable[[str, int], None]
-"""Called at the end of each part of the work with its name and, where there are several, its number.
+"""Called at the end of each part of the work with its name and, for layers, with the number of the layer.
 
-For who wants to look inside a step: the profile reads the clock, `explain` copies arrays. Without one nothing is done.
+The profile uses it to read the clock, `explain` to copy arrays.
 """
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a step does with the gradient of the loss."""
+    """The settings by which a step turns the gradient of the loss into an update."""
 
     optimizer: Optimizer
     penalty: Penalty
@@ -45,12 +45,12 @@ class Update:
 
     @property
     def clips(self) -> bool:
-        """Whether the gradient is clipped in some way."""
+        """Whether the gradient is clipped."""
         return self.clip_norm is not None or self.clip_value is not None
 
     @classmethod
     def of(cls, plan: Plan) -> Update:
-        """As `plan` says."""
+        """The settings of `plan`."""
         training = plan.training
         ema = training.ema.decay if training.ema else None
         return cls(plan.optimizer, plan.penalty, training.clip_norm, training.clip_value, ema)
@@ -60,7 +60,7 @@ NONE: list[float] = []
 
 
 class Step:
-    """One training step on the arrays of `state`. Its counters are left to the loop."""
+    """One training step on the arrays of `state`. The loop updates the counters."""
 
     def __init__(
         self, network: Network, state: TrainState, update: Update, dropout: DropoutStream, probe: Probe | None = None
@@ -84,15 +84,15 @@ class Step:
         self._on_forward = None if probe is None else partial(probe, "forward")
         self._on_backward = None if probe is None else partial(tell_backward, probe, layout.depth)
         self.squared_norm = 0.0
-        """Of the last gradient, with penalties, before clipping."""
+        """The squared norm of the last gradient, with penalties, before clipping."""
         self.layer_squared_norms = NONE
-        """Of the weights of each layer alone, in the steps in which they are looked at."""
+        """The same for the weights of each layer, in the steps that compute it."""
 
     def __call__(self, x: Array, target: Target, learning_rate: float, weights: Weights = None) -> float:
-        """Train on one batch; the loss before the update. `weights` (n,) tell how much each row counts.
+        """Train on one batch; returns the loss before the update. `weights` (n,) are row weights.
 
-        An overflow ends in a loss or gradient that is not finite, which is checked: whoever runs many steps turns
-        NumPy's own warnings off around all of them, which for each would take a microsecond.
+        An overflow gives a loss or gradient that is not finite, which is checked. Whoever runs many steps turns off
+        NumPy's warnings around all of them, since doing so in each step would cost a microsecond.
         """
         loss = self._differentiate(x, target, weights)
         self._check(loss)
@@ -102,7 +102,7 @@ class Step:
         return loss
 
     def _differentiate(self, x: Array, target: Target, weights: Weights) -> float:
-        """The gradient of the objective."""
+        """Compute the gradient of the objective; returns the loss."""
         network, probe = self._network, self._probe
         rng = self._dropout.at(self._state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, True, rng, self._on_forward)
@@ -118,11 +118,11 @@ class Step:
         self.squared_norm = squared_norm(self.gradient)
         if not math.isfinite(loss + self.squared_norm):
             raise Diverged(divergence(self._update, self.gradient, loss, self._state))
-        looks = self._state.progress.looks_at_layers
-        self.layer_squared_norms = [squared_norm(part) for part in self._layer_gradients] if looks else NONE
+        wanted = self._state.progress.computes_layer_norms
+        self.layer_squared_norms = [squared_norm(part) for part in self._layer_gradients] if wanted else NONE
 
     def _clip(self) -> None:
-        """Shorten the gradient."""
+        """Clip the gradient."""
         update = self._update
         if update.clip_norm is not None:
             clip_norm(self.gradient, update.clip_norm, math.sqrt(self.squared_norm))
@@ -130,7 +130,7 @@ class Step:
             clip_value(self.gradient, update.clip_value)
 
     def _apply(self, learning_rate: float, rows: int) -> None:
-        """Move parameters, running statistics and averages."""
+        """Update parameters, running statistics and moving averages."""
         state, optimizer, probe = self._state, self._update.optimizer, self._probe
         t = state.progress.step + 1
         if probe is not None:
@@ -144,21 +144,21 @@ class Step:
             self._network.update_running(self._running, rows)
         if self._update.ema_decay is not None and state.ema is not None:
             for average, now in zip(state.ema, (state.parameters, state.buffers), strict=True):
-                move_towards(average, now, self._update.ema_decay, t, self._scratch)
+                update_ema(average, now, self._update.ema_decay, t, self._scratch)
         if probe is not None:
             probe("averages", 0)
 
 
 def tell_backward(probe: Probe, layers: int, i: int) -> None:
-    """Tell `probe` that the backward pass of layer `i` is done; before that of the last layer is that of the loss."""
+    """Tell `probe` that the backward pass of layer `i` is done, or that of the loss if `i` is the number of layers."""
     if i == layers:
         probe("loss", 0)
     else:
         probe("backward", i)
 
 
-def move_towards(average: Array, now: Array, decay: float, t: int, scratch: Array) -> None:
-    """average <- d average + (1 - d) now, with d the smaller of `decay` and (1 + t) / (10 + t)."""
+def update_ema(average: Array, now: Array, decay: float, t: int, scratch: Array) -> None:
+    """average <- d average + (1 - d) now, with d = min(decay, (1 + t) / (10 + t))."""
     share = 1 - min(decay, (1 + t) / (10 + t))
     for start in range(0, average.size, scratch.size):
         part = average[start : start + scratch.size]
@@ -169,7 +169,7 @@ def move_towards(average: Array, now: Array, decay: float, t: int, scratch: Arra
 
 
 def divergence(update: Update, gradient: Array, loss: float, state: TrainState) -> str:
-    """What went wrong first, where, and what helps."""
+    """A message: what is not finite, where, and the remedy."""
     bad = next(
         (name for name, view in state.layout.named_parameters(gradient).items() if not np.isfinite(view).all()),
         None,
