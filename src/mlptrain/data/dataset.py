@@ -253,7 +253,7 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
         table, _ = read_with_target(data.test_path, data.test_target_path, data, transforms.hints)
         return transforms.part(table, dtype, drop)[0]
     table, _ = read_with_target(data.path, data.target_path, data, transforms.hints)
-    table, _, _ = rows_that_count(table, data.sample_weight, data.missing_values)
+    table, _, _ = rows_with_weight(table, data.sample_weight, data.missing_values)
     task, missing = transforms.task, data.missing_values
     table = table.select(rows_with_target(task.read(table, missing), table, drop))
     truth = task.truth(task.read(table, missing), table)
