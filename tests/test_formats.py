@@ -75,4 +75,4 @@ def test_a_run_of_format_1_is_not_resumed(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     shutil.copy(FORMATS / "1" / "classes.checkpoint.safetensors", tmp_path / "old" / "checkpoint.safetensors")
     (tmp_path / "old" / "spec.yaml").write_text("data: {path: classes.csv, target: answer}\n")
-    cli("fit", "--resume", "old").refused(4, "format 1", "evaluated", "begin a new run")
+    cli("fit", "--resume", "old").refused(4, "format 1", "evaluate and predict", "start a new run")
