@@ -17,6 +17,9 @@ LACKING = {
     "no SIGHUP": "del signal.SIGHUP",
     "no affinity": "del os.sched_getaffinity",
     "no fcntl": "sys.modules['fcntl'] = None",
+    "no locks on this file system": (
+        "import errno, fcntl\ndef flock(*_): raise OSError(errno.ENOLCK, 'No locks available')\nfcntl.flock = flock"
+    ),
     "folders cannot be opened": (
         "real_open = os.open\n"
         "def open_files_only(path, flags, *rest, **named):\n"
@@ -35,9 +38,8 @@ LACKING = {
         "os.fsync = flush_files_only"
     ),
 }
-LACKING["all of it"] = "\n".join(
-    text for name, text in LACKING.items() if name not in ("sysconf does not know", "no fcntl")
-)
+ALONE = ("sysconf does not know", "no fcntl", "no locks on this file system")
+LACKING["all of it"] = "\n".join(text for name, text in LACKING.items() if name not in ALONE)
 
 
 @pytest.mark.parametrize("setup", LACKING.values(), ids=LACKING)
@@ -59,3 +61,22 @@ def test_a_fit_works_without_what_posix_alone_has(tmp_path: Path, setup: str) ->
     )
     assert done.returncode == 0, done.stderr
     assert summary(tmp_path / "run")["epochs"] == 3
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_labels_in_any_script_leave_a_pipe_as_utf_8(tmp_path: Path, encoding: str) -> None:
+    rows = "".join(f"{i % 7},{'漢' if i % 2 else 'ñ'}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text("x,字\n" + rows, encoding="utf8")
+    (tmp_path / "spec.yaml").write_text("data: {path: t.csv, target: 字}\ntraining: {epochs: 1}\n", encoding="utf8")
+    program = [sys.executable, "-m", "mlptrain"]
+    for arguments in (("fit", "spec.yaml", "--out", "run"), ("evaluate", "run"), ("predict", "run", "t.csv")):
+        done = subprocess.run(
+            [*program, *arguments],
+            cwd=tmp_path,
+            env=environment(PYTHONIOENCODING=encoding),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+    assert "漢" in done.stdout.decode("utf8")

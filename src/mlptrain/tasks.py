@@ -25,13 +25,16 @@ from mlptrain.data.columns import (
     TextColumn,
     as_numeric,
     as_text,
+    canonical,
     not_numbers,
     quoted,
     single_column,
+    words_among_numbers,
 )
 from mlptrain.data.encoders import Rows, as_rows
 from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
 from mlptrain.data.settings import Words
+from mlptrain.data.spellings import meant_as
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -211,7 +214,7 @@ class Classification(Task):
             return False
         (column,) = columns
         if isinstance(column, TextColumn):
-            return True
+            return None if is_mostly_numbers(column) else True
         return None if is_whole(column) and not many_values(column) else False
 
     @classmethod
@@ -228,7 +231,7 @@ class Classification(Task):
             text = (
                 f"{loss.name()} takes one target column; for several yes-no columns, write loss: binary_cross_entropy"
             )
-            raise DataError(f"{table.path}: {text}")
+            raise Trouble(table.path, text)
         (column,) = columns
         if not isinstance(column, TextColumn):
             single_column(column, table)
@@ -274,6 +277,7 @@ class Classification(Task):
             return self
         if given == "balanced":
             return self.model_copy(update={"weights": tuple((counts.sum() / (len(counts) * counts)).tolist())})
+        given = {canonical(label): weight for label, weight in given.items()}
         unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
         if unknown or absent:
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
@@ -462,7 +466,7 @@ def task_for_loss(loss: Loss) -> type[Task]:
     return min(fitting, key=lambda kind: len(kind.__mro__))
 
 
-def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
+def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]) -> type[Task]:
     """The task that the target implies; if it is ambiguous, a `Trouble` with a line of YAML for each choice."""
     claims = {kind: kind.claims(columns) for kind in reversed(variants(Task))}
     sure = [kind for kind, claim in claims.items() if claim]
@@ -473,11 +477,29 @@ def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
     names = ", ".join(column.name for column in columns)
     if len(columns) > 1:
         raise Trouble(table.path, f"target '{names}' could be labels or quantities; write {lines}")
+    if isinstance(columns[0], TextColumn):
+        raise Trouble(table.path, f"target '{names}' holds numbers, but {words_or_missing(columns[0], table, missing)}")
     raise Trouble(
         table.path,
         f"target '{names}' holds whole numbers ({found_values(columns[0])}), which may be classes or a quantity; "
         f"write {lines}",
     )
+
+
+def is_mostly_numbers(column: TextColumn) -> bool:
+    """Whether words stand among numbers, or numbers are written so that they read as words, such as `1,5`."""
+    others = int(words_among_numbers(column).sum())
+    return meant_as(column.categories) is not None or others * 2 < len(column.categories)
+
+
+def words_or_missing(column: TextColumn, table: Table, missing: Sequence[str]) -> str:
+    """What the words among the numbers of a target may mean, with a line of YAML for each choice."""
+    words = [column.categories[i] for i in np.flatnonzero(words_among_numbers(column))]
+    text = f"{not_numbers(column, table)}; write '{setting(task=Classification.name())}' if each value is a class"
+    if len(words) > 3:
+        return f"{text}, or correct the table if it is a quantity"
+    line = setting(data={"missing_values": [*missing, *words], "missing_target": "drop"})
+    return f"{text}, or {line} if {quoted(words)} means a missing value"
 
 
 def found_values(column: Column) -> str:
@@ -558,7 +580,7 @@ def shares(column: Column, words: tuple[str, str] | None, table: Table) -> NDArr
         wanted = "must lie in [0, 1] for binary_cross_entropy"
     outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(outside):
-        raise DataError(f"{table.path}: target '{column.name}' {wanted}, but does not in {table.row_list(outside)}")
+        raise Trouble(table.path, f"target '{column.name}' {wanted}, but does not in {table.row_list(outside)}")
     return values
 
 

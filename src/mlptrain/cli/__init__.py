@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 import traceback
@@ -17,6 +18,7 @@ def main() -> None:
     """Run the command line; every error becomes one message on stderr and its exit code."""
     spare_collections()
     replace_closed_streams()
+    write_every_letter()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -56,6 +58,13 @@ def replace_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115  # a stream, open until the end
+
+
+def write_every_letter() -> None:
+    """Write UTF-8 to pipes and files, whatever the locale, and escape what a terminal cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def fail(message: str, exit_code: int, debug: bool) -> None:

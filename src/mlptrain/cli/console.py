@@ -108,9 +108,11 @@ def refuse_same_file(out: Path | None, *read: Path | None) -> None:
 
 
 def number(value: float | None) -> str:
-    """A number for a table, with four digits."""
+    """A number for a table: four digits, and those before the point of a large one."""
     if value is None:
         return "-"
+    if 1000 <= abs(value) < 1e12:
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.1f}"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
 
 

@@ -35,6 +35,7 @@ from mlptrain.tasks import Task, Truth, implied_task, task_for_loss, task_kinds
 PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
 _MIN_INDEX_ROWS = 20  # in a shorter table, a column that counts the rows may be informative
+_INDEX_SPAN = 1.1  # of the rows: identifiers may have gaps, where rows were left out before
 _MAX_RECORD = 50_000_000  # characters of the fitted encoders; a model file stores them twice, within 100 MB
 
 
@@ -346,7 +347,7 @@ def choose_task(table: Table, columns: Sequence[Column], fit: Fit, troubles: Tro
         elif fit.loss is not None:
             kind = task_for_loss(fit.loss)
         else:
-            kind = implied_task(columns, table)
+            kind = implied_task(columns, table, fit.data.missing_values)
             notes = kind.assumptions(columns)
         loss = fit.loss or kind.default_loss()
         columns = [kind.view(column, table, fit.data.missing_values) for column in columns]
@@ -374,7 +375,12 @@ def fit_encoders(
 def check_names(table: Table, data: Data) -> None:
     """Refuse a spec that names a column that does not exist."""
     named = [data.sample_weight] if data.sample_weight else []
-    for name in (*named, *data.target_names, *data.exclude, *data.declared):
+    wanted = dict.fromkeys((*named, *data.target_names, *data.exclude, *data.declared))
+    missing = [name for name in wanted if name not in table.columns]
+    if len(missing) > 1:
+        names = ", ".join(f"'{name}'" for name in missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise DataError(f"{table.path}: {len(missing)} columns are not there: {names}{table.suggestion(missing[0])}")
+    for name in missing:
         table.column(name)
 
 
@@ -398,22 +404,26 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
 
 
 def is_row_index(table: Table, name: str) -> bool:
-    """Whether a column is an index: marked as one by its file or its name, or counting the rows from 0 or 1."""
+    """Whether a column numbers the rows: marked as an index by its file or its name, or the numbers 0 or 1 to n."""
     if name in table.index:
         return True
     raw = table.columns[name]
     if table.rows < _MIN_INDEX_ROWS or (isinstance(raw, np.ndarray) and raw.ndim > 1):
         return False
-    numbers = np.arange(table.rows) if table.numbers is None else table.numbers
-    for some in (slice(0, _MIN_INDEX_ROWS), slice(None)):  # the first rows are usually enough to decide
-        try:
-            values = np.asarray(raw[some]).astype(np.float64)
-        except (ValueError, TypeError):
+    try:
+        if not are_distinct(np.asarray(raw[:_MIN_INDEX_ROWS]).astype(np.float64)):  # usually enough to decide
             return False
-        start = values[0] - numbers[0]
-        if start not in (0, 1) or not np.array_equal(values, numbers[some] + start):
-            return False
-    return True
+        values = np.asarray(raw[:]).astype(np.float64)
+    except (ValueError, TypeError):
+        return False
+    low, high = values.min(), values.max()
+    return bool(low in (0, 1) and high - low < _INDEX_SPAN * table.rows and are_distinct(values))
+
+
+def are_distinct(values: NDArray[np.float64]) -> bool:
+    """Whether `values` are different whole numbers."""
+    ordered = np.sort(values)
+    return bool((ordered[1:] > ordered[:-1]).all() and (ordered == np.floor(ordered)).all())
 
 
 def rows_with_weight(

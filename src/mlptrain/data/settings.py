@@ -134,9 +134,10 @@ class Data(Frozen):
         return self.features or ()
 
     @property
-    def declared(self) -> frozenset[str]:
-        """The columns that the spec names as inputs."""
-        return frozenset((*self.features_or_none, *self.numeric.columns, *self.categorical.columns, *self.encoders))
+    def declared(self) -> tuple[str, ...]:
+        """The columns that the spec names as inputs, each once."""
+        names = (*self.features_or_none, *self.numeric.columns, *self.categorical.columns, *self.encoders)
+        return tuple(dict.fromkeys(names))
 
     @property
     def hints(self) -> Hints:

@@ -17,10 +17,13 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
 from mlptrain.runs.durable import write_durably
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 RUNS = Path("runs")
 
@@ -79,20 +82,46 @@ class RunFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock this run against other processes; the operating system releases the lock when this process ends."""
-        from filelock import FileLock, Timeout
-
         owner = self.path / ".owner"
+        lock = take_lock(self.path)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-                yield
-        except Timeout as error:
-            who = owner.read_text() if owner.exists() else "unknown"
-            raise EnvironmentFault(f"{self.path}: another process is working on this run ({who})") from error
+            owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            yield
+        finally:
+            lock.release()
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the final results."""
         write_durably(self.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def take_lock(folder: Path) -> BaseFileLock:
+    """Take the lock of the run in `folder`, or say who holds it.
+
+    Some file systems have no locks, such as NFS without its lock daemon. There the lock is a file that exists: it keeps
+    others out as well, but stays if this process is killed.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    try:
+        try:
+            return acquired(FileLock(folder / ".lock", timeout=0))
+        except Timeout:
+            raise
+        except (OSError, NotImplementedError):
+            return acquired(SoftFileLock(folder / ".lock-file", timeout=0))
+    except Timeout as error:
+        owner = folder / ".owner"
+        who = owner.read_text() if owner.exists() else "unknown"
+        raise EnvironmentFault(f"{folder}: another process is working on this run ({who})") from error
+    except OSError as error:
+        raise EnvironmentFault(f"{folder}: cannot be locked: {error.strerror or error}") from error
+
+
+def acquired(lock: BaseFileLock) -> BaseFileLock:
+    """`lock`, once it is held."""
+    lock.acquire()
+    return lock
 
 
 def make_exclusively(path: Path) -> Path:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from mlptrain.errors import EnvironmentFault, Problem, SpecError, UsageError
+from mlptrain.remedies import yaml_flow
 
 BYTES_MAX = 1 << 20
 NESTING_MAX = 50
@@ -49,6 +50,9 @@ FOREIGN_FILES = (
     (re.compile(rb"PK\x03\x04"), "a zip archive"),
     (re.compile(rb"\x1f\x8b"), "a gzip archive"),
 )
+
+
+TABLE = re.compile(r"\.(csv|tsv|parquet|npz|xlsx?)(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,11 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"{path}: {kind}, but a spec is a YAML file")
     with path.open("rb") as file:
         content = file.read(BYTES_MAX + 1)
+    if TABLE.search(path.name):
+        raise UsageError(
+            f"{path}: a table, but a spec is a YAML file; write one that names it: "
+            f"data: {yaml_flow({'path': str(path), 'target': 'NAME'})} with the column to predict"
+        )
     if foreign := [kind for pattern, kind in FOREIGN_FILES if pattern.match(content)]:
         raise UsageError(f"{path}: {foreign[0]}, but a spec is a YAML file")
     if (size := max(status.st_size, len(content))) > BYTES_MAX:

@@ -349,10 +349,13 @@ class WorseThanBaseline(Diagnosis):
         return f"the {lower[0]} model has a lower loss than the network" if lower else None
 
     def remedies(self, plan: Plan) -> Iterator[str]:
-        yield setting(training={"epochs": plan.training.epochs * 2})
-        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
-        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 1e-3})
-        yield "use the simpler model"
+        if plan.training.early_stopping is None:
+            yield setting(training={"epochs": plan.training.epochs * 2})
+        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 3e-3})
+        if not plan.network.dropout:
+            yield setting(network={"dropout": 0.2})
+        if plan.network.hidden:
+            yield f"{setting(network={'hidden': []})} for the linear model"
 
 
 class Diagnostician:
