@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
-from mlptrain.data.columns import Column, as_numeric, interpret, single_column
+from mlptrain.data.columns import (
+    Column,
+    TextColumn,
+    as_numeric,
+    interpret,
+    is_text,
+    matrix,
+    parse_numbers,
+    single_column,
+)
 from mlptrain.data.encoders import Encoder, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
@@ -390,10 +399,11 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
         if not names:
             raise DataError(f"{table.path}: no column is left to learn from beside the target")
         return names, [f"'{name}' left out: it numbers the rows" for name in counting]
+    words = isinstance(interpret(table, counting[0], data.missing_values), TextColumn)
     raise Trouble(
         table.path,
         f"no column is left to learn from beside the target: '{counting[0]}' numbers the rows; if it says something, "
-        f"write {setting(data=data.with_column(counting[0]))}",
+        f"write {setting(data=data.with_column(counting[0], words))}",
     )
 
 
@@ -404,12 +414,13 @@ def is_row_index(table: Table, name: str) -> bool:
     raw = table.columns[name]
     if table.rows < _MIN_INDEX_ROWS or (isinstance(raw, np.ndarray) and raw.ndim > 1):
         return False
+    try:
+        words = is_text(raw, name, table.path)
+    except Trouble:  # neither numbers nor words
+        return False
     numbers = np.arange(table.rows) if table.numbers is None else table.numbers
     for some in (slice(0, _MIN_INDEX_ROWS), slice(None)):  # the first rows are usually enough to decide
-        try:
-            values = np.asarray(raw[some]).astype(np.float64)
-        except (ValueError, TypeError):
-            return False
+        values = parse_numbers(raw[some], ())[0] if words else matrix(raw[some])[:, 0]
         start = values[0] - numbers[0]
         if start not in (0, 1) or not np.array_equal(values, numbers[some] + start):
             return False
