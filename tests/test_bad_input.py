@@ -455,6 +455,8 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         ("classes.csv:42: not UTF-8 at byte offset", "UTF-8"),
     ),
     "NUL": (HEAD + ROWS + "1,\0,red,yes\n", ("classes.csv:42: a NUL byte", "not a text file")),
+    "blank first line": ("\n" + HEAD + ROWS, ("classes.csv:1: the first line must name the columns", "but is blank")),
+    "carriage returns": ((HEAD + ROWS).replace("\n", "\r"), ("its lines end with a carriage return alone", "LF")),
     "short row": (HEAD + ROWS + "1,1,red\n" + ROWS, ("classes.csv: line 42 has 3 cells", "the header 4")),
     "long row": (HEAD + ROWS + "1,1,red,yes,5\n" * 3, ("line 42 has 5 cells", "3 lines are irregular")),
     "trailing comma": (HEAD + ROWS + "1,1,red,yes,\n", ("classes.csv: line 42 has 5 cells", "the header 4")),
@@ -536,7 +538,7 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     "one row": (HEAD + "1,1,red,yes\n", ("only one class: 'yes' in all 1 rows", "")),
     "two rows": (HEAD + "1,1,red,yes\n2,2,red,no\n", ("have a single row ('no', 'yes')", "")),
     "JSON": ('{"x1": [1, 2]}\n', ("classes.csv: is JSON, which is not read", "save it as CSV")),
-    "HTML": ("<html><body>\n</body></html>\n", ("no column 'answer'", "")),
+    "HTML": ("<html><body>\n</body></html>\n", ("is a web page; download the table itself", "")),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), ("a NUL byte at offset 8", "not a text file")),
 }
 
@@ -750,6 +752,9 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "parquet, lists": parquet("column 'x' is of type List(Int64)", x=[[1, 2]] * 40, answer=LABELS),
     "parquet, nulls": parquet("column 'x' has no value in any training row", x=[None] * 40, answer=LABELS),
     "parquet, infinite": parquet("column 'x' holds infinite values in row 40", x=[1.5] * 39 + [np.inf], answer=LABELS),
+    "parquet, arrays": parquet(
+        "column 'x' is of type Array(Int64", x=pl.Series([[1, 2]] * 40, dtype=pl.Array(pl.Int64, 2)), answer=LABELS
+    ),
     "parquet, no rows": parquet("0 data rows", x=[], answer=[]),
     "npz, cut": damaged(b"PK\x03\x04 and no more", "cannot be read as NPZ"),
     "npz, objects": npz("cannot be read as NPZ", x=np.array([None] * 40), answer=LABELS),
@@ -758,6 +763,8 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "npz, dates": npz("'x' is an array of datetime64", x=np.array(["2020-01-01"] * 40, "M8[D]"), answer=LABELS),
     "npz, block of text": npz("'x' is an array of <U3", x=np.array(LABELS).repeat(2).reshape(40, 2), answer=LABELS),
     "npz, two-column target": npz("target 'answer' has 2 columns", x=X, answer=X + 0.5),
+    "npz, no arrays": npz("0 data rows"),
+    "npz, half a character": npz("array 'answer' holds text that is not Unicode", x=X, answer=["\ud800", "no"] * 20),
     "npz, all missing": npz("column 'x' has no value in any training row", x=X * np.nan, answer=LABELS),
     "npz, no features": npz("no column is left to learn from", answer=LABELS),
     "idx, cut header": damaged(b"\0\0\x08\x03\0\0", "truncated IDX header"),

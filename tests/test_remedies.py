@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import Cli, Outcome, Write
+from cli import Cli, Outcome
 from mlptrain.remedies import yaml_flow
 from mlptrain.spec import yaml
 from strategies import unhurried
@@ -124,6 +124,21 @@ def test_all_troubles_of_a_table_are_told_at_once_with_one_line_for_all(cli: Cli
     fit(cli, tmp_path, pasted(settings, last[0]), 1).succeeded()
 
 
+def test_many_troubles_are_counted_and_mended_by_one_line(cli: Cli, tmp_path: Path) -> None:
+    """Every column that is wrong is in the line for all, however many are told of."""
+    dates = [f"2020-01-{day:02d}" for day in range(1, 29)]
+    table(
+        tmp_path / "t.csv",
+        [*(f"d{i}" for i in range(50)), "x", "y"],
+        [[day] * 50 + numbers(i) for i, day in enumerate(dates)],
+    )
+    settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
+    refused = fit(cli, tmp_path, settings, 0).refused(3, "50 problems", "... and 30 more")
+    assert len(refused.err.splitlines()) == 23
+    (way,) = remedies(refused.err.splitlines()[-1])
+    fit(cli, tmp_path, pasted(settings, way), 1).succeeded()
+
+
 def test_many_words_are_no_missing_value(cli: Cli, tmp_path: Path) -> None:
     """Where a quarter of the cells are words, the first advice is not to call one of them missing."""
     rows = [[f"PC {i}" if i % 4 == 0 else str(i * 7), *numbers(i)] for i in range(80)]
@@ -152,8 +167,9 @@ def test_more_than_a_hundred_whole_numbers_are_amounts_and_that_is_said(cli: Cli
     assert "loss cross_entropy" in fit(cli, tmp_path, pasted(settings, way), 1).succeeded().err
 
 
-def test_what_cannot_be_a_feature_can_be_brought_back(cli: Cli, spec: Write, tmp_path: Path) -> None:
-    table(tmp_path / "t.csv", ["n", "y"], [[str(i), numbers(i)[1]] for i in range(60)])
+@pytest.mark.parametrize(("name", "cell"), [("n", "{}"), ("", "{}"), ("", "row {}")])
+def test_what_cannot_be_a_feature_can_be_brought_back(cli: Cli, tmp_path: Path, name: str, cell: str) -> None:
+    table(tmp_path / "t.csv", [name, "y"], [[cell.format(i), numbers(i)[1]] for i in range(60)])
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
-    (way,) = remedies(fit(cli, tmp_path, settings, 0).refused(3, "'n' numbers the rows").err)
+    (way,) = remedies(fit(cli, tmp_path, settings, 0).refused(3, "numbers the rows").err)
     fit(cli, tmp_path, pasted(settings, way), 1).succeeded()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
+import pickle
 import re
 import unicodedata
 import zipfile
@@ -381,6 +385,24 @@ def test_the_index_that_pandas_saved_is_left_out(cli: Cli, spec: Write, tmp_path
     cli("predict", "run", "t.parquet").succeeded()
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_a_column_without_a_name_is_left_out_of_every_format(
+    cli: Cli, spec: Write, tmp_path: Path, suffix: str
+) -> None:
+    columns: dict[str, Any] = {
+        "": [i + 7 for i in range(40)],
+        "x": [halves(i) for i in range(40)],
+        "y": ["a", "b"] * 20,
+    }
+    if suffix == "npz":
+        np.savez(tmp_path / "t.npz", **columns)
+    else:
+        pl.DataFrame(columns).write_parquet(tmp_path / "t.parquet")
+    said = cli("fit", spec(f"data: {{path: t.{suffix}, target: y}}\n" + QUICK)).succeeded().err
+    assert "network 1-64" in said
+    assert "'Unnamed: 0' left out" in said
+
+
 def test_numbers_with_wide_gaps_are_no_identifiers(cli: Cli, spec: Write, tmp_path: Path) -> None:
     rows = [(2 * i, 40 + i, halves(i), "ab"[halves(i) > 0]) for i in range(40)]
     write_csv(tmp_path / "t.csv", "gaps,start,x,y", rows)
@@ -440,10 +462,10 @@ def workbook() -> bytes:
     return raw.getvalue()
 
 
-def zipped() -> bytes:
+def zipped(name: str = "t.csv") -> bytes:
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w") as archive:
-        archive.writestr("t.csv", "x,y\n1,2\n")
+        archive.writestr(name, "x,y\n1,2\n")
     return raw.getvalue()
 
 
@@ -451,6 +473,18 @@ OTHER_FILES: dict[str, tuple[bytes, str]] = {
     "xlsx": (workbook(), "is an Excel workbook; save it as CSV"),
     "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "is an Excel workbook; save it as CSV"),
     "zip": (zipped(), "is a zip archive (of t.csv); unpack it"),
+    "ods": (zipped("content.xml"), "is an OpenDocument spreadsheet; save it as CSV"),
+    "npz of something else": (zipped("x.npy"), "cannot be read as NPZ"),
+    "npy": (b"\x93NUMPY\x01\0" + bytes(50), "is a single NumPy array"),
+    "pickle": (pickle.dumps({"x": [1.5]}), "is a pickle"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "is an HDF5 file"),
+    "sqlite": (b"SQLite format 3\0" + bytes(50), "is an SQLite database"),
+    "feather": (b"ARROW1\0\0" + bytes(50), "is an Arrow file; save it as Parquet"),
+    "bzip2": (bz2.compress(b"x,y\n1,2\n"), "is compressed with bzip2"),
+    "xz": (lzma.compress(b"x,y\n1,2\n"), "is compressed with xz"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(50), "is compressed with Zstandard"),
+    "gzip twice": (gzip.compress(gzip.compress(b"x,y\n1,2\n")), "is compressed with gzip twice"),
+    "web page": (b"<!DOCTYPE html>\n<html><body>not found</body></html>\n", "is a web page"),
     "json": (b'[{"x": 1, "y": 2}]', "is JSON, which is not read"),
     "json, over several lines": (b'[\n  {"x": 1}\n]\n', "is JSON, which is not read"),
     "json lines": (b'{"x": 1, "y": "a"}\n{"x": 2, "y": "b"}\n', "is JSON, which is not read"),
@@ -478,6 +512,18 @@ def test_a_column_vector_is_a_column(cli: Cli, spec: Write, tmp_path: Path) -> N
         np.savez(tmp_path / f"{name}.npz", x=x, y=y)
         spec(f"data: {{path: {name}.npz, target: y}}\ntask: classification\n" + QUICK)
         cli("fit", "spec.yaml").succeeded()
+
+
+def test_a_block_is_no_column_of_categories(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=[halves(i) for i in range(40)], y=np.arange(80).reshape(40, 2) % 2)
+    spec("data: {path: t.npz, target: y}\ntask: classification\n" + QUICK)
+    cli("fit", "spec.yaml").refused(3, "column 'y' has 2 values a row; a column of categories has one")
+
+
+def test_whole_numbers_of_128_bits_are_numbers(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    numbers = pl.Series([10**25 * (i % 7) for i in range(40)], dtype=pl.Int128)
+    pl.DataFrame({"x": numbers, "y": ["a", "b"] * 20}).write_parquet(tmp_path / "t.parquet")
+    assert "network 1-64" in cli("fit", spec("data: {path: t.parquet, target: y}\n" + QUICK)).succeeded().err
 
 
 def test_whole_floats_beyond_64_bits_are_categories(cli: Cli, spec: Write, tmp_path: Path) -> None:

@@ -211,6 +211,8 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
 
     raw = table.column(name)
     is_text(raw, name, table.path)
+    if isinstance(raw, np.ndarray) and raw.ndim > 1:
+        raise Trouble(table.path, f"column '{name}' has {raw.shape[1]} values a row; a column of categories has one")
     series = pl.Series(name, raw) if isinstance(raw, np.ndarray) else raw
     if series.dtype != pl.String:
         series = (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String)

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
-from mlptrain.data.columns import Column, as_numeric, interpret, single_column
+from mlptrain.data.columns import (
+    Column,
+    TextColumn,
+    as_numeric,
+    interpret,
+    is_text,
+    matrix,
+    parse_numbers,
+    single_column,
+)
 from mlptrain.data.encoders import Encoder, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
@@ -396,10 +405,11 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
         if not names:
             raise DataError(f"{table.path}: no column is left to learn from beside the target")
         return names, [f"'{name}' left out: it numbers the rows" for name in counting]
+    words = isinstance(interpret(table, counting[0], data.missing_values), TextColumn)
     raise Trouble(
         table.path,
         f"no column is left to learn from beside the target: '{counting[0]}' numbers the rows; if it says something, "
-        f"write {setting(data=data.with_column(counting[0]))}",
+        f"write {setting(data=data.with_column(counting[0], words))}",
     )
 
 
@@ -411,13 +421,15 @@ def is_row_index(table: Table, name: str) -> bool:
     if table.rows < _MIN_INDEX_ROWS or (isinstance(raw, np.ndarray) and raw.ndim > 1):
         return False
     try:
-        if not are_distinct(np.asarray(raw[:_MIN_INDEX_ROWS]).astype(np.float64)):  # usually enough to decide
-            return False
-        values = np.asarray(raw[:]).astype(np.float64)
-    except (ValueError, TypeError):
+        words = is_text(raw, name, table.path)
+    except Trouble:  # neither numbers nor words
         return False
-    low, high = values.min(), values.max()
-    return bool(low in (0, 1) and high - low < _INDEX_SPAN * table.rows and are_distinct(values))
+    values = np.zeros(0)
+    for some in (slice(0, _MIN_INDEX_ROWS), slice(None)):  # the first rows are usually enough to decide
+        values = parse_numbers(raw[some], ())[0] if words else matrix(raw[some])[:, 0]
+        if not are_distinct(values):
+            return False
+    return bool(values.min() in (0, 1) and np.ptp(values) < _INDEX_SPAN * table.rows)
 
 
 def are_distinct(values: NDArray[np.float64]) -> bool:

@@ -150,10 +150,10 @@ class Data(Frozen):
             return {"features": [feature for feature in self.features if feature != name]}
         return {"exclude": [*self.exclude, name]}
 
-    def with_column(self, name: str) -> dict[str, Any]:
-        """The settings that use the column `name` too, where it would be left out."""
-        if self.features:
-            return {"features": [*self.features, name]}
+    def with_column(self, name: str, words: bool) -> dict[str, Any]:
+        """The settings that use the column `name` of numbers or words too, where it would be left out."""
+        if words:
+            return self.with_categories(name)
         return self.with_setting("numeric", columns=[*self.numeric.columns, name])
 
     def with_categories(self, name: str) -> dict[str, Any]:

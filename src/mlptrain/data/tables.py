@@ -44,6 +44,22 @@ _INDEX = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 _DELIMITERS = (",", ";", "\t", "|")
 _CHUNK = 1 << 16  # bytes scanned at a time; arrays for larger chunks would be allocated anew each time
 _PIECE = 1 << 24  # bytes that a thread reads at a time
+_OTHER_FORMATS = (
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook; save it as CSV"),
+    (rb"\x93NUMPY", "is a single NumPy array; save arrays by name with np.savez"),
+    (rb"\x89HDF", "is an HDF5 file; save its table as Parquet or CSV"),
+    (rb"\x80[\x02-\x05]", "is a pickle, which can execute code; save its table as Parquet or CSV"),
+    (rb"SQLite format 3\0", "is an SQLite database; save its table as CSV"),
+    (rb"ARROW1\0\0", "is an Arrow file; save it as Parquet"),
+    (rb"BZh[1-9]1AY&SY", "is compressed with bzip2; unpack it, or use gzip"),
+    (rb"\xfd7zXZ\0", "is compressed with xz; unpack it, or use gzip"),
+    (rb"\x28\xb5\x2f\xfd", "is compressed with Zstandard; unpack it, or use gzip"),
+    (rb"\x1f\x8b", "is compressed with gzip twice; unpack it once"),
+    (rb"7z\xbc\xaf", "is a 7z archive; unpack it"),
+    (rb"%PDF-\d", "is a PDF document; save its table as CSV"),
+    (rb"(?i)\s*<(!doctype html|html)\b", "is a web page; download the table itself"),
+)
+"""How files begin that are not read, and what to do with them."""
 _SAMPLE_ROWS = 1000  # rows that decide which columns are parsed as numbers
 
 
@@ -97,7 +113,11 @@ class Table:
         if guess:
             return f"; did you mean '{guess}'?"
         names = ", ".join(list(self.columns)[:12]) + (", ..." if len(self.columns) > 12 else "")
-        return f"; its {len(self.columns)} columns are: {names}"
+        return (
+            f"; its only column is {names}"
+            if len(self.columns) == 1
+            else f"; its {len(self.columns)} columns are: {names}"
+        )
 
 
 def row_list(rows: NDArray[Any], shown: int = 5) -> str:
@@ -169,7 +189,7 @@ def parse_table(raw: bytes, path: str, delimiter: str | None = None, hints: Hint
         raise DataError(f"{path}: 0 data rows")
     if len(columns) > len(set(map(composed, columns))):
         raise DataError(f"{path}: column names must differ by more than how their letters are composed")
-    columns = {composed(name): column for name, column in columns.items()}
+    columns = dict(zip(with_names([composed(name) for name in columns]), columns.values(), strict=True))
     index = pandas_index(content) if content[:4] == b"PAR1" else ()
     index += tuple(name for name in columns if _INDEX.fullmatch(name))
     return Table(path, digest.result().hexdigest(), next(iter(rows.values())), columns, index=index)
@@ -184,16 +204,22 @@ def parse_columns(content: bytes, path: str, delimiter: str | None, hints: Hints
     """The columns of a file by name; its first bytes determine the format."""
     if content[:4] == b"PAR1":
         return parse_parquet(content, path)
-    if content[:4] == b"PK\x03\x04":
+    if content[:4] in (b"PK\x03\x04", b"PK\x05\x06"):  # the second is an empty archive
         return parse_npz(content, path)
-    if content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        raise DataError(f"{path}: is an Excel workbook; save it as CSV")
+    refuse_other_formats(content, path)
     if content[:2] == b"\0\0" and len(content) > 3 and content[2] in _IDX_TYPES:
         return parse_idx(content, path)
     if is_json(content):
         raise DataError(f"{path}: is JSON, which is not read; save it as CSV: one row a line, the names in the first")
     expected = delimiter or ("\t" if ".tsv" in Path(path).suffixes else ",")
     return parse_csv(content, path, expected, hints)
+
+
+def refuse_other_formats(content: bytes, path: str) -> None:
+    """Refuse a file that begins like one of another program, saying what it is."""
+    for beginning, what in _OTHER_FORMATS:
+        if re.match(beginning, content):
+            raise DataError(f"{path}: {what}")
 
 
 def is_json(content: bytes) -> bool:
@@ -247,6 +273,8 @@ def refuse_other_archives(raw: bytes, path: str) -> None:
         return  # NumPy says what is wrong
     if any(name.startswith("xl/") for name in names):
         raise DataError(f"{path}: is an Excel workbook; save it as CSV")
+    if "content.xml" in names:
+        raise DataError(f"{path}: is an OpenDocument spreadsheet; save it as CSV")
     if names and not any(name.endswith(".npy") for name in names):
         raise DataError(f"{path}: is a zip archive (of {', '.join(names[:3])}); unpack it")
 
@@ -257,18 +285,29 @@ def parse_npz(raw: bytes, path: str) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("bytes that are no array")
     except Exception as error:  # numpy raises ValueError, zipfile and zlib errors for damaged or pickled arrays
-        raise DataError(f"{path}: cannot be read as NPZ (arrays of numbers or text, no objects): {error}") from error
+        what = "it is damaged, or an array holds objects, which are neither numbers nor text"
+        raise DataError(f"{path}: cannot be read as NPZ: {what}") from error
     empty = next((name for name, array in arrays.items() if array.ndim > 1 and not array[:1].size), None)
     if empty is not None:
         raise DataError(f"{path}: array '{empty}' of shape {arrays[empty].shape} holds no numbers")
-    return {name: as_columns(array) for name, array in arrays.items() if array.ndim}
+    return {name: as_columns(name, array, path) for name, array in arrays.items() if array.ndim}
 
 
-def as_columns(array: NDArray[Any]) -> NDArray[Any]:
-    """An array as a vector (rows,) or, with several values per row, a block (rows, width)."""
+def as_columns(name: str, array: NDArray[Any], path: str) -> Any:
+    """An array as a vector (rows,) or a series of text or, with several values per row, a block (rows, width)."""
+    import polars as pl
+
     block = array.reshape(len(array), -1)
-    return block[:, 0] if block.shape[1] == 1 else block
+    column = block[:, 0] if block.shape[1] == 1 else block
+    if column.dtype.kind != "U" or column.ndim > 1:
+        return column
+    try:
+        return pl.Series(name, column)
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: array '{name}' holds text that is not Unicode") from error
 
 
 def parse_idx(raw: bytes, path: str) -> dict[str, Any]:
@@ -295,6 +334,7 @@ def parse_csv(raw: bytes, path: str, delimiter: str, hints: Hints | None = None)
     if not raw:
         raise DataError(f"{path}: no header and 0 data rows")
     check_encoding(raw, path)
+    check_lines(raw, path)
     first = raw[: header_end(raw)].decode()
     if hints and hints.wanted:
         delimiter = fitting_delimiter(first, delimiter, hints.wanted)
@@ -392,6 +432,14 @@ def check_encoding(raw: bytes, path: str) -> None:
     if wrong is not None:
         line = raw.count(b"\n", 0, wrong) + 1
         raise DataError(f"{path}:{line}: not UTF-8 at byte offset {wrong}; save it as UTF-8")
+
+
+def check_lines(raw: bytes, path: str) -> None:
+    """Refuse a blank first line, and lines that end with a carriage return alone."""
+    if raw[:1] in (b"\n", b"\r"):
+        raise DataError(f"{path}:1: the first line must name the columns, but is blank")
+    if b"\n" not in raw and b"\r" in raw:
+        raise DataError(f"{path}: its lines end with a carriage return alone; save it with LF or CRLF line ends")
 
 
 def undecodable(raw: bytes) -> int | None:

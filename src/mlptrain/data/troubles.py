@@ -29,6 +29,8 @@ class Trouble(DataError):
 class Troubles:
     """Collects the troubles of one table."""
 
+    SHOWN = 20
+
     def __init__(self) -> None:
         self.found: list[Trouble] = []
 
@@ -46,7 +48,9 @@ class Troubles:
             raise self.found[0]
         if self.found:
             lines = [f"{self.found[0].path}: {len(self.found)} problems"]
-            lines += [f"  - {trouble.text}" for trouble in self.found]
+            lines += [f"  - {trouble.text}" for trouble in self.found[: self.SHOWN]]
+            if len(self.found) > self.SHOWN:
+                lines.append(f"  ... and {len(self.found) - self.SHOWN} more")
             change = merged(trouble.change for trouble in self.found)
             if sum(bool(trouble.change) for trouble in self.found) > 1:
                 lines.append(f"One line for all of these columns: {setting(data=change)}")
