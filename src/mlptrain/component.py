@@ -1,4 +1,4 @@
-"""How does one class become a choice in the spec, a schema entry, a documentation row and a test case?
+"""How does one class become a choice in the spec, a documentation row and a test case?
 
 A *family* is an abstract subclass of `Component` (`Activation`, `Loss`, ...). A *variant* is a subclass of a family
 that gives its `kind` a value. `Annotated[Activation, OneOf()]` is then the choice among all variants of the family,

@@ -1,7 +1,7 @@
 """Which layers can a network have, and what does each declare and compute?
 
-A layer declares its tensors with their roles; flat vectors, files, initializers, penalties, `inspect` and the gradient
-check are derived from this declaration. It computes its forward and backward pass on buffers of its own. Notation: x
+A layer declares its tensors with their roles; flat vectors, files, initializers, penalties and the gradient check are
+derived from this declaration. It computes its forward and backward pass on buffers of its own. Notation: x
 is the input (n, inputs), W (inputs, units), b (units,); z, a and grad are (n, units). With several members every array
 has an additional leading axis, and tensors of shape (units,) arrive as (members, 1, units), so that the same code
 serves both.
