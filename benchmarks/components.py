@@ -80,11 +80,14 @@ def optimizer_case(optimizer: Optimizer) -> Case:
     """A step; the gradient, which it uses up, is fresh each time."""
     w, fresh = normal(ROWS * UNITS), normal(ROWS * UNITS)
     g, scratch, slots = np.empty_like(w), np.empty_like(w), [np.zeros_like(w) for _ in optimizer.slots]
+    pieces = optimizer.pieces(w, g, slots, scratch, lambda vector: {"w": vector})
     steps = iter(range(1, 10**9))
 
     def step() -> None:
         optimizer.decay(w, 1e-3)
-        optimizer.step(w, g, slots, scratch, 1e-3, next(steps))
+        t = next(steps)
+        for piece in pieces:
+            optimizer.update(*piece, 1e-3, t)
 
     return Case(lambda: np.copyto(g, fresh), step, w.size)
 

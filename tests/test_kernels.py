@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from cli import DATASETS, environment, run_process, same_bytes
-from helpers import label
+from helpers import apply_step, label
 from mlptrain.component import example_instances
 from mlptrain.gradcheck import kernel_cases, stack
 from mlptrain.nn import kernels
@@ -199,7 +199,7 @@ def after(optimizer: Optimizer, size: int, steps: int, seed: int) -> Callable[[]
         slots, scratch = [np.zeros_like(w) for _ in optimizer.slots], np.empty(min(size, BLOCK), w.dtype)
         for t, g in enumerate(gradients, 1):
             optimizer.decay(w, 0.01)
-            optimizer.step(w, g, slots, scratch, 0.01, t)
+            apply_step(optimizer, w, g, slots, scratch, 0.01, t)
         return w, *slots
 
     return compute
@@ -223,7 +223,7 @@ def test_adam_in_more_than_one_block() -> None:
 def test_adam_of_gradients_that_are_hardly_numbers(w: Array, g: Array) -> None:
     def compute() -> Arrays:
         moved, slots = w.copy(), [np.zeros_like(w), np.zeros_like(w)]
-        Adam().step(moved, g.copy(), slots, np.empty_like(w), 0.001, 1)
+        apply_step(Adam(), moved, g.copy(), slots, np.empty_like(w), 0.001, 1)
         return moved, *slots
 
     demand_the_same(compute, "adam")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Component
-from mlptrain.nn.activations import normal_distribution
+from mlptrain.nn.special import normal_distribution
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
