@@ -12,7 +12,6 @@ from benchmarks.machine import describe
 from benchmarks.peers import NUMPY_LOOPS
 from benchmarks.worker import in_own_process
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.losses import Loss
@@ -112,7 +111,7 @@ def loss_case(loss: Loss) -> Case:
     """Value and gradient of a batch."""
     outputs = loss.outputs(OUTPUTS)
     rows = SCORES // outputs
-    scores, target = normal(rows, outputs), random_target(loss, rows, OUTPUTS, np.random.default_rng(0))
+    scores, target = normal(rows, outputs), loss.random_target(rows, OUTPUTS, np.random.default_rng(0))
     if loss.target_kind != "class":
         target = target.astype(np.float32)
     grad, workspace = np.empty_like(scores), loss.workspace(scores.shape, scores.dtype)

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from mlptrain import gradcheck
 from mlptrain.component import Component
-from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.initializers import GlorotUniform, Initializer
@@ -125,7 +124,7 @@ def random_batch(network: Network, rows: int, seed: int = 0) -> tuple[Array, Tar
     """Inputs and targets that suit `network`; read-only, since nothing may ever write to them."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((rows, network.inputs)).astype(network.dtype)
-    target = random_target(network.loss, rows, network.outputs, rng)
+    target = network.loss.random_target(rows, network.outputs, rng)
     if network.loss.target_kind != "class":
         target = target.astype(network.dtype)
     return read_only(x), read_only(target)

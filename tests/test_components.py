@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from helpers import apply_step, assert_close, label, read_only
 from mlptrain.component import Component, Frozen, example_instances, variants
-from mlptrain.gradcheck import random_target, stack
+from mlptrain.gradcheck import stack
 from mlptrain.nn.activations import ELU, Activation, LeakyReLU, ReLU, Sigmoid, Tanh
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.dropout import draw_mask
@@ -191,7 +191,7 @@ def value_and_gradient(loss: Loss, scores: Array, target: Target) -> tuple[float
 def drawn(loss: Loss, rows: int, outputs: int, seed: int = 0, dtype: Any = np.float64) -> tuple[Array, Target]:
     """Scores and a target that suits the loss, both read-only."""
     rng = np.random.default_rng(seed)
-    target = random_target(loss, rows, outputs, rng)
+    target = loss.random_target(rows, outputs, rng)
     if loss.target_kind != "class":
         target = target.astype(dtype)
     return read_only((2 * rng.standard_normal((rows, outputs))).astype(dtype)), read_only(target)
@@ -391,7 +391,7 @@ def test_predictions(loss: Loss) -> None:
 @each_loss
 def test_best_constant_is_the_best(loss: Loss) -> None:
     rng = np.random.default_rng(3)
-    target = random_target(loss, 41, 3, rng)
+    target = loss.random_target(41, 3, rng)
     if loss.target_kind == "class":
         target = np.minimum(target, rng.integers(0, 3, 41))  # classes of different size
     best = loss.best_constant(target, 3)

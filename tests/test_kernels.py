@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as arrays
 from cli import DATASETS, environment, run_process, same_bytes
 from helpers import apply_step, label
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import kernel_cases, stack
+from mlptrain.gradcheck import check_kernels, kernel_cases, stack
 from mlptrain.nn import kernels
 from mlptrain.nn.activations import Activation, HardSigmoid, HardTanh, LeakyReLU, ReLU
 from mlptrain.nn.arrays import Array, Indices
@@ -322,6 +322,17 @@ def test_every_kernel_is_compared_by_gradcheck() -> None:
     compared = {name for name, _ in kernel_cases(np.random.default_rng(0))}
     within = {"affine": {"add_bias"}, "softmax_cross_entropy": {"subtract_row_max", "row_sums"}}
     assert (compared - {"affine"}).union(*within.values()) == set(LOOPS)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_gradcheck_does_not_pass_a_loop_that_leaves_the_work_to_numpy(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(check.passed for check in check_kernels(np.random.default_rng(0)))
+    monkeypatch.setattr(kernels.loops, name, kernels.not_done)
+    verdicts = {check.subject: check.verdict for check in check_kernels(np.random.default_rng(0)) if not check.passed}
+    within = {"add_bias": "affine", "subtract_row_max": "softmax_cross_entropy", "row_sums": "softmax_cross_entropy"}
+    assert verdicts == {within.get(name, name): "not compared: the compiled loop left the work to NumPy"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=label)

@@ -11,7 +11,7 @@ from mlptrain.cli.console import print_results
 from mlptrain.component import Component, nearest
 from mlptrain.errors import UsageError
 from mlptrain.nn.activations import Activation
-from mlptrain.optim.schedules import Plateau, Schedule
+from mlptrain.optim.schedules import Schedule
 from mlptrain.reference import catalogue, paragraphs, settings, summary
 
 EPOCHS = 60  # of the run that a schedule is drawn for
@@ -65,7 +65,7 @@ def details(variant: type[Component]) -> list[RenderableType]:
         parts += ["", table]
     if issubclass(variant, Activation):
         parts += ["", *activation_plot(variant())]
-    if issubclass(variant, Schedule) and not issubclass(variant, Plateau):
+    if issubclass(variant, Schedule) and not variant().start():  # a state depends on the run
         parts += ["", *schedule_plot(variant())]
     return [*parts, ""]
 

@@ -28,6 +28,8 @@ class Activation(Component):
 
     kinks: ClassVar[tuple[float, ...]] = ()
     asymptotes: ClassVar[tuple[float, float] | None] = None
+    is_identity: ClassVar[bool] = False
+    """Whether f(z) = z; `out` may then be `z` itself."""
     rectifies: ClassVar[bool] = False
     """Whether a unit whose output is zero on every row is dead: its gradient is exactly zero."""
     gain_family: ClassVar[Literal["glorot", "he", "lecun"]] = "glorot"
@@ -72,6 +74,7 @@ class Identity(Activation):
     kind: Literal["identity"] = "identity"
     formula: ClassVar = (r"f(z) = z, \qquad f'(z) = 1",)
     aliases: ClassVar = ("linear",)
+    is_identity: ClassVar = True
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         if out is not z:

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from mlptrain.component import Component, Conflict, OneOf
 from mlptrain.nn import kernels
-from mlptrain.nn.activations import Activation, Identity, ReLU
+from mlptrain.nn.activations import Activation, ReLU
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.dropout import draw_mask
 from mlptrain.nn.layout import LayerViews, TensorSpec
@@ -215,7 +215,7 @@ class Dense(Layer):
 
     def workspace(self, inputs: int, scratch: Array) -> DenseWorkspace:
         z = np.empty_like(scratch)
-        a = z if isinstance(self.activation, Identity) else np.empty_like(z)
+        a = z if self.activation.is_identity else np.empty_like(z)
         return DenseWorkspace(
             output=np.empty_like(z) if self.dropout or self.residual else a,
             grad=np.empty_like(z),

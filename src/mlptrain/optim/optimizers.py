@@ -21,7 +21,7 @@ from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
-"""Elements per block, of an update or a sum of squares: larger ones miss the cache, smaller ones cost too many calls."""
+"""Elements per block, of an update or a sum of squares: larger blocks miss the cache, smaller cost too many calls."""
 
 SMALLEST_EPS = 1e-30
 

@@ -23,7 +23,7 @@ from mlptrain.errors import Problem
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layers import Dense, DropoutRate, Layer
-from mlptrain.nn.losses import Loss, Quantile, ValueLoss
+from mlptrain.nn.losses import Loss
 from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
@@ -248,16 +248,16 @@ class Experiment(Frozen):
                 "loss",
                 f"{loss.name()} does not go with task: {self.task}, whose loss is {kind.default_loss().name()}",
             )
-        if loss.has_link and not isinstance(self.network.output_activation, Identity):
+        if loss.has_link and not self.network.output_activation.is_identity:
             yield (
                 "network.output_activation",
                 f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on "
                 "raw scores and has its own link; remove the line",
             )
-        if isinstance(loss, ValueLoss) and not loss.scalable and not isinstance(self.target_scaler, NoScaling):
+        if loss.target_kind == "value" and not (loss.scalable or self.target_scaler.is_identity):
             yield "data.scale_target", f"must be none for loss {loss.name()}, whose target keeps its own units"
-        if isinstance(loss, Quantile) and len(self.data.target_names) > 1:
-            yield "data.target", "must be one column for loss quantile, which has an output for each quantile"
+        if loss.levels and len(self.data.target_names) > 1:
+            yield "data.target", f"must be one column for loss {loss.name()}, which has an output for each quantile"
         if loss.target_kind != "value" and self.data.scale_target is not None:
             yield (
                 "data.scale_target",
@@ -285,8 +285,8 @@ class Experiment(Frozen):
         """The scaler of a regression target: from the spec, or else standard, or none for a bounded output."""
         if self.data.scale_target is not None:
             return self.data.scale_target
-        free = isinstance(self.network.output_activation, Identity)
-        scalable = not isinstance(self.loss, ValueLoss) or self.loss.scalable
+        free = self.network.output_activation.is_identity
+        scalable = self.loss is None or self.loss.scalable
         return Standard() if free and scalable else NoScaling()
 
     def completed(self, loss: Loss) -> dict[str, Any]:
