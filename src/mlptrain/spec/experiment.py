@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 
-from mlptrain.component import Conflict, Frozen, OneOf, mistake, nearest, refuse, resolve
+from mlptrain.component import Conflict, Frozen, OneOf, did_you_mean, mistake, refuse, resolve
 from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
@@ -237,9 +237,8 @@ class Experiment(Frozen):
         kinds = encoder_kinds()
         for column, word in self.data.encoders.items():
             if word not in kinds:
-                guess = nearest(word, kinds)
-                hint = f"did you mean '{guess}'? " if guess else ""
-                yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}the kinds are: {', '.join(kinds)}"
+                hint = did_you_mean(word, kinds, f"the kinds are: {', '.join(kinds)}")
+                yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}"
 
     def _loss_conflicts(self, loss: Loss) -> Iterator[Conflict]:
         kind = task_kinds()[self.task] if self.task is not None else None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mlptrain.component import Component, Frozen, OneOf, nearest, variants
+from mlptrain.component import Component, Frozen, OneOf, did_you_mean, variants
 from mlptrain.errors import Problem, SpecError, UsageError
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
@@ -221,9 +221,8 @@ def unknown_key(root: Node, location: Location) -> str:
     valid = list(model.model_fields)
     if issubclass(model, Frozen) and word in model.renamed:
         return f"was renamed to '{model.renamed[word]}'"
-    guess = nearest(word, valid)
-    if guess:
-        return f"unknown key; did you mean '{guess}'?"
+    if hint := did_you_mean(word, valid):
+        return f"unknown key; {hint}"
     elsewhere = [path for path in all_paths(Experiment) if path.rpartition(".")[2] == word]
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(elsewhere[:3])}?"
