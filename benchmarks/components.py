@@ -12,7 +12,6 @@ from benchmarks.machine import describe
 from benchmarks.peers import NUMPY_LOOPS
 from benchmarks.worker import in_own_process
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.losses import Loss
@@ -80,11 +79,14 @@ def optimizer_case(optimizer: Optimizer) -> Case:
     """A step; the gradient, which it uses up, is fresh each time."""
     w, fresh = normal(ROWS * UNITS), normal(ROWS * UNITS)
     g, scratch, slots = np.empty_like(w), np.empty_like(w), [np.zeros_like(w) for _ in optimizer.slots]
+    pieces = optimizer.pieces(w, g, slots, scratch, lambda vector: {"w": vector})
     steps = iter(range(1, 10**9))
 
     def step() -> None:
         optimizer.decay(w, 1e-3)
-        optimizer.step(w, g, slots, scratch, 1e-3, next(steps))
+        t = next(steps)
+        for piece in pieces:
+            optimizer.update(*piece, 1e-3, t)
 
     return Case(lambda: np.copyto(g, fresh), step, w.size)
 
@@ -109,7 +111,7 @@ def loss_case(loss: Loss) -> Case:
     """Value and gradient of a batch."""
     outputs = loss.outputs(OUTPUTS)
     rows = SCORES // outputs
-    scores, target = normal(rows, outputs), random_target(loss, rows, OUTPUTS, np.random.default_rng(0))
+    scores, target = normal(rows, outputs), loss.random_target(rows, OUTPUTS, np.random.default_rng(0))
     if loss.target_kind != "class":
         target = target.astype(np.float32)
     grad, workspace = np.empty_like(scores), loss.workspace(scores.shape, scores.dtype)

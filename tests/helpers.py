@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from mlptrain import gradcheck
 from mlptrain.component import Component
-from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.initializers import GlorotUniform, Initializer
@@ -21,6 +21,7 @@ from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import SGD, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
+from mlptrain.spec.experiment import Training
 from mlptrain.train.state import TrainState
 from mlptrain.train.step import Step, Update
 
@@ -115,7 +116,7 @@ def trainer(
     optimizer = optimizer or SGD()
     network = Network(architecture.layers, architecture.inputs, loss, dtype)
     state = TrainState.start(network.layout, optimizer, initializer or GlorotUniform(), dtype, seed)
-    step = Step(network, state, Update(optimizer, penalty or Penalty(), clip), DropoutStream(seed))
+    step = Step(network, state, Update(optimizer, penalty or Penalty(), Training(clip_norm=clip)), DropoutStream(seed))
     return Trainer(network, state, CountedStep(state, step))
 
 
@@ -123,7 +124,7 @@ def random_batch(network: Network, rows: int, seed: int = 0) -> tuple[Array, Tar
     """Inputs and targets that suit `network`; read-only, since nothing may ever write to them."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((rows, network.inputs)).astype(network.dtype)
-    target = random_target(network.loss, rows, network.outputs, rng)
+    target = network.loss.random_target(rows, network.outputs, rng)
     if network.loss.target_kind != "class":
         target = target.astype(network.dtype)
     return read_only(x), read_only(target)
@@ -139,3 +140,11 @@ def assert_close(actual: ArrayLike, expected: ArrayLike, relative: float, scale:
     """Each entry differs by at most `relative` times its own size, or times `scale` where that is larger."""
     found, wanted = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     np.testing.assert_allclose(found, wanted, rtol=relative, atol=relative * scale)
+
+
+def apply_step(
+    optimizer: Optimizer, w: Array, g: Array, slots: Sequence[Array], scratch: Array, learning_rate: float, t: int
+) -> None:
+    """Update one tensor `w` in place, piece by piece; overwrites `g` and `scratch`."""
+    for piece in optimizer.pieces(w, g, slots, scratch, lambda vector: {"w": vector}):
+        optimizer.update(*piece, learning_rate, t)

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from helpers import assert_close, label, read_only
+from helpers import apply_step, assert_close, label, read_only
 from mlptrain.component import Component, Frozen, example_instances, variants
-from mlptrain.gradcheck import random_target, stack
+from mlptrain.gradcheck import stack
 from mlptrain.nn.activations import ELU, Activation, LeakyReLU, ReLU, Sigmoid, Tanh
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.dropout import draw_mask
@@ -191,7 +191,7 @@ def value_and_gradient(loss: Loss, scores: Array, target: Target) -> tuple[float
 def drawn(loss: Loss, rows: int, outputs: int, seed: int = 0, dtype: Any = np.float64) -> tuple[Array, Target]:
     """Scores and a target that suits the loss, both read-only."""
     rng = np.random.default_rng(seed)
-    target = random_target(loss, rows, outputs, rng)
+    target = loss.random_target(rows, outputs, rng)
     if loss.target_kind != "class":
         target = target.astype(dtype)
     return read_only((2 * rng.standard_normal((rows, outputs))).astype(dtype)), read_only(target)
@@ -391,7 +391,7 @@ def test_predictions(loss: Loss) -> None:
 @each_loss
 def test_best_constant_is_the_best(loss: Loss) -> None:
     rng = np.random.default_rng(3)
-    target = random_target(loss, 41, 3, rng)
+    target = loss.random_target(41, 3, rng)
     if loss.target_kind == "class":
         target = np.minimum(target, rng.integers(0, 3, 41))  # classes of different size
     best = loss.best_constant(target, 3)
@@ -424,7 +424,7 @@ def minimize(
     slots = [np.zeros_like(w) for _ in optimizer.slots]
     scratch = np.empty_like(w)
     for t in range(steps):
-        optimizer.step(w, gradient(w), slots, scratch, rate * Cosine().at(t, steps, 1), t + 1)
+        apply_step(optimizer, w, gradient(w), slots, scratch, rate * Cosine().at(t, steps, 1), t + 1)
     return w
 
 
@@ -475,7 +475,7 @@ def test_blocks_change_nothing(optimizer: Optimizer, dtype: Any) -> None:
     for t in range(1, 4):
         g = rng.standard_normal(size).astype(dtype)
         optimizer.update(whole, g.copy(), slots[0], np.empty(size, dtype), 0.1, t)
-        optimizer.step(blocked, g.copy(), slots[1], np.empty(BLOCK, dtype), 0.1, t)
+        apply_step(optimizer, blocked, g.copy(), slots[1], np.empty(BLOCK, dtype), 0.1, t)
     assert np.array_equal(whole, blocked)
     for one, other in zip(*slots, strict=True):
         assert np.array_equal(one, other)
@@ -491,9 +491,9 @@ def test_every_parameter_is_moved_by_its_own_gradient_alone(optimizer: Optimizer
     own = [[np.zeros(1, dtype) for _ in optimizer.slots] for _ in range(5)]
     for t in range(1, 5):
         g = rng.standard_normal(5).astype(dtype)
-        optimizer.step(together, g.copy(), slots, np.empty(5, dtype), 0.1, t)
+        apply_step(optimizer, together, g.copy(), slots, np.empty(5, dtype), 0.1, t)
         for i in range(5):
-            optimizer.step(alone[i], g[i : i + 1].copy(), own[i], np.empty(1, dtype), 0.1, t)
+            apply_step(optimizer, alone[i], g[i : i + 1].copy(), own[i], np.empty(1, dtype), 0.1, t)
     assert_close(together, np.concatenate(alone), EPS[dtype])
 
 
@@ -502,7 +502,7 @@ def test_every_parameter_is_moved_by_its_own_gradient_alone(optimizer: Optimizer
 def test_slots_stay_in_their_precision(optimizer: Optimizer, dtype: Any) -> None:
     w, g = np.ones(3, dtype), np.ones(3, dtype)
     slots = [np.zeros(3, dtype) for _ in optimizer.slots]
-    optimizer.step(w, g, slots, np.empty(3, dtype), 0.1, 1)
+    apply_step(optimizer, w, g, slots, np.empty(3, dtype), 0.1, 1)
     assert [slot.dtype for slot in (w, *slots)] == [dtype] * (1 + len(slots))
     assert all(np.isfinite(slot).all() and slot.any() for slot in slots)
 
@@ -529,7 +529,7 @@ def test_adam_corrects_its_bias_exactly_at_any_step(adam: Adam, t: int) -> None:
     # the slots hold m / (1 - beta1) and v / (1 - beta2)
     slots = [np.array([m]) / (1 - adam.beta1), np.array([v]) / (1 - adam.beta2)]
     position = np.zeros(1)
-    adam.step(position, np.array([g]), slots, np.empty(1), rate, t)
+    apply_step(adam, position, np.array([g]), slots, np.empty(1), rate, t)
     # 1 - beta2^t has the rounding of 1: where it is 1e-7, nine digits are right
     assert_close(position, float(expected), 1e-12 if adam.beta2 < 0.99999 else 1e-9)
 
@@ -543,7 +543,7 @@ def test_a_gradient_whose_square_underflows_gives_no_nan(optimizer: Optimizer, d
     slots = [np.zeros_like(w) for _ in optimizer.slots]
     with np.errstate(over="raise", invalid="raise", divide="raise", under="ignore"):
         for t in range(1, 30):
-            optimizer.step(w, g.copy(), slots, np.empty_like(w), 0.01, t)
+            apply_step(optimizer, w, g.copy(), slots, np.empty_like(w), 0.01, t)
     assert np.isfinite(w).all()
     assert (w[:2] == 1).all(), "a gradient of zero moves nothing"
     assert w[-1] < 1
@@ -560,7 +560,7 @@ def test_momentum_is_not_halved_with_the_rate() -> None:
     """The rate is inside the velocity here; PyTorch's is outside: a lower rate does not slow what is already moving."""
     w, velocity = np.zeros(1), np.zeros(1)
     for t, rate in enumerate((1.0, 0.5), start=1):
-        Momentum(momentum=0.5).step(w, np.ones(1), [velocity], np.empty(1), rate, t)
+        apply_step(Momentum(momentum=0.5), w, np.ones(1), [velocity], np.empty(1), rate, t)
     assert w.item() == -(1.0 + (0.5 * 1.0 + 0.5))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from helpers import Architecture, assert_close, random_batch, read_only, trainer
+from helpers import Architecture, apply_step, assert_close, random_batch, read_only, trainer
 from mlptrain.component import example_instances
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Target
@@ -92,7 +92,7 @@ def test_optimizer_with_any_gradients(optimizer: Optimizer, data: st.DataObject,
         for t in range(1, data.draw(st.integers(2, 6))):
             g = data.draw(numbers(dtype, size, lambda largest: largest**0.45))  # there must be room for its square
             optimizer.decay(w, 0.01)
-            optimizer.step(w, g.copy(), slots, np.empty_like(w), 0.01, t)
+            apply_step(optimizer, w, g.copy(), slots, np.empty_like(w), 0.01, t)
     for values in (w, *slots):
         assert values.dtype == dtype
         assert np.isfinite(values).all()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from helpers import assert_close
+from helpers import apply_step, assert_close
 from mlptrain.nn.activations import (
     ELU,
     GELU,
@@ -328,7 +328,7 @@ def trajectory(optimizer: Optimizer, penalty: Penalty, dtype: Any) -> Array:
         g, scratch = gradient.copy(), np.empty_like(w)
         penalty.add_gradient(w, g, scratch)
         optimizer.decay(w, optimizer.learning_rate)
-        optimizer.step(w, g, slots, scratch, optimizer.learning_rate, t)
+        apply_step(optimizer, w, g, slots, scratch, optimizer.learning_rate, t)
         positions.append(w.copy())
     return np.stack(positions)
 

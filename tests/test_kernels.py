@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from cli import DATASETS, environment, run_process, same_bytes
-from helpers import label
+from helpers import apply_step, label
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import kernel_cases, stack
+from mlptrain.gradcheck import check_kernels, kernel_cases, stack
 from mlptrain.nn import kernels
 from mlptrain.nn.activations import Activation, HardSigmoid, HardTanh, LeakyReLU, ReLU
 from mlptrain.nn.arrays import Array, Indices
@@ -199,7 +199,7 @@ def after(optimizer: Optimizer, size: int, steps: int, seed: int) -> Callable[[]
         slots, scratch = [np.zeros_like(w) for _ in optimizer.slots], np.empty(min(size, BLOCK), w.dtype)
         for t, g in enumerate(gradients, 1):
             optimizer.decay(w, 0.01)
-            optimizer.step(w, g, slots, scratch, 0.01, t)
+            apply_step(optimizer, w, g, slots, scratch, 0.01, t)
         return w, *slots
 
     return compute
@@ -223,7 +223,7 @@ def test_adam_in_more_than_one_block() -> None:
 def test_adam_of_gradients_that_are_hardly_numbers(w: Array, g: Array) -> None:
     def compute() -> Arrays:
         moved, slots = w.copy(), [np.zeros_like(w), np.zeros_like(w)]
-        Adam().step(moved, g.copy(), slots, np.empty_like(w), 0.001, 1)
+        apply_step(Adam(), moved, g.copy(), slots, np.empty_like(w), 0.001, 1)
         return moved, *slots
 
     demand_the_same(compute, "adam")
@@ -322,6 +322,17 @@ def test_every_kernel_is_compared_by_gradcheck() -> None:
     compared = {name for name, _ in kernel_cases(np.random.default_rng(0))}
     within = {"affine": {"add_bias"}, "softmax_cross_entropy": {"subtract_row_max", "row_sums"}}
     assert (compared - {"affine"}).union(*within.values()) == set(LOOPS)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_gradcheck_does_not_pass_a_loop_that_leaves_the_work_to_numpy(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(check.passed for check in check_kernels(np.random.default_rng(0)))
+    monkeypatch.setattr(kernels.loops, name, kernels.not_done)
+    verdicts = {check.subject: check.verdict for check in check_kernels(np.random.default_rng(0)) if not check.passed}
+    within = {"add_bias": "affine", "subtract_row_max": "softmax_cross_entropy", "row_sums": "softmax_cross_entropy"}
+    assert verdicts == {within.get(name, name): "not compared: the compiled loop left the work to NumPy"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=label)

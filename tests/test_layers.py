@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from cli import Outcome, run_process
 from helpers import assert_close, label, stack
 from mlptrain.component import example_instances
-from mlptrain.gradcheck import loss_cases, random_target
+from mlptrain.gradcheck import loss_cases
 from mlptrain.nn.activations import Activation, Identity, ReLU, SiLU, Tanh
 from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.initializers import GlorotUniform, Initializer
@@ -166,7 +166,7 @@ def demand_members_are_single_networks(
     parameters += (0.1 * rng.standard_normal(parameters.shape)).astype(dtype)
     lead = () if shared else (MEMBERS,)
     x = rng.standard_normal((*lead, ROWS, INPUTS)).astype(dtype)
-    target = random_target(loss, ROWS, together.outputs, rng, lead)
+    target = loss.random_target(ROWS, together.outputs, rng, lead)
     target = target if loss.target_kind == "class" else target.astype(dtype)
     weights = rng.uniform(0.5, 2, (*lead, ROWS)).astype(dtype) if weighted else None
     found = passes(together, parameters, x, target, weights, None)
@@ -265,7 +265,7 @@ def test_the_mean_batch_gradient_is_the_full_gradient(case: Any) -> None:
     """Whatever the weights: five per cent of the rows weigh twenty times as much."""
     rng, loss, rows = np.random.default_rng(0), case.loss, 40
     outputs = loss.outputs(3)
-    scores, target = rng.standard_normal((rows, outputs)), random_target(loss, rows, outputs, rng)
+    scores, target = rng.standard_normal((rows, outputs)), loss.random_target(rows, outputs, rng)
     weights = np.where(np.arange(rows) % 20 == 0, 20.0, 1.0)
     weights /= weights.mean()
 
@@ -284,7 +284,7 @@ def test_the_mean_batch_gradient_is_the_full_gradient(case: Any) -> None:
 def test_a_weight_counts_rows_for_the_best_constant(loss: Loss) -> None:
     """A row of weight 3 is three rows; one of weight 0 is none."""
     rng, rows, outputs = np.random.default_rng(1), 30, loss.outputs(3)
-    target = random_target(loss, rows, outputs, rng)
+    target = loss.random_target(rows, outputs, rng)
     counts = rng.integers(0, 4, rows)
     weights = counts * rows / counts.sum()
     repeated = np.repeat(target, counts, axis=0)
@@ -302,7 +302,7 @@ def test_a_weight_counts_rows_for_the_best_constant(loss: Loss) -> None:
 @pytest.mark.parametrize("loss", [loss for loss in example_instances(Loss) if loss.target_kind == "class"], ids=label)
 def test_class_weights_count_for_the_best_constant(loss: Loss) -> None:
     rng, rows, weights = np.random.default_rng(1), 60, np.array([0.5, 1.0, 2.0])
-    target = random_target(loss, rows, 3, rng)
+    target = loss.random_target(rows, 3, rng)
     best = loss.best_constant(target, 3, class_weights=weights)
 
     def value(constant: Array) -> float:
@@ -316,7 +316,7 @@ def test_class_weights_count_for_the_best_constant(loss: Loss) -> None:
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_nothing_is_below_the_optimum_and_something_reaches_it(loss: Loss, weighted: bool) -> None:
     rng, rows, outputs = np.random.default_rng(2), 12, loss.outputs(3)
-    target = random_target(loss, rows, outputs, rng)
+    target = loss.random_target(rows, outputs, rng)
     weights = rng.uniform(0.5, 1.5, rows) if weighted else None
     class_weights = np.array([0.5, 1.0, 2.0]) if weighted and loss.target_kind == "class" else None
     optimum = loss.optimum(target, weights, outputs, class_weights)

@@ -276,10 +276,10 @@ def vanishing_gradients(fit: Fit) -> None:
     assert run.result("train", "accuracy") == pytest.approx(0.63, abs=0.02)
     assert run.result("test", "accuracy") <= run.baseline("constant", "accuracy")
 
-    for mend in ("network.hidden=[16]", "network.normalization=batch"):
-        mended = fit("06a-vanishing-gradients", mend)
-        assert mended.result("train", "accuracy") > 0.95
-        assert "vanishing_gradients" not in mended.warned
+    for fix in ("network.hidden=[16]", "network.normalization=batch"):
+        repaired = fit("06a-vanishing-gradients", fix)
+        assert repaired.result("train", "accuracy") > 0.95
+        assert "vanishing_gradients" not in repaired.warned
 
 
 @shows("06b-relu-and-he")

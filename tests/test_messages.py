@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from cli import Cli, Write
 from mlptrain.component import Component, variants
+from mlptrain.reference import catalogue, summary
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import describe, models_in
 
@@ -89,3 +90,21 @@ def test_the_example_in_a_message_is_yaml(cli: Cli, spec: Write) -> None:
     outcome = cli("fit", spec(DATA + "loss: {kind: cross_entropy, class_weight: [1, 2]}\n")).refused(2)
     assert "{yes: 2.0, no: 1.0}" in outcome.err
     assert "{{" not in outcome.err
+
+
+def test_the_name_of_a_setting_is_told_where_a_component_is_expected(cli: Cli) -> None:
+    cli("components", "dropout").refused(2, "no component 'dropout'; it is a setting: network.dropout")
+    cli("components", "relo").refused(2, "no component 'relo'; did you mean 'relu'?")
+    cli("components", "qqqqq").refused(2, "no component 'qqqqq'; `mlptrain components` lists them all")
+
+
+def test_a_line_of_the_overview_ends_with_a_word(cli: Cli) -> None:
+    texts = {variant.name(): summary(variant) for _, _, found in catalogue() for variant in found}
+    lines = cli("components").succeeded().out.splitlines()
+    cut = [line.split(maxsplit=1) for line in lines if line.endswith("…")]
+    assert len(cut) > 5
+    for name, text in cut:
+        rest = texts[name].removeprefix(text.removesuffix("…"))
+        assert rest != texts[name]
+        assert rest.lstrip(",;:").startswith(" ")
+    assert max(map(len, lines)) <= 120

@@ -24,7 +24,6 @@ from mlptrain.data.encoders import Number
 from mlptrain.data.scalers import NoScaling
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
-from mlptrain.gradcheck import random_target
 from mlptrain.nn.activations import Activation, HardSigmoid, Identity, Tanh
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.layers import Dense
@@ -355,7 +354,7 @@ class Case(NamedTuple):
         """Random rows, all of them for training; read-only, since nothing may ever write to them."""
         rng = np.random.default_rng(0)
         x = read_only(rng.standard_normal((ROWS, INPUTS)).astype(self.dtype))
-        target = random_target(self.loss, ROWS, COLUMNS, rng)
+        target = self.loss.random_target(ROWS, COLUMNS, rng)
         target = read_only(target if self.loss.target_kind == "class" else target.astype(self.dtype))
         as_it_is = ((0.0,) * INPUTS, (1.0,) * INPUTS)
         encoder = Number(column="x", scaler=NoScaling(), fitted=as_it_is, fill=None)

@@ -25,6 +25,7 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Plateau, Schedule
 from mlptrain.randomness import DropoutStream
 from mlptrain.runs.run import begin, proceed
+from mlptrain.spec.experiment import Ema, Training
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.train.diagnostics import Diagnosis, Trend
@@ -414,7 +415,7 @@ def test_running_statistics_are_averaged_like_the_weights() -> None:
     found = trainer(layers, MeanSquaredError())
     state, network = found.state, found.network
     state.ema = (state.parameters.copy(), state.buffers.copy())
-    step = Step(network, state, Update(SGD(), Penalty(), ema_decay=0.9), DropoutStream(0))
+    step = Step(network, state, Update(SGD(), Penalty(), Training(ema=Ema(decay=0.9))), DropoutStream(0))
     expected = [array.copy() for array in state.ema]
     for t in range(1, 5):
         x, target = random_batch(network, 6, seed=t)

@@ -1,4 +1,4 @@
-"""How does one class become a choice in the spec, a schema entry, a documentation row and a test case?
+"""How does one class become a choice in the spec, a documentation row and a test case?
 
 A *family* is an abstract subclass of `Component` (`Activation`, `Loss`, ...). A *variant* is a subclass of a family
 that gives its `kind` a value. `Annotated[Activation, OneOf()]` is then the choice among all variants of the family,
@@ -116,6 +116,12 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
+def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "") -> str:
+    """The question whether `word` means one of `choices`, before `otherwise`; only the latter if nothing is close."""
+    guess = nearest(word, choices)
+    return f"did you mean '{guess}'? {otherwise}".rstrip() if guess else otherwise
+
+
 @dataclass(frozen=True)
 class OneOf:
     """Marks a field as a choice among the variants of its family.
@@ -152,9 +158,7 @@ def resolve(word: Any, words: dict[str, str]) -> str:
     """The kind that `word` names, aliases included; a Pydantic error that lists the choices otherwise."""
     if isinstance(word, str) and word in words:
         return words[word]
-    guess = nearest(word, words) if isinstance(word, str) else None
-    hint = f"did you mean '{guess}'? " if guess else ""
-    message = f"unknown kind '{word}'; {hint}the kinds are: {listed(words)}"
+    message = f"unknown kind '{word}'; {did_you_mean(str(word), words, f'the kinds are: {listed(words)}')}"
     raise mistake(message, "kind_unknown", word=str(word))
 
 

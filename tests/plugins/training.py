@@ -9,7 +9,7 @@ import numpy as np
 
 from mlptrain.nn.arrays import Array
 from mlptrain.optim.optimizers import TensorOptimizer
-from mlptrain.optim.schedules import Memory, Schedule
+from mlptrain.optim.schedules import Schedule, ScheduleState
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnosis, Seen
 
@@ -19,7 +19,7 @@ class Wave(Schedule):
 
     kind: Literal["wave"] = "wave"
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return 0.5 if step % 2 else 1.0
 
 

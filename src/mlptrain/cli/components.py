@@ -7,12 +7,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlptrain.cli.console import print_results
-from mlptrain.component import Component, nearest
+from mlptrain.cli.console import print_results, stdout_console
+from mlptrain.component import Component, did_you_mean
 from mlptrain.errors import UsageError
 from mlptrain.nn.activations import Activation
-from mlptrain.optim.schedules import Plateau, Schedule
+from mlptrain.optim.schedules import Schedule
 from mlptrain.reference import catalogue, paragraphs, settings, summary
+from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.load import all_paths
 
 EPOCHS = 60  # of the run that a schedule is drawn for
 
@@ -26,9 +28,11 @@ def run(name: str | None) -> None:
         word: variant for _, _, found in catalogue() for variant in found for word in (variant.name(), *variant.aliases)
     }
     if name not in words:
-        guess = nearest(name, words)
-        hint = f"did you mean '{guess}'?" if guess else "`mlptrain components` lists them all"
-        raise UsageError(f"no component '{name}'; {hint}")
+        if path := next((path for path in all_paths(Experiment) if name in (path, path.rpartition(".")[2])), None):
+            raise UsageError(f"no component '{name}'; it is a setting: {path}")
+        raise UsageError(
+            f"no component '{name}'; {did_you_mean(name, words) or '`mlptrain components` lists them all'}"
+        )
     same_name = [
         variant for _, _, found in catalogue() for variant in found if name in (variant.name(), *variant.aliases)
     ]
@@ -39,14 +43,21 @@ def run(name: str | None) -> None:
 def overview() -> list[RenderableType]:
     """One table for each family."""
     parts: list[RenderableType] = []
+    width = stdout_console().width
     for title, _, found in catalogue():
+        widest = max(len(variant.name()) for variant in found)
         table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(min_width=max(len(variant.name()) for variant in found), no_wrap=True)
-        table.add_column(overflow="ellipsis", no_wrap=True)
+        table.add_column(min_width=widest, no_wrap=True)
+        table.add_column(no_wrap=True)
         for variant in found:
-            table.add_row(Text(variant.name()), Text(summary(variant), overflow="ellipsis"))
+            table.add_row(Text(variant.name()), Text(shortened(summary(variant), width - widest - 2)))
         parts += [Text(title, "bold"), table, ""]
     return parts
+
+
+def shortened(text: str, width: int) -> str:
+    """`text`, cut after a word with an ellipsis if it is wider than `width`."""
+    return text if len(text) <= width else text[:width].rpartition(" ")[0].rstrip(" ,;:") + "…"
 
 
 def details(variant: type[Component]) -> list[RenderableType]:
@@ -65,7 +76,7 @@ def details(variant: type[Component]) -> list[RenderableType]:
         parts += ["", table]
     if issubclass(variant, Activation):
         parts += ["", *activation_plot(variant())]
-    if issubclass(variant, Schedule) and not issubclass(variant, Plateau):
+    if issubclass(variant, Schedule) and not variant().start():  # a state depends on the run
         parts += ["", *schedule_plot(variant())]
     return [*parts, ""]
 

@@ -145,7 +145,7 @@ class Display(Consumer):
         self._began, self._began_at = time.monotonic(), course.progress.epoch
         self._record: Record | None = None
         self._best: tuple[float, int] | None = None
-        self._shown = len(course.progress.warnings)
+        self._told = len(course.progress.warnings)
         live = console.is_terminal and not console.is_dumb_terminal and not console.quiet
         self._live = Live(self, console=console, refresh_per_second=8, transient=True) if live else None
         self._next, self._last_line = 0, self._began
@@ -158,28 +158,27 @@ class Display(Consumer):
         loss, epoch = event.record.get("validation_loss"), int(event.record["epoch"] or 0)
         if event.improved and loss is not None:
             self._best = (loss, epoch)
-        self._show_diagnoses()
+        self._show_diagnoses(event.diagnoses)
         if self._live is None and (epoch >= self._next or time.monotonic() - self._last_line > MAX_INTERVAL):
             self._console.print(self._plain_line(event))
             self._next = next_line(epoch)
             self._last_line = time.monotonic()
 
     def failed(self, error: Diverged) -> None:
-        """Show the last diagnoses."""
+        """Show the diagnoses of the step that failed, after which there is no event."""
         self.close()
-        self._show_diagnoses()
+        self._show_diagnoses(self._course.progress.warnings[self._told :])
 
     def close(self) -> None:
         """Restore the terminal."""
         if self._live:
             self._live.stop()
 
-    def _show_diagnoses(self) -> None:
+    def _show_diagnoses(self, diagnoses: Sequence[Diagnosed]) -> None:
         """Print new diagnoses."""
-        diagnoses = self._course.progress.warnings
-        for diagnosed in diagnoses[self._shown :]:
+        for diagnosed in diagnoses:
             self._console.print(diagnosis_text(diagnosed))
-        self._shown = len(diagnoses)
+        self._told += len(diagnoses)
 
     def _plain_line(self, event: EpochDone) -> str:
         record = event.record

@@ -18,7 +18,7 @@ from mlptrain.cli.console import (
     stderr_console,
 )
 from mlptrain.cli.tables import table_for, target_for
-from mlptrain.component import nearest
+from mlptrain.component import did_you_mean
 from mlptrain.errors import CheckFailed, UsageError
 from mlptrain.metrics import higher_is_better
 from mlptrain.runs.durable import write_durably
@@ -72,9 +72,8 @@ def check_names(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluatio
     """Reject unknown metrics and bounds on the wrong side."""
     for name, bound, lowest in bounds:
         if name not in evaluation.metrics:
-            guess = nearest(name, evaluation.metrics)
-            hint = f"; did you mean '{guess}'?" if guess else f"; the metrics are {', '.join(evaluation.metrics)}"
-            raise UsageError(f"no metric '{name}'{hint}")
+            others = f"the metrics are {', '.join(evaluation.metrics)}"
+            raise UsageError(f"no metric '{name}'; {did_you_mean(name, evaluation.metrics) or others}")
         if lowest != higher_is_better(name):
             good, option = ("lower", "--fail-over") if lowest else ("higher", "--fail-under")
             raise UsageError(f"{name} is better if {good}: write {option} {name}={bound:g}")

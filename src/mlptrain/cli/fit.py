@@ -114,11 +114,11 @@ def train_and_report(current: Run, console: Console, request: Request) -> None:
         return
     describe(current, console)
     with blas_threads(current.environment.threads):
-        finished = trained(current, console, request)
+        finished = train_and_measure(current, console, request)
     report(current, finished, console, request.json)
 
 
-def trained(current: Run, console: Console, request: Request) -> Results:
+def train_and_measure(current: Run, console: Console, request: Request) -> Results:
     """Train to the end, showing progress, and measure the results."""
     training, rows = current.plan.training, len(current.dataset.training)
     batches = -(-rows // (current.plan.batch_rows or rows))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Component
-from mlptrain.nn.activations import normal_distribution
+from mlptrain.nn.special import normal_distribution
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -19,6 +19,9 @@ _SAMPLE = 1 << 20  # values of a longer column that a scaler without `fit_counte
 
 class Scaler(Component):
     """Maps a numeric column to a range that suits training. Its fitted statistics are an array (k, width)."""
+
+    is_identity: ClassVar[bool] = False
+    """Whether it leaves values as they are."""
 
     @abstractmethod
     def fit(self, values: Values) -> Values:
@@ -194,6 +197,7 @@ class NoScaling(AffineScaler):
 
     kind: Literal["none"] = "none"
     formula: ClassVar = (r"x \leftarrow x",)
+    is_identity: ClassVar = True
 
     def fit(self, values: Values) -> Values:
         return np.stack([np.zeros(values.shape[1]), np.ones(values.shape[1])])

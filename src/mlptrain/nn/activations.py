@@ -16,7 +16,7 @@ from pydantic import Field
 from mlptrain.component import Component
 from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
-from mlptrain.nn.special import erf
+from mlptrain.nn.special import normal_distribution
 
 
 class Activation(Component):
@@ -28,6 +28,8 @@ class Activation(Component):
 
     kinks: ClassVar[tuple[float, ...]] = ()
     asymptotes: ClassVar[tuple[float, float] | None] = None
+    is_identity: ClassVar[bool] = False
+    """Whether f(z) = z; `out` may then be `z` itself."""
     rectifies: ClassVar[bool] = False
     """Whether a unit whose output is zero on every row is dead: its gradient is exactly zero."""
     gain_family: ClassVar[Literal["glorot", "he", "lecun"]] = "glorot"
@@ -72,6 +74,7 @@ class Identity(Activation):
     kind: Literal["identity"] = "identity"
     formula: ClassVar = (r"f(z) = z, \qquad f'(z) = 1",)
     aliases: ClassVar = ("linear",)
+    is_identity: ClassVar = True
 
     def forward(self, z: Array, out: Array, scratch: Array) -> None:
         if out is not z:
@@ -499,13 +502,6 @@ class GELU(Activation):
 
 GELU_RANGE = 40.0  # beyond it the normal density is below 1e-347; squares and cubes do not overflow within
 CUBIC = 0.044715
-
-
-def normal_distribution(z: Array, out: Array, scratch: Array) -> None:
-    """Write P(z) = (1 + erf(z / sqrt 2)) / 2 into `out`."""
-    erf(z, sqrt(0.5), out, scratch)
-    np.add(out, 1, out=out)
-    np.multiply(out, 0.5, out=out)
 
 
 def cubic(z: Array, out: Array) -> None:

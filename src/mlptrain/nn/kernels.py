@@ -12,11 +12,11 @@ Arrays are (n, units), or (members, n, units) for several networks side by side.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import inf, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,14 +49,41 @@ PRESENT: bool = loops is not NumPyLoops
 
 
 @contextmanager
-def numpy_only() -> Iterator[None]:
-    """A context in which NumPy does all the work, for comparisons."""
+def using(stand_in: Any) -> Iterator[None]:
+    """A context in which the kernels call the loops of `stand_in`."""
     global loops
-    before, loops = loops, NumPyLoops
+    before, loops = loops, stand_in
     try:
         yield
     finally:
         loops = before
+
+
+def numpy_only() -> AbstractContextManager[None]:
+    """A context in which NumPy does all the work, for comparisons."""
+    return using(NumPyLoops)
+
+
+class WatchedLoops:
+    """Stands in for the compiled loops: passes each call on to them, and notes the answer."""
+
+    def __init__(self) -> None:
+        self._loops = loops
+        self.answers: list[bool] = []
+
+    def __getattr__(self, name: str) -> Callable[..., bool]:
+        loop: Callable[..., bool] = getattr(self._loops, name)
+
+        def call(*arguments: Any) -> bool:
+            self.answers.append(loop(*arguments))
+            return self.answers[-1]
+
+        return call
+
+    @property
+    def did_all(self) -> bool:
+        """Whether there were calls, and each of them did the work."""
+        return bool(self.answers) and all(self.answers)
 
 
 # -- matrix products and sums over rows
@@ -203,6 +230,30 @@ SHORT_ROW = 32
 """Largest number of classes of a short row; from about twice as many, NumPy sums faster along rows."""
 
 
+class ScoreMemory(NamedTuple):
+    """Memory for one number for each score (..., n, classes), seen in three ways."""
+
+    array: Array
+    """(..., n, classes), column-major if rows are short"""
+    row_major: Array
+    """(..., n, classes)"""
+    flat: Array
+
+    @classmethod
+    def allocate(cls, shape: tuple[int, ...], dtype: np.dtype, short_rows: bool) -> ScoreMemory:
+        """Memory for scores of `shape`."""
+        *members, rows, classes = shape
+        memory = np.empty((*members, classes, rows) if short_rows else shape, dtype)
+        return cls(memory.mT if short_rows else memory, memory.reshape(shape), memory.reshape(-1))
+
+
+def first_classes(shape: tuple[int, ...], short_rows: bool) -> Indices:
+    """The index (..., n) of the first class of each row in the flat memory of scores of `shape`."""
+    *members, rows, classes = shape
+    row = np.arange(prod(shape[:-1]), dtype=np.intp).reshape(*members, rows)
+    return row + row // rows * rows * (classes - 1) if short_rows else row * classes
+
+
 @dataclass
 class SoftmaxWorkspace:
     """Buffers of a softmax over the classes of each row, for scores (..., n, classes).
@@ -251,33 +302,27 @@ class SoftmaxWorkspace:
 
     @classmethod
     def allocate(
-        cls,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        class_weights: NDArray[np.floating[Any]] | None = None,
-        smoothing: float = 0.0,
+        cls, shape: tuple[int, ...], dtype: np.dtype, class_weights: NDArray[Any] | None = None, smoothing: float = 0.0
     ) -> SoftmaxWorkspace:
         """Buffers for scores of `shape` and targets with label `smoothing`."""
         *members, rows, classes = shape
         share, low = 1 / rows, smoothing / classes
         short = rows > 1 and classes <= SHORT_ROW
-        memory = [np.empty((*members, classes, rows) if short else shape, dtype) for _ in range(3)]
-        log_p, p, q = (array.mT if short else array for array in memory)
-        row = np.arange(prod(shape[:-1]), dtype=np.intp).reshape(*members, rows)
+        log_p, p, q = (ScoreMemory.allocate(shape, dtype, short) for _ in range(3))
         return cls(
-            log_p=log_p,
-            p=p,
-            q=q,
+            log_p=log_p.array,
+            p=p.array,
+            q=q.array,
             row_sum=np.empty((*members, rows, 1), dtype),
             row_log=np.empty((*members, rows, 1), dtype),
             row_loss=np.empty((*members, rows)),
             short_rows=short,
-            shifted=memory[0].reshape(shape),
-            e=memory[1].reshape(shape),
-            flat_log_p=memory[0].reshape(-1),
-            flat_p=memory[1].reshape(-1),
-            flat_q=memory[2].reshape(-1),
-            place=row + row // rows * rows * (classes - 1) if short else row * classes,
+            shifted=log_p.row_major,
+            e=p.row_major,
+            flat_log_p=log_p.flat,
+            flat_p=p.flat,
+            flat_q=q.flat,
+            place=first_classes(shape, short),
             class_stride=rows if short else 1,
             index=np.empty((*members, rows), np.intp),
             share=share,

@@ -1,7 +1,7 @@
 """Which layers can a network have, and what does each declare and compute?
 
-A layer declares its tensors with their roles; flat vectors, files, initializers, penalties, `inspect` and the gradient
-check are derived from this declaration. It computes its forward and backward pass on buffers of its own. Notation: x
+A layer declares its tensors with their roles; flat vectors, files, initializers, penalties and the gradient check are
+derived from this declaration. It computes its forward and backward pass on buffers of its own. Notation: x
 is the input (n, inputs), W (inputs, units), b (units,); z, a and grad are (n, units). With several members every array
 has an additional leading axis, and tensors of shape (units,) arrive as (members, 1, units), so that the same code
 serves both.
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from mlptrain.component import Component, Conflict, OneOf
 from mlptrain.nn import kernels
-from mlptrain.nn.activations import Activation, Identity, ReLU
+from mlptrain.nn.activations import Activation, ReLU
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.dropout import draw_mask
 from mlptrain.nn.layout import LayerViews, TensorSpec
@@ -215,7 +215,7 @@ class Dense(Layer):
 
     def workspace(self, inputs: int, scratch: Array) -> DenseWorkspace:
         z = np.empty_like(scratch)
-        a = z if isinstance(self.activation, Identity) else np.empty_like(z)
+        a = z if self.activation.is_identity else np.empty_like(z)
         return DenseWorkspace(
             output=np.empty_like(z) if self.dropout or self.residual else a,
             grad=np.empty_like(z),

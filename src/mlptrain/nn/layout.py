@@ -37,6 +37,8 @@ class TensorSpec:
     """Whether penalties and weight decay apply to it."""
     start: float = 0.0
     """Its initial value, unless it is drawn at random."""
+    minimum: float | None = None
+    """The lowest value that it can have, if there is one: 0 for a variance."""
     by_input: bool = False
     """Whether its first axis runs over the inputs of the layer, so that entry k belongs to input k alone."""
 

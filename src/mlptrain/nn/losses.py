@@ -38,6 +38,8 @@ class Loss(Component):
     """`class`: a class index per row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns)."""
     has_link: ClassVar[bool] = True
     """Whether the loss has a link: predictions are then a nonlinear function of the scores."""
+    scalable: ClassVar[bool] = True
+    """Whether a target of numbers may be shifted and scaled for training."""
 
     @abstractmethod
     def value_and_gradient(
@@ -84,6 +86,14 @@ class Loss(Component):
     ) -> float:
         """The lowest loss that any scores could reach on `target`."""
         return 0.0
+
+    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+        """A random target of its kind, for checks; positive values suit every loss for regression."""
+        if self.target_kind == "class":
+            return rng.integers(0, outputs, (*members, rows))
+        if self.target_kind == "binary":
+            return rng.random((*members, rows, outputs))
+        return np.abs(rng.standard_normal((*members, rows, 1 if self.levels else outputs)))
 
 
 @dataclass
@@ -157,8 +167,6 @@ class ValueLoss(ElementwiseLoss):
 
     target_kind: ClassVar[TargetKind] = "value"
     has_link: ClassVar[bool] = False
-    scalable: ClassVar[bool] = True
-    """Whether the target may be shifted and scaled for training."""
     domain: ClassVar[str] = "a number"
     """The domain of the target, for messages."""
 

@@ -72,7 +72,7 @@ class Normalization(Component):
         """Its running statistics."""
         if not self.running:
             return ()
-        return TensorSpec(RUNNING_MEAN, (units,)), TensorSpec(RUNNING_VARIANCE, (units,), start=1.0)
+        return TensorSpec(RUNNING_MEAN, (units,)), TensorSpec(RUNNING_VARIANCE, (units,), start=1.0, minimum=0.0)
 
     def workspace(self, scratch: Array) -> NormWorkspace:
         """Buffers for batches of the shape of `scratch`, which both passes overwrite."""

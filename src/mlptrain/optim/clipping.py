@@ -8,9 +8,8 @@ import numpy as np
 
 from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
+from mlptrain.optim.optimizers import BLOCK
 
-BLOCK = 131_072
-"""Elements whose squares are summed at a time."""
 SAFE = 1e-30
 """A squared norm below this may miss entries whose squares underflow in float32."""
 

@@ -21,7 +21,7 @@ from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array
 
 BLOCK = 131_072
-"""Elements per block: larger blocks do not fit into the cache, smaller ones cost too many calls."""
+"""Elements per block, of an update or a sum of squares: larger blocks miss the cache, smaller cost too many calls."""
 
 SMALLEST_EPS = 1e-30
 
@@ -58,11 +58,6 @@ class Optimizer(Component):
         """
         parts = [slice(start, min(start + BLOCK, w.size)) for start in range(0, w.size, BLOCK)]
         return [(w[p], g[p], tuple(slot[p] for slot in slots), scratch[: p.stop - p.start]) for p in parts]
-
-    def step(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, learning_rate: float, t: int) -> None:
-        """Update one tensor `w` in place; overwrites `g` and `scratch` (at least min(BLOCK, size) elements)."""
-        for piece in self.pieces(w, g, slots, scratch, lambda vector: {"w": vector}):
-            self.update(*piece, learning_rate, t)
 
     @abstractmethod
     def update(self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int) -> None:

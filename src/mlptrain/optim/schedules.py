@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from mlptrain.component import Component, refuse
 
-Memory = dict[str, float]
+ScheduleState = dict[str, float]
 """The state of a schedule: empty, except for the plateau."""
 Epochs = Annotated[int, Field(ge=1)]
 
@@ -29,16 +29,16 @@ class Schedule(Component):
     )
     warmup: int = Field(0, ge=0, description="Epochs in which the rate rises linearly to its full value.")
 
-    def at(self, step: int, steps: int, steps_per_epoch: int, memory: Memory | None = None) -> float:
+    def at(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState | None = None) -> float:
         """The factor in `step`, counted from 0, of a run of `steps` steps."""
         rising = self.warmup * steps_per_epoch
         if step < rising:
             return (step + 1) / rising
-        state = self.start() if memory is None else memory
-        return self.factor(step - rising, max(1, steps - rising), steps_per_epoch, state)
+        now = self.start() if state is None else state
+        return self.factor(step - rising, max(1, steps - rising), steps_per_epoch, now)
 
     @abstractmethod
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         """The factor after the warm-up: `step` counts from its end, `steps` are the steps after it."""
 
     @property
@@ -46,13 +46,13 @@ class Schedule(Component):
         """Whether the factor is 1 in every step."""
         return False
 
-    def start(self) -> Memory:
+    def start(self) -> ScheduleState:
         """The state before the first epoch."""
         return {}
 
-    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> Memory:
+    def observe(self, state: ScheduleState, value: float, higher_is_better: bool) -> ScheduleState:
         """The state after an epoch with the monitored value `value`."""
-        return memory
+        return state
 
 
 class Constant(Schedule):
@@ -65,7 +65,7 @@ class Constant(Schedule):
     def is_constant(self) -> bool:
         return self.warmup == 0
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return 1.0
 
 
@@ -79,7 +79,7 @@ class StepDecay(Schedule):
     gamma: float = Field(0.1, gt=0, le=1, description="Factor of each change.")
     examples: ClassVar = ({}, {"step_size": 3})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return self.gamma ** (step // (self.step_size * steps_per_epoch))
 
 
@@ -100,7 +100,7 @@ class MultiStep(Schedule):
             refuse([("milestones", "must be strictly increasing")])
         return self
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return self.gamma ** sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
 
 
@@ -112,7 +112,7 @@ class Exponential(Schedule):
     gamma: float = Field(0.95, gt=0, le=1, description="Factor per epoch.")
     examples: ClassVar = ({}, {"gamma": 0.9})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return float(self.gamma ** (step / steps_per_epoch))
 
 
@@ -123,7 +123,7 @@ class InverseTime(Schedule):
     formula: ClassVar = (r"s(e) = \frac{1}{1 + ce}, \qquad c = \mathrm{decay}",)
     decay: float = Field(0.1, gt=0, description="Decay rate.")
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return 1 / (1 + self.decay * step / steps_per_epoch)
 
 
@@ -138,7 +138,7 @@ class Polynomial(Schedule):
     horizon: Epochs | None = Field(None, description="Epochs until the factor is 0; null is the length of the run.")
     examples: ClassVar = ({}, {"power": 2.0, "horizon": 5})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return float((1 - share_of(self.horizon, step, steps, steps_per_epoch)) ** self.power)
 
 
@@ -157,7 +157,7 @@ class Cosine(Schedule):
     horizon: Epochs | None = Field(None, description="Epochs until the floor; null is the length of the run.")
     examples: ClassVar = ({}, {"floor": 0.1, "horizon": 5})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         return falling_cosine(share_of(self.horizon, step, steps, steps_per_epoch), self.floor)
 
 
@@ -180,7 +180,7 @@ class CosineRestarts(Schedule):
     floor: float = Field(0.0, ge=0, le=1, description="Factor at the end of each period.")
     examples: ClassVar = ({}, {"period": 3, "t_mult": 2})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         begin, length = 0, self.period * steps_per_epoch
         if self.t_mult == 1:
             begin = step // length * length
@@ -209,7 +209,7 @@ class OneCycle(Schedule):
     end_divisor: float = Field(1e4, ge=1, description="The last rate is the first divided by this.")
     examples: ClassVar = ({}, {"pct_start": 0.5, "start_divisor": 10.0})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
         first, last = 1 / self.start_divisor, 1 / (self.start_divisor * self.end_divisor)
         peak, end = max(self.pct_start * steps - 1, 1e-9), max(steps - 1, 1)
         if step <= peak:
@@ -239,16 +239,16 @@ class Plateau(Schedule):
     floor: float = Field(0.0, ge=0, le=1, description="Lowest factor.")
     examples: ClassVar = ({}, {"gamma": 0.5, "patience": 2})
 
-    def factor(self, step: int, steps: int, steps_per_epoch: int, memory: Memory) -> float:
-        return memory["factor"]
+    def factor(self, step: int, steps: int, steps_per_epoch: int, state: ScheduleState) -> float:
+        return state["factor"]
 
-    def start(self) -> Memory:
+    def start(self) -> ScheduleState:
         return {"factor": 1.0, "bad": 0.0, "cooling": 0.0}
 
-    def observe(self, memory: Memory, value: float, higher_is_better: bool) -> Memory:
+    def observe(self, state: ScheduleState, value: float, higher_is_better: bool) -> ScheduleState:
         cost = -value if higher_is_better else value
-        after = dict(memory)
-        best = memory.get("best")
+        after = dict(state)
+        best = state.get("best")
         if best is None or cost < best - self.threshold * abs(best):
             after["best"], after["bad"] = cost, 0.0
         else:

@@ -261,15 +261,17 @@ def filled(network: Network, tensors: Tensors, prefix: str, path: str) -> tuple[
     """Flat parameters and buffers from tensors by name; values that are impossible after training are refused."""
     layout = network.layout
     parameters, buffers = np.empty(layout.parameter_size, network.dtype), np.empty(layout.buffer_size, network.dtype)
-    for name, view in named(layout, parameters, buffers).items():
-        view[...] = tensors[prefix + name]
+    places = [(tensor, parameters) for tensor in layout.parameters] + [(tensor, buffers) for tensor in layout.buffers]
+    for tensor, vector in places:
+        name, view, minimum = prefix + tensor.name, tensor.view(vector), tensor.spec.minimum
+        view[...] = tensors[name]
         wrong = ~np.isfinite(view)
-        if name.endswith("running_variance"):
-            wrong |= view < 0
+        bound = ""
+        if minimum is not None:
+            wrong |= view < minimum
+            bound = f", or are below {minimum:g}"
         if wrong.any():
-            raise CheckpointError(
-                f"{path}: {int(wrong.sum())} values of {prefix + name} are not finite, or are negative variances"
-            )
+            raise CheckpointError(f"{path}: {int(wrong.sum())} values of {name} are not finite{bound}")
     return parameters, buffers
 
 

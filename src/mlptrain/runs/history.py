@@ -66,9 +66,9 @@ class History(Consumer):
 
 
 def open_to_append(path: Path) -> IO[str]:
-    """The file at `path`, opened to append lines."""
+    """The file at `path`, opened to append lines that end in LF on every platform."""
     try:
-        return path.open("a", encoding="utf8")
+        return path.open("a", encoding="utf8", newline="")
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 
-from mlptrain.component import Conflict, Frozen, OneOf, mistake, nearest, refuse, resolve
+from mlptrain.component import Conflict, Frozen, OneOf, did_you_mean, mistake, refuse, resolve
 from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
@@ -23,7 +23,7 @@ from mlptrain.errors import Problem
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layers import Dense, DropoutRate, Layer
-from mlptrain.nn.losses import Loss, Quantile, ValueLoss
+from mlptrain.nn.losses import Loss
 from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
@@ -237,9 +237,8 @@ class Experiment(Frozen):
         kinds = encoder_kinds()
         for column, word in self.data.encoders.items():
             if word not in kinds:
-                guess = nearest(word, kinds)
-                hint = f"did you mean '{guess}'? " if guess else ""
-                yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}the kinds are: {', '.join(kinds)}"
+                hint = did_you_mean(word, kinds, f"the kinds are: {', '.join(kinds)}")
+                yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}"
 
     def _loss_conflicts(self, loss: Loss) -> Iterator[Conflict]:
         kind = task_kinds()[self.task] if self.task is not None else None
@@ -248,16 +247,16 @@ class Experiment(Frozen):
                 "loss",
                 f"{loss.name()} does not go with task: {self.task}, whose loss is {kind.default_loss().name()}",
             )
-        if loss.has_link and not isinstance(self.network.output_activation, Identity):
+        if loss.has_link and not self.network.output_activation.is_identity:
             yield (
                 "network.output_activation",
                 f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on "
                 "raw scores and has its own link; remove the line",
             )
-        if isinstance(loss, ValueLoss) and not loss.scalable and not isinstance(self.target_scaler, NoScaling):
+        if loss.target_kind == "value" and not (loss.scalable or self.target_scaler.is_identity):
             yield "data.scale_target", f"must be none for loss {loss.name()}, whose target keeps its own units"
-        if isinstance(loss, Quantile) and len(self.data.target_names) > 1:
-            yield "data.target", "must be one column for loss quantile, which has an output for each quantile"
+        if loss.levels and len(self.data.target_names) > 1:
+            yield "data.target", f"must be one column for loss {loss.name()}, which has an output for each quantile"
         if loss.target_kind != "value" and self.data.scale_target is not None:
             yield (
                 "data.scale_target",
@@ -285,8 +284,8 @@ class Experiment(Frozen):
         """The scaler of a regression target: from the spec, or else standard, or none for a bounded output."""
         if self.data.scale_target is not None:
             return self.data.scale_target
-        free = isinstance(self.network.output_activation, Identity)
-        scalable = not isinstance(self.loss, ValueLoss) or self.loss.scalable
+        free = self.network.output_activation.is_identity
+        scalable = self.loss is None or self.loss.scalable
         return Standard() if free and scalable else NoScaling()
 
     def completed(self, loss: Loss) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mlptrain.component import Component, Frozen, OneOf, nearest, variants
+from mlptrain.component import Component, Frozen, OneOf, did_you_mean, variants
 from mlptrain.errors import Problem, SpecError, UsageError
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
@@ -49,29 +49,29 @@ _SHOWS_VALUE = {
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The source of a value: the file, or an override."""
+class Source:
+    """Where a value comes from: the file, or an override."""
 
-    source: str
+    name: str
     lines: Sequence[str]
     override: bool = False
 
     def problem(self, node: Node, at_key: bool, path: str, message: str) -> Problem:
         """A problem at the value of `node`, or at its key."""
         if self.override:
-            return Problem(f"{self.source}:", path, message)
+            return Problem(f"{self.name}:", path, message)
         line, column = (node.key_line, node.key_column) if at_key else (node.line, node.column)
-        return Problem(f"{self.source}:{line}:{column}", path, message, yaml.excerpt(self.lines, line, column))
+        return Problem(f"{self.name}:{line}:{column}", path, message, yaml.excerpt(self.lines, line, column))
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment in the YAML file at `path`, changed by `overrides` of the form `a.b=value`."""
     text, root = yaml.load(path)
-    file = Origin(str(path), text.splitlines())
-    origins: dict[Location, Origin] = {(): file}
+    file = Source(str(path), text.splitlines())
+    sources: dict[Location, Source] = {(): file}
     seen: set[Location] = set()
     for override in overrides:
-        location, node, origin = parse_override(override)
+        location, node, source = parse_override(override)
         name = ".".join(map(str, location))
         if location in seen:
             raise UsageError(f"--set {name} is given twice; remove one")
@@ -80,12 +80,12 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         seen.add(location)
         made = reach(root, location)[1] + 1
         root = replaced(root, location, node, override)
-        origins[location[:made]] = origins[location] = origin
-    return validated(root, origins, path.absolute().parent)
+        sources[location[:made]] = sources[location] = source
+    return validated(root, sources, path.absolute().parent)
 
 
-def parse_override(override: str) -> tuple[Location, Node, Origin]:
-    """The location, the value (read as YAML) and the origin of `a.b=value`."""
+def parse_override(override: str) -> tuple[Location, Node, Source]:
+    """The location, the value (read as YAML) and the source of `a.b=value`."""
     key, equals, text = override.partition("=")
     parts = tuple(int(part) if part.isascii() and part.isdigit() else part for part in key.strip().split("."))
     if not equals or not all(str(part) for part in parts):
@@ -94,7 +94,7 @@ def parse_override(override: str) -> tuple[Location, Node, Origin]:
         raise UsageError(f"--set {override}: no value after '='; write null for none")
     value = yaml.parse(f"value: {text}\n", f"--set {override}").value
     assert isinstance(value, dict)
-    return parts, value["value"], Origin(f"--set {override}", [], override=True)
+    return parts, value["value"], Source(f"--set {override}", [], override=True)
 
 
 def replaced(root: Node, location: Location, node: Node, override: str) -> Node:
@@ -123,17 +123,17 @@ def with_value(node: Node, value: Any) -> Node:
     return Node(value, node.line, node.column, node.key_line, node.key_column)
 
 
-def validated(root: Node, origins: dict[Location, Origin], folder: Path) -> Experiment:
+def validated(root: Node, sources: dict[Location, Source], folder: Path) -> Experiment:
     """`root` as an experiment, or a `SpecError` with every mistake in the order of the file."""
     try:
         experiment = Experiment.model_validate(root.plain(), context={"folder": folder})
-        experiment._locate = lambda location, message: placed(location, message, root, origins)
+        experiment._locate = lambda location, message: placed(location, message, root, sources)
         return experiment
     except ValidationError as error:
         details = error.errors(include_url=False)
     found = [(reach(root, detail["loc"])[0], detail) for detail in details if not is_explained_below(detail, details)]
     found.sort(key=lambda pair: (pair[0].line, pair[0].column))
-    raise SpecError(problem(detail, root, origins) for _, detail in found)
+    raise SpecError(problem(detail, root, sources) for _, detail in found)
 
 
 def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
@@ -143,25 +143,25 @@ def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) ->
     return detail["type"] == "too_short" and any(loc[: len(place)] == place for loc in below)
 
 
-def problem(detail: ErrorDetails, root: Node, origins: dict[Location, Origin]) -> Problem:
+def problem(detail: ErrorDetails, root: Node, sources: dict[Location, Source]) -> Problem:
     """The problem that a Pydantic error describes."""
     location = detail["loc"]
     unknown = detail["type"] == "extra_forbidden"
     message = unknown_key(root, location) if unknown else describe(detail)
-    return placed(location, message, root, origins, at_key=unknown)
+    return placed(location, message, root, sources, at_key=unknown)
 
 
 def placed(
-    location: Location, message: str, root: Node, origins: dict[Location, Origin], at_key: bool = False
+    location: Location, message: str, root: Node, sources: dict[Location, Source], at_key: bool = False
 ) -> Problem:
     """A problem at `location`: at its key if `at_key` is set or if the location does not exist."""
     node, depth = reach(root, location)
-    return origin_of(location, origins).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
+    return source_of(location, sources).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
 
 
-def origin_of(location: Location, origins: dict[Location, Origin]) -> Origin:
-    """The origin of the value at `location`: the nearest override above it, or the file."""
-    return origins[max((place for place in origins if place == location[: len(place)]), key=len)]
+def source_of(location: Location, sources: dict[Location, Source]) -> Source:
+    """The source of the value at `location`: the nearest override above it, or the file."""
+    return sources[max((place for place in sources if place == location[: len(place)]), key=len)]
 
 
 def reach(root: Node, location: Location) -> tuple[Node, int]:
@@ -221,9 +221,8 @@ def unknown_key(root: Node, location: Location) -> str:
     valid = list(model.model_fields)
     if issubclass(model, Frozen) and word in model.renamed:
         return f"was renamed to '{model.renamed[word]}'"
-    guess = nearest(word, valid)
-    if guess:
-        return f"unknown key; did you mean '{guess}'?"
+    if hint := did_you_mean(word, valid):
+        return f"unknown key; {hint}"
     elsewhere = [path for path in all_paths(Experiment) if path.rpartition(".")[2] == word]
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(elsewhere[:3])}?"

@@ -19,7 +19,7 @@ import numpy as np
 from mlptrain.component import Component, variants
 from mlptrain.data.dataset import Dataset, Part
 from mlptrain.metrics import Metrics
-from mlptrain.nn.arrays import Array, Weights
+from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.remedies import setting
 from mlptrain.spec.plan import Plan
@@ -268,7 +268,7 @@ class DeadUnits(Diagnosis):
     kind: Literal["dead_units"] = "dead_units"
 
     def after_epoch(self, seen: Seen) -> str | None:
-        worst = worst_layer([] if seen.watch is None else seen.watch.dead_shares(seen.network))
+        worst = worst_layer([] if seen.watch is None else seen.watch.dead_shares())
         return worst and f"{worst[1]:.0%} of the units of layer {worst[0]} are zero on every validation row"
 
     def remedies(self, plan: Plan) -> Iterator[str]:
@@ -443,16 +443,11 @@ def diagnosed(diagnosis: Diagnosis, message: str, plan: Plan, epoch: int) -> Dia
 
 def lowest_loss(network: Network, part: Part) -> float:
     """The lowest loss that any prediction could reach on the rows of `part`."""
-    truth, weights = part.target(), weights_of(network, part)
+    truth, weights = part.target(), part.weights()
     return network.loss.optimum(truth, weights, network.outputs, network.class_weights)
 
 
 def naive_loss(network: Network, part: Part) -> float:
     """The loss of an untrained network: the parameters of its last layer are zero."""
     scores = np.tile(network.scores_at_zero(), (len(part), 1))
-    return float(network.loss.value(scores, part.target(), weights_of(network, part), network.class_weights))
-
-
-def weights_of(network: Network, part: Part) -> Weights:
-    """The row weights of `part`, as a loss takes them."""
-    return part.weights()
+    return float(network.loss.value(scores, part.target(), part.weights(), network.class_weights))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlptrain import metrics
-from mlptrain.component import nearest
+from mlptrain.component import did_you_mean
 from mlptrain.errors import SpecError
 from mlptrain.spec.plan import Plan
 
@@ -33,7 +33,6 @@ def check_monitor(plan: Plan, columns: Sequence[str]) -> None:
     choices = [name for name in columns if name == "train_loss" or name.startswith("validation_")]
     if monitor is None or monitor in choices:
         return
-    guess = nearest(monitor, choices)
-    hint = f"did you mean '{guess}'? " if guess else ""
-    message = f"this run does not compute '{monitor}'; {hint}it computes {', '.join(choices)}"
+    hint = did_you_mean(monitor, choices, f"it computes {', '.join(choices)}")
+    message = f"this run does not compute '{monitor}'; {hint}"
     raise SpecError([plan.problem(("training", "early_stopping", "monitor"), message)])

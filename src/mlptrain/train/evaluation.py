@@ -42,7 +42,7 @@ class ActivationWatch:
             margin = NEAR_ASYMPTOTE * (high - low)
             self.saturated[i] += ((a < low + margin) | (a > high - margin)).sum(axis=0)
 
-    def dead_shares(self, network: Network) -> list[float]:
+    def dead_shares(self) -> list[float]:
         """The share of units of each hidden layer that were zero on every row; 0 for layers without rectifiers."""
         return [
             float((top <= 0).mean()) if rectifies else 0.0

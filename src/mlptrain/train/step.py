@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from mlptrain.optim.optimizers import BLOCK, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.remedies import after_divergence
+from mlptrain.spec.experiment import Training
 from mlptrain.spec.plan import Plan
 from mlptrain.train.state import TrainState
 
@@ -39,21 +40,13 @@ class Update:
 
     optimizer: Optimizer
     penalty: Penalty
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    ema_decay: float | None = None
-
-    @property
-    def clips(self) -> bool:
-        """Whether the gradient is clipped."""
-        return self.clip_norm is not None or self.clip_value is not None
+    training: Training = field(default_factory=Training)
+    """For the clipping and the moving average."""
 
     @classmethod
     def of(cls, plan: Plan) -> Update:
         """The settings of `plan`."""
-        training = plan.training
-        ema = training.ema.decay if training.ema else None
-        return cls(plan.optimizer, plan.penalty, training.clip_norm, training.clip_value, ema)
+        return cls(plan.optimizer, plan.penalty, plan.training)
 
 
 NONE: list[float] = []
@@ -77,7 +70,8 @@ class Step:
         self._pieces = update.optimizer.pieces(
             state.parameters, self.gradient, slots, self._scratch, layout.named_parameters
         )
-        self._clips = update.clips
+        self._clips = update.training.clips
+        self._ema_decay = None if update.training.ema is None else update.training.ema.decay
         self._penalized = bool(update.penalty.l1 or update.penalty.l2)
         self._drops = network.stochastic
         self._probe = probe
@@ -123,11 +117,11 @@ class Step:
 
     def _clip(self) -> None:
         """Clip the gradient."""
-        update = self._update
-        if update.clip_norm is not None:
-            clip_norm(self.gradient, update.clip_norm, math.sqrt(self.squared_norm))
-        if update.clip_value is not None:
-            clip_value(self.gradient, update.clip_value)
+        training = self._update.training
+        if training.clip_norm is not None:
+            clip_norm(self.gradient, training.clip_norm, math.sqrt(self.squared_norm))
+        if training.clip_value is not None:
+            clip_value(self.gradient, training.clip_value)
 
     def _apply(self, learning_rate: float, rows: int) -> None:
         """Update parameters, running statistics and moving averages."""
@@ -142,9 +136,9 @@ class Step:
             probe("optimizer", 0)
         if state.buffers.size:
             self._network.update_running(self._running, rows)
-        if self._update.ema_decay is not None and state.ema is not None:
+        if self._ema_decay is not None and state.ema is not None:
             for average, now in zip(state.ema, (state.parameters, state.buffers), strict=True):
-                update_ema(average, now, self._update.ema_decay, t, self._scratch)
+                update_ema(average, now, self._ema_decay, t, self._scratch)
         if probe is not None:
             probe("averages", 0)
 
@@ -178,6 +172,6 @@ def divergence(update: Update, gradient: Array, loss: float, state: TrainState) 
     what = what if math.isfinite(loss) else f"the loss is {loss}"
     return (
         f"training diverged in epoch {state.progress.epoch}, step {state.progress.step}: {what}; "
-        f"the step was not applied. {after_divergence(update.optimizer.learning_rate, update.clips)}, "
+        f"the step was not applied. {after_divergence(update.optimizer.learning_rate, update.training.clips)}, "
         "or check the scale of the inputs"
     )
