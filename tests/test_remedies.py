@@ -173,3 +173,54 @@ def test_what_cannot_be_a_feature_can_be_brought_back(cli: Cli, tmp_path: Path, 
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
     (way,) = remedies(fit(cli, tmp_path, settings, 0).refused(3, "numbers the rows").err)
     fit(cli, tmp_path, pasted(settings, way), 1).succeeded()
+
+
+MISFITS = {
+    "words for numbers": ("y", {"task": "regression"}, {"task": "classification"}),
+    "words for a loss of numbers": ("y", {"loss": "mae"}, {"loss": "cross_entropy"}),
+    "real numbers for classes": ("x", {"task": "classification"}, {"task": "regression"}),
+    "real numbers for a loss of classes": ("x", {"loss": "focal"}, {"loss": "mse"}),
+    "three classes for a yes or no": ("c", {"task": "multilabel"}, {"task": "classification"}),
+    "three classes for a loss of yes or no": ("c", {"loss": "bce"}, {"loss": "cross_entropy"}),
+    "two columns for classes": (["y", "b"], {"task": "classification"}, {"task": "multilabel"}),
+    "both are written": (
+        "y",
+        {"task": "regression", "loss": "huber"},
+        {"task": "classification", "loss": "cross_entropy"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("target", "written", "right"), MISFITS.values(), ids=MISFITS)
+def test_the_task_that_fits_is_named_by_the_keys_that_are_written(
+    cli: Cli, tmp_path: Path, target: Any, written: dict[str, str], right: dict[str, str]
+) -> None:
+    rows = [[str((5 * i) % 19 / 8), "abc"[i % 3], str(i % 2), *numbers(i)] for i in range(60)]
+    table(tmp_path / "t.csv", ["a", "c", "b", "x", "y"], rows)
+    settings = {"data": {"path": "t.csv", "target": target}, **QUICK, **written}
+    ways = list(remedies(fit(cli, tmp_path, settings, 0).refused(3).err))
+    assert {key: way[key] for way in ways for key in way} == right
+    fit(cli, tmp_path, {**settings, **right}, 1).succeeded()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"), [(["x", "y"], "words beside real numbers"), (["c", "y"], "which has 3")]
+)
+def test_columns_that_no_task_predicts_together(cli: Cli, tmp_path: Path, target: list[str], message: str) -> None:
+    rows = [["abc"[i % 3], *numbers(i)] for i in range(60)]
+    table(tmp_path / "t.csv", ["c", "x", "y"], rows)
+    settings = {"data": {"path": "t.csv", "target": target}, **QUICK}
+    while "multilabel" in (said := fit(cli, tmp_path, settings, 0)).err and "task" not in settings:
+        settings["task"] = "multilabel"
+    said.refused(3, message)
+    assert "cross_entropy;" not in said.err
+    assert not list(remedies(said.err))
+
+
+def test_wrong_weights_are_told_with_the_other_troubles(cli: Cli, tmp_path: Path) -> None:
+    rows = [["" if i == 3 else "1", f"2020-01-{i:02d}", *numbers(i)] for i in range(1, 29)]
+    table(tmp_path / "t.csv", ["w", "day", "x", "y"], rows)
+    settings = {"data": {"path": "t.csv", "target": "y", "sample_weight": "w"}, **QUICK}
+    fit(cli, tmp_path, settings, 0).refused(
+        3, "2 problems", "sample weight 'w' is missing in row 3", "'day' holds dates"
+    )

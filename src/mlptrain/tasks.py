@@ -185,6 +185,20 @@ class Task(Component):
         return {name: finite_or_none(value) for name, value in found.items()}
 
 
+class AnotherTask(Trouble):
+    """A target that this task cannot predict, while another one can."""
+
+    def __init__(self, path: str, text: str, when: str, task: type[Task]) -> None:
+        super().__init__(path, text)
+        self.when, self.task = when, task
+
+    def with_lines(self, task_is_named: bool, loss_is_named: bool) -> Trouble:
+        """The same trouble with the lines to write in a spec that names its task, its loss or both."""
+        lines = [setting(task=self.task.name())] if task_is_named or not loss_is_named else []
+        lines += [setting(loss=self.task.default_loss().name())] if loss_is_named else []
+        return Trouble(self.path, f"{self.text}; {self.when}, write {' and '.join(lines)}")
+
+
 class Classification(Task):
     """One column whose values are classes; the truth is the index of the class."""
 
@@ -228,15 +242,14 @@ class Classification(Task):
     @classmethod
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
         if len(columns) > 1:
-            text = (
-                f"{loss.name()} takes one target column; for several yes-no columns, write loss: binary_cross_entropy"
+            raise AnotherTask(
+                table.path, f"{loss.name()} takes one target column", "for several yes-no columns", MultiLabel
             )
-            raise Trouble(table.path, text)
         (column,) = columns
         if not isinstance(column, TextColumn):
             single_column(column, table)
-            text = f"target '{column.name}' holds real numbers, not classes; for regression, write loss: mse"
-            raise Trouble(table.path, text)
+            text = f"target '{column.name}' holds real numbers, not classes"
+            raise AnotherTask(table.path, text, "for regression", Regression)
         classes = in_order(column.seen())
         refuse_one_class(column.name, classes, table)
         return cls(columns=(column.name,), classes=tuple(classes))
@@ -329,7 +342,7 @@ class MultiLabel(Task):
 
     @classmethod
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
-        labels = [yes_and_no(column, table) for column in columns]
+        labels = [yes_and_no(column, table, alone=len(columns) == 1) for column in columns]
         return cls(columns=tuple(column.name for column in columns), labels=tuple(labels))
 
     def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
@@ -407,7 +420,10 @@ class Regression(Task):
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
         for column in columns:
             if isinstance(column, TextColumn):
-                raise Trouble(table.path, words_for_numbers(column, loss, table))
+                text = words_for_numbers(column, loss, table)
+                if len(columns) > 1:
+                    raise Trouble(table.path, f"{text}; leave it out of data.target")
+                raise AnotherTask(table.path, text, "for classes", Classification)
         names = tuple(column.name for column in columns)
         values = np.stack([single_column(column, table) for column in columns], axis=1)
         outside = loss.outside_domain(values) if isinstance(loss, ValueLoss) else None
@@ -475,6 +491,8 @@ def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]
     kinds = [kind for kind, claim in reversed(claims.items()) if claim is None]
     lines = " or ".join(f"'{setting(task=kind.name())}' {kind.meaning}" for kind in kinds)
     names = ", ".join(column.name for column in columns)
+    if not kinds:
+        raise Trouble(table.path, f"target '{names}' holds words beside real numbers; predict them by one model each")
     if len(columns) > 1:
         raise Trouble(table.path, f"target '{names}' could be labels or quantities; write {lines}")
     if isinstance(columns[0], TextColumn):
@@ -553,8 +571,8 @@ def refuse_single_rows(target: str, classes: Sequence[str], counts: NDArray[np.i
         )
 
 
-def yes_and_no(column: Column, table: Table) -> tuple[str, str] | None:
-    """The words for no and yes of a target column; None for numbers."""
+def yes_and_no(column: Column, table: Table, alone: bool) -> tuple[str, str] | None:
+    """The words for no and yes of a target column, one of several or `alone`; None for numbers."""
     if not isinstance(column, TextColumn):
         values = single_column(column, table)
         if (values == values[0]).all() and values[0] in (0, 1):
@@ -562,11 +580,11 @@ def yes_and_no(column: Column, table: Table) -> tuple[str, str] | None:
         return None
     words = column.seen()
     if len(words) != 2:
-        raise Trouble(
-            table.path,
-            f"binary_cross_entropy needs two classes in target '{column.name}', which has {len(words)}: "
-            f"{', '.join(words[:6])}; for more than two, write loss: cross_entropy",
-        )
+        found = f"which has {len(words)}: {', '.join(words[:6])}"
+        text = f"binary_cross_entropy needs two classes in target '{column.name}', {found}"
+        if len(words) < 2 or not alone:
+            raise Trouble(table.path, f"{text}; leave it out of data.target" if not alone else text)
+        raise AnotherTask(table.path, text, "for more than two", Classification)
     return words[0], words[1]
 
 
@@ -589,7 +607,7 @@ def words_for_numbers(column: TextColumn, loss: Loss, table: Table) -> str:
     text = f"loss {loss.name()} needs numbers, target '{column.name}' holds text"
     if any(category[:1].isdigit() for category in column.categories):
         text += f": {not_numbers(column, table)}"
-    return f"{text}; for classes, write loss: cross_entropy"
+    return text
 
 
 def named_apart(columns: Sequence[tuple[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

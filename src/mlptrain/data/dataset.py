@@ -39,7 +39,7 @@ from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import Loss
 from mlptrain.randomness import stream
 from mlptrain.remedies import setting
-from mlptrain.tasks import Task, Truth, implied_task, task_for_loss, task_kinds
+from mlptrain.tasks import AnotherTask, Task, Truth, implied_task, task_for_loss, task_kinds
 
 PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
@@ -331,8 +331,11 @@ def usable_rows(
     table: Table, data: Data, troubles: Troubles
 ) -> tuple[Table, NDArray[np.float64] | None, list[Column], list[str]]:
     """The rows with a weight and a target, their weights and target columns, and notes on the rows left out."""
-    table, weights, notes = rows_with_weight(table, data.sample_weight, data.missing_values)
     columns: list[Column] = []
+    weights: NDArray[np.float64] | None = None
+    notes: list[str] = []
+    with troubles.collected():
+        table, weights, notes = rows_with_weight(table, data.sample_weight, data.missing_values)
     with troubles.collected():
         columns = [interpret(table, name, data.missing_values) for name in data.target_names]
         with troubles.collected():
@@ -360,7 +363,10 @@ def choose_task(table: Table, columns: Sequence[Column], fit: Fit, troubles: Tro
             notes = kind.assumptions(columns)
         loss = fit.loss or kind.default_loss()
         columns = [kind.view(column, table, fit.data.missing_values) for column in columns]
-        task = kind.fit(columns, loss, table)
+        try:
+            task = kind.fit(columns, loss, table)
+        except AnotherTask as trouble:
+            raise trouble.with_lines(fit.task is not None, fit.loss is not None) from trouble
         return TaskChoice(task, loss, task.truth(columns, table), notes)
     return None
 
@@ -445,13 +451,23 @@ def rows_with_weight(
     if sample_weight is None or sample_weight not in table.columns:
         return table, None, []
     weights = single_column(as_numeric(table, sample_weight, missing), table)
-    wrong = np.flatnonzero(~(weights >= 0))
-    if len(wrong) or not weights.any():
-        where = f", but are not in {table.row_list(wrong)}" if len(wrong) else ", and not all 0"
-        raise DataError(f"{table.path}: sample weights in '{sample_weight}' must be 0 or more{where}")
+    refuse_weights(sample_weight, weights, table)
     rows = np.flatnonzero(weights)
     note = [left_out(table.rows - len(rows), f"of weight 0 in '{sample_weight}'")] if len(rows) < table.rows else []
     return table.select(rows), weights[rows], note
+
+
+def refuse_weights(name: str, weights: NDArray[np.float64], table: Table) -> None:
+    """Refuse weights that are missing or negative, or all 0."""
+    absent, negative = np.flatnonzero(np.isnan(weights)), np.flatnonzero(weights < 0)
+    if len(absent):
+        where = table.row_list(absent)
+        raise Trouble(
+            table.path, f"sample weight '{name}' is missing in {where}; fill it in, or write 0 to ignore a row"
+        )
+    if len(negative) or not weights.any():
+        where = f", but are not in {table.row_list(negative)}" if len(negative) else ", and not all 0"
+        raise Trouble(table.path, f"sample weights in '{name}' must be 0 or more{where}")
 
 
 def left_out(rows: int, why: str) -> str:
