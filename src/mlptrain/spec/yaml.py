@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from mlptrain.errors import EnvironmentFault, Problem, SpecError, UsageError
+from mlptrain.remedies import setting
 
 BYTES_MAX = 1 << 20
 NESTING_MAX = 50
@@ -43,6 +44,8 @@ KINDS = {
     NoneType: "null",
 }
 
+TABLES = (".csv", ".tsv", ".parquet", ".npz")
+"""How the names of tables end, which are neither specs nor models."""
 FOREIGN_FILES = (
     (re.compile(rb".{4}\0{4}\{", re.DOTALL), "a safetensors file, such as a model or checkpoint"),
     (re.compile(rb"\x89PNG"), "a PNG image"),
@@ -96,6 +99,9 @@ def _read(path: Path) -> bytes:
         content = file.read(BYTES_MAX + 1)
     if foreign := [kind for pattern, kind in FOREIGN_FILES if pattern.match(content)]:
         raise UsageError(f"{path}: {foreign[0]}, but a spec is a YAML file")
+    if path.suffix.lower() in TABLES:
+        example = setting(data={"path": str(path), "target": "COLUMN"})
+        raise UsageError(f"{path}: is a table, but a spec is a YAML file, with a line such as {example}")
     if (size := max(status.st_size, len(content))) > BYTES_MAX:
         raise UsageError(f"{path}: {size} bytes are too many for a spec; the limit is {BYTES_MAX} bytes")
     return content
