@@ -331,7 +331,12 @@ USAGE: dict[str, tuple[str, int, str]] = {
     "evaluate a spec": ("evaluate spec.yaml", 2, "spec.yaml: is a spec"),
     "evaluate nothing": ("evaluate nothing", 4, "nothing: no such file"),
     "evaluate a folder": ("evaluate folder", 4, "folder: is not the folder of a run"),
-    "evaluate a table": ("evaluate classes.csv", 4, "classes.csv: is not a model or checkpoint"),
+    "evaluate a table": (
+        "evaluate classes.csv",
+        2,
+        "classes.csv: is a table; evaluate and predict take a run's folder",
+    ),
+    "fit a table": ("fit classes.csv", 2, "write one that names it: data: {path: classes.csv, target: NAME}"),
     "resume a model": ("fit --resume run/model.safetensors", 4, "is not the folder of a run"),
     "target without data": ("evaluate run --target-data classes.csv", 2, "--target-data needs --data"),
     "no such table": ("predict run nowhere.csv", 3, "nowhere.csv: no such data file"),

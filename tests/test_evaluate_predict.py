@@ -571,6 +571,29 @@ def test_the_kind_of_a_foreign_file_is_named(cli: Cli, here: Path, kind: str) ->
     cli("evaluate", "file").refused(4, "file: refused: this is a", KINDS[kind])
 
 
+def test_two_tables_from_one_stdin(cli: Cli, here: Path) -> None:
+    outcome = cli("evaluate", "classes", "--data", "-", "--target-data", "-", stdin=b"x1,x2\n1,2\n")
+    outcome.refused(2, "--data and --target-data cannot both be stdin")
+
+
+def test_rows_without_a_target_have_a_remedy_without_a_spec(cli: Cli, here: Path) -> None:
+    write_csv(here / "new.csv", HEADER, [("1", "2", "red", ""), *classes_rows(5)])
+    refused = cli("evaluate", "classes", "--data", "new.csv").refused(3, "is missing in row 1", "out of the table")
+    assert "missing_target" not in refused.err
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_overflow_are_told_without_a_warning(cli: Cli, here: Path) -> None:
+    write_csv(here / "new.csv", HEADER, [("1e300", "2", "red", "yes")])
+    for verb in (("evaluate", "classes", "--data", "new.csv"), ("predict", "classes", "new.csv")):
+        cli(*verb).refused(3, "scores that are not finite in row 1")
+
+
+def test_a_name_with_spaces_is_suggested(cli: Cli, here: Path) -> None:
+    write_csv(here / "new.csv", " x1 ,x2,colour,answer", classes_rows(5))
+    cli("predict", "classes", "new.csv").refused(3, "missing: 'x1'; did you mean ' x1 '?")
+
+
 def test_a_spec_is_no_model(cli: Cli, here: Path) -> None:
     for verb in (("evaluate", "classes.yaml"), ("predict", "classes.yaml", "classes.csv")):
         cli(*verb).refused(2, "classes.yaml: is a spec")

@@ -247,6 +247,27 @@ def test_only_proportions_of_weights_count(cli: Cli, spec: Write, tmp_path: Path
         assert results[0][part] == pytest.approx(results[1][part], rel=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
+def test_only_proportions_of_class_weights_count(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,y,w", [(halves(i), "ab"[i % 5 > 2], 1 + i % 3) for i in range(60)])
+    for number, (one, other) in enumerate((("1", "2"), ("8e307", "16e307"), ("1e-300", "2e-300"))):
+        loss = f"loss: {{kind: cross_entropy, class_weight: {{a: {one}, b: {other}}}}}\n"
+        spec(f"data: {{path: t.csv, target: y, sample_weight: w}}\n{loss}" + QUICK)
+        cli("fit", "spec.yaml", "--out", f"run{number}").succeeded()
+    results = [summary(tmp_path / f"run{number}")["results"]["test"] for number in range(3)]
+    assert results[1] == pytest.approx(results[0], rel=1e-4)
+    assert results[2] == pytest.approx(results[0], rel=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_classes_that_cannot_be_balanced(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    rows = [(halves(i), "ab"[i % 2], "1e-200" if i % 2 else "1") for i in range(60)]
+    write_csv(tmp_path / "t.csv", "x,y,w", rows)
+    loss = "loss: {kind: cross_entropy, class_weight: balanced}\n"
+    spec("data: {path: t.csv, target: y, sample_weight: w}\n" + loss + QUICK)
+    cli("fit", "spec.yaml").refused(3, "the total weights of the classes differ too much to be balanced")
+
+
 def test_a_part_without_weight_is_refused_before_training(cli: Cli, spec: Write, tmp_path: Path) -> None:
     weighted(tmp_path, "t.csv", lambda i: 1 if i < 3 else 0)
     spec("data: {path: t.csv, target: y, sample_weight: w}\n")

@@ -111,7 +111,7 @@ def names(found: Iterable[type[Component]]) -> dict[str, str]:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` most likely means, or None when nothing is close."""
-    lowered = {choice.lower(): choice for choice in choices}
+    lowered = {choice.strip().lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.strip().lower(), lowered, n=1, cutoff=0.6)
     return lowered[close[0]] if close else None
 

@@ -289,7 +289,7 @@ class Classification(Task):
         if given is None:
             return self
         if given == "balanced":
-            return self.model_copy(update={"weights": tuple((counts.sum() / (len(counts) * counts)).tolist())})
+            return self.model_copy(update={"weights": balanced(counts, path)})
         given = {canonical(label): weight for label, weight in given.items()}
         unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
         if unknown or absent:
@@ -297,6 +297,7 @@ class Classification(Task):
             classes = ", ".join(self.classes[:12])
             raise DataError(f"{path}: loss.class_weight {what}; it needs a weight for each class: {classes}")
         weights = np.array([given[label] for label in self.classes])
+        weights /= weights.max()
         weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
         return self.model_copy(update={"weights": tuple(weights.tolist())})
 
@@ -550,6 +551,14 @@ def many_values(column: Column) -> bool:
 def in_order(labels: list[str]) -> list[str]:
     """Classes in numerical order if they are numbers; unchanged otherwise."""
     return sorted(labels, key=float) if all(map(is_number, labels)) else labels
+
+
+def balanced(counts: NDArray[Any], path: str) -> tuple[float, ...]:
+    """N / (K n_c) for the total weight n_c of each class."""
+    weights = counts.sum() / (len(counts) * counts)
+    if weights.max() > np.finfo(np.float32).max:
+        raise DataError(f"{path}: the total weights of the classes differ too much to be balanced: {counts.tolist()}")
+    return tuple(weights.tolist())
 
 
 def refuse_one_class(name: str, classes: Sequence[str], table: Table) -> None:

@@ -46,6 +46,8 @@ def run(
             raise UsageError("--target-data needs --data")
         evaluation = evaluate(model, own_test(model))
     else:
+        if str(data) == str(target_data) == "-":
+            raise UsageError("--data and --target-data cannot both be stdin; put one of them into a file")
         target = None if target_data is None else target_for(model, target_data)
         part, notes = table_part(model, table_for(model, data), target)
         evaluation = evaluate(model, part, notes)

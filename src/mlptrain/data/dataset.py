@@ -33,7 +33,7 @@ from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.split import Split, split_rows
 from mlptrain.data.tables import Hints, Table, read_table
-from mlptrain.data.troubles import Trouble, Troubles
+from mlptrain.data.troubles import Change, Trouble, Troubles
 from mlptrain.errors import DataError
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import Loss
@@ -43,6 +43,8 @@ from mlptrain.tasks import AnotherTask, Task, Truth, implied_task, task_for_loss
 
 PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
+DROP: Change = {"missing_target": "drop"}
+"""The settings that leave out rows without a target."""
 _MIN_INDEX_ROWS = 20  # in a shorter table, a column that counts the rows may be informative
 _INDEX_SPAN = 1.1  # of the rows: identifiers may have gaps, where rows were left out before
 _MAX_RECORD = 50_000_000  # characters of the fitted encoders; a model file stores them twice, within 100 MB
@@ -187,8 +189,11 @@ class Transforms(Frozen):
         troubles.refuse()
         return columns
 
-    def part(self, table: Table, dtype: Any, drop: bool) -> tuple[Part, list[str]]:
-        """The rows of another table with a weight, and their targets; rows without a target are refused or dropped."""
+    def part(self, table: Table, dtype: Any, drop: bool, change: Change = DROP) -> tuple[Part, list[str]]:
+        """The rows of another table with a weight, and their targets; rows without a target are refused or dropped.
+
+        `change` are the settings that would drop them, if there is a spec to write them into.
+        """
         for name in self.task.columns:
             if name not in table.columns:
                 raise DataError(
@@ -197,7 +202,7 @@ class Transforms(Frozen):
                 )
         table, weights, notes = rows_with_weight(table, self.sample_weight, self.missing_values)
         columns = self.task.read(table, self.missing_values)
-        present = rows_with_target(columns, table, drop)
+        present = rows_with_target(columns, table, drop, change)
         if len(present) < table.rows:
             notes.append(left_out(table.rows - len(present), "without a target"))
             table, weights = table.select(present), None if weights is None else weights[present]
@@ -475,7 +480,7 @@ def left_out(rows: int, why: str) -> str:
     return f"{rows} row{'s' * (rows > 1)} {why} left out"
 
 
-def rows_with_target(columns: Sequence[Column], table: Table, drop: bool) -> Indices:
+def rows_with_target(columns: Sequence[Column], table: Table, drop: bool, change: Change = DROP) -> Indices:
     """The rows with a value in every target column; a `Trouble` if a row has none, unless `drop` is set."""
     absent = np.stack([column.absent for column in columns])
     if absent.any(axis=0).all():
@@ -483,10 +488,10 @@ def rows_with_target(columns: Sequence[Column], table: Table, drop: bool) -> Ind
         raise DataError(f"{table.path}: no row has a value in target '{names}'")
     for column, here in zip(columns, absent, strict=True):
         if here.any() and not drop:
-            change = {"missing_target": "drop"}
+            way = f"with {setting(data=change)}" if change else "of the table"
             text = (
                 f"target '{column.name}' is missing in {table.row_list(np.flatnonzero(here))}; "
-                f"fill it in, or leave such rows out with {setting(data=change)}"
+                f"fill it in, or leave such rows out {way}"
             )
             raise Trouble(table.path, text, change)
     return np.flatnonzero(~absent.any(axis=0))
@@ -549,6 +554,7 @@ def normalized(
     return None if weights is None and abs(mean - 1) < 1e-12 else (counted / mean).astype(dtype)
 
 
+@np.errstate(over="ignore")  # an overflow gives scores that are not finite, which is checked
 def write_inputs(values: Array, writers: Sequence[Writer], widths: Sequence[int]) -> None:
     """Write the inputs of every column into `values` (rows, width), in blocks of rows."""
     places = np.cumsum([0, *widths]).tolist()

@@ -328,6 +328,8 @@ def decode(raw: bytes, path: str) -> tuple[Header, Tensors]:
     for magic, kind in _FOREIGN.items():
         if raw.startswith(magic) and raw[8:9] != b"{":
             raise CheckpointError(f"{path}: refused: this is {kind}; mlptrain reads its own safetensors files only")
+    if raw[8:9] != b"{":
+        raise CheckpointError(f"{path}: is not a model or checkpoint of mlptrain, or is damaged")
     try:
         tensors = safetensors.numpy.load(raw)
         length = int.from_bytes(raw[:8], "little")

@@ -19,6 +19,7 @@ from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
+from mlptrain.spec.yaml import TABLE
 from mlptrain.train.evaluation import part_scores, predict_scores
 
 
@@ -44,6 +45,8 @@ def open_model(path: Path) -> Model:
         raise UsageError(
             f"{path}: is a spec; evaluate and predict take a run's folder or a model file (train one with mlptrain fit)"
         )
+    elif TABLE.search(path.name) and path.is_file():
+        raise UsageError(f"{path}: is a table; evaluate and predict take a run's folder or a model file first")
     return decode_model(read_file(path), str(path))
 
 
@@ -62,7 +65,7 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
     if target is not None:
         table = join_target(table, target, model.transforms.task.columns)
     drop = model.plan.data.missing_target == "drop"
-    part, notes = model.transforms.part(table, model.network.dtype, drop)
+    part, notes = model.transforms.part(table, model.network.dtype, drop, change={})
     again = f"{table.path} is the table that the model was trained on: its metrics include training rows"
     return part, [*([again] if seen else []), *notes]
 

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from mlptrain.errors import EnvironmentFault, Problem, SpecError, UsageError
-from mlptrain.remedies import yaml_flow
+from mlptrain.remedies import setting
 
 BYTES_MAX = 1 << 20
 NESTING_MAX = 50
@@ -50,9 +50,8 @@ FOREIGN_FILES = (
     (re.compile(rb"PK\x03\x04"), "a zip archive"),
     (re.compile(rb"\x1f\x8b"), "a gzip archive"),
 )
-
-
 TABLE = re.compile(r"\.(csv|tsv|parquet|npz|xlsx?)(\.gz)?$", re.IGNORECASE)
+"""How the names of tables end, which are neither specs nor models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,8 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(BYTES_MAX + 1)
     if TABLE.search(path.name):
-        raise UsageError(
-            f"{path}: a table, but a spec is a YAML file; write one that names it: "
-            f"data: {yaml_flow({'path': str(path), 'target': 'NAME'})} with the column to predict"
-        )
+        example = setting(data={"path": str(path), "target": "NAME"})
+        raise UsageError(f"{path}: a table, but a spec is a YAML file; write one that names it: {example}")
     if foreign := [kind for pattern, kind in FOREIGN_FILES if pattern.match(content)]:
         raise UsageError(f"{path}: {foreign[0]}, but a spec is a YAML file")
     if (size := max(status.st_size, len(content))) > BYTES_MAX:
