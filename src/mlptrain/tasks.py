@@ -34,7 +34,7 @@ from mlptrain.data.columns import (
 from mlptrain.data.encoders import Rows, as_rows
 from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
 from mlptrain.data.settings import Words
-from mlptrain.data.spellings import meant_as
+from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -497,7 +497,9 @@ def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]
     if len(columns) > 1:
         raise Trouble(table.path, f"target '{names}' could be labels or quantities; write {lines}")
     if isinstance(columns[0], TextColumn):
-        raise Trouble(table.path, f"target '{names}' holds numbers, but {words_or_missing(columns[0], table, missing)}")
+        raise Trouble(table.path, f"target '{names}' holds {found_words(columns[0], table, missing)}")
+    if len(values := distinct(columns[0])) == 1:
+        raise Trouble(table.path, f"target '{names}' is {values[0]:g} in every row; there is nothing to predict")
     raise Trouble(
         table.path,
         f"target '{names}' holds whole numbers ({found_values(columns[0])}), which may be classes or a quantity; "
@@ -506,15 +508,19 @@ def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]
 
 
 def is_mostly_numbers(column: TextColumn) -> bool:
-    """Whether words stand among numbers, or numbers are written so that they read as words, such as `1,5`."""
+    """Whether words stand among numbers, or numbers or dates are written so that they read as words, such as `1,5`."""
     others = int(words_among_numbers(column).sum())
     return meant_as(column.categories) is not None or others * 2 < len(column.categories)
 
 
-def words_or_missing(column: TextColumn, table: Table, missing: Sequence[str]) -> str:
-    """What the words among the numbers of a target may mean, with a line of YAML for each choice."""
+def found_words(column: TextColumn, table: Table, missing: Sequence[str]) -> str:
+    """What the words of a target that is mostly numbers may mean, with a line of YAML for each choice."""
+    classes = f"write '{setting(task=Classification.name())}' if each value is a class"
+    meant = meant_as(column.categories)
+    if meant is not None:
+        return f"{meant}, such as '{column.categories[0]}'; {ADVICE[meant]}, or {classes}"
     words = [column.categories[i] for i in np.flatnonzero(words_among_numbers(column))]
-    text = f"{not_numbers(column, table)}; write '{setting(task=Classification.name())}' if each value is a class"
+    text = f"numbers, but {not_numbers(column, table)}; {classes}"
     if len(words) > 3:
         return f"{text}, or correct the table if it is a quantity"
     line = setting(data={"missing_values": [*missing, *words], "missing_target": "drop"})
@@ -531,7 +537,7 @@ def found_values(column: Column) -> str:
 def distinct(column: Column) -> list[float]:
     """The distinct numbers of a column, in increasing order."""
     assert not isinstance(column, TextColumn)
-    values = np.sort(column.values, axis=None).astype(np.float64)
+    values = np.sort(column.values, axis=None).astype(np.float64) + 0.0  # 0 for -0
     return values[np.append(True, values[1:] != values[:-1])].tolist() if len(values) else []
 
 

@@ -42,11 +42,11 @@ def split_rows(
     if classes is not None:
         groups = [order[classes[order] == c] for c in np.flatnonzero(np.bincount(classes[rows]))]
     parts: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
-    seen = 0
+    seen = tested = validated = 0
     for group in groups:
-        test = quota(split.test, seen, len(group))
-        validation = min(quota(split.validation, seen, len(group)), max(0, len(group) - test - 1))
         seen += len(group)
+        tested += (test := quota(split.test, seen, tested, len(group) - 1))
+        validated += (validation := quota(split.validation, seen, validated, len(group) - test - 1))
         for part, chosen in zip(
             parts, np.split(group, [len(group) - test - validation, len(group) - test]), strict=True
         ):
@@ -70,7 +70,6 @@ def in_order_of_file(rows: Rows) -> Rows:
     return np.flatnonzero(marked)
 
 
-def quota(share: float, seen: int, size: int) -> int:
-    """How many of the next `size` rows a part takes to have its share of all rows so far; fewer than `size`."""
-    taken = round(share * (seen + size)) - round(share * seen)
-    return min(taken, size - 1)
+def quota(share: float, seen: int, taken: int, most: int) -> int:
+    """How many more rows, up to `most`, a part takes to have its share of all rows `seen` so far."""
+    return max(0, min(round(share * seen) - taken, most))
