@@ -224,3 +224,33 @@ def test_wrong_weights_are_told_with_the_other_troubles(cli: Cli, tmp_path: Path
     fit(cli, tmp_path, settings, 0).refused(
         3, "2 problems", "sample weight 'w' is missing in row 3", "'day' holds dates"
     )
+
+
+MEANT = {
+    "decimal commas": (
+        lambda i: f"{i % 15},5",
+        "holds numbers with commas, such as '0,5'; write them with a decimal point",
+    ),
+    "dates": (lambda i: f"2020-01-{i % 28 + 1:02d}", "holds dates, such as '2020-01-01'"),
+    "amounts": (lambda i: f"${i % 15}", "holds amounts with a unit, such as '$0'; write them as plain numbers"),
+    "a word among numbers": (
+        lambda i: "n.a." if i % 15 == 7 else str(i % 15 / 8),
+        "5 of its cells do not read as a number",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "message"), MEANT.values(), ids=MEANT)
+def test_a_target_of_words_that_are_meant_as_something_else(
+    cli: Cli, tmp_path: Path, cell: Callable[[int], str], message: str
+) -> None:
+    table(tmp_path / "t.csv", ["x", "y"], [[numbers(i)[0], cell(i)] for i in range(80)])
+    settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}
+    (way,) = remedies(fit(cli, tmp_path, settings, 0).refused(3, "target 'y' holds ", message).err)
+    fit(cli, tmp_path, pasted(settings, way), 1).succeeded()
+
+
+def test_whole_numbers_that_are_all_the_same(cli: Cli, tmp_path: Path) -> None:
+    table(tmp_path / "t.csv", ["x", "y"], [[numbers(i)[0], "-0"] for i in range(80)])
+    refused = fit(cli, tmp_path, {"data": {"path": "t.csv", "target": "y"}, **QUICK}, 0)
+    refused.refused(3, "target 'y' is 0 in every row; there is nothing to predict")

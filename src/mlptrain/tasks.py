@@ -28,10 +28,12 @@ from mlptrain.data.columns import (
     not_numbers,
     quoted,
     single_column,
+    words_among_numbers,
 )
 from mlptrain.data.encoders import Rows, as_rows
 from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
 from mlptrain.data.settings import Words
+from mlptrain.data.spellings import ADVICE, MAX_UNIT_CATEGORIES, meant_as
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -483,6 +485,8 @@ def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
     """The task that the target implies; if it is ambiguous, a `Trouble` with a line of YAML for each choice."""
     claims = {kind: kind.claims(columns) for kind in reversed(variants(Task))}
     sure = [kind for kind, claim in claims.items() if claim]
+    if len(columns) == 1:
+        refuse_other_meanings(columns[0], table)
     if sure:
         return sure[0]
     kinds = [kind for kind, claim in reversed(claims.items()) if claim is None]
@@ -499,6 +503,25 @@ def implied_task(columns: Sequence[Column], table: Table) -> type[Task]:
     )
 
 
+def refuse_other_meanings(column: Column, table: Table) -> None:
+    """Refuse a target whose words are probably numbers or dates, and whole numbers that are all the same."""
+    if not isinstance(column, TextColumn):
+        if is_whole(column) and len(values := distinct(column)) == 1:
+            raise Trouble(
+                table.path, f"target '{column.name}' is {values[0]:g} in every row; there is nothing to predict"
+            )
+        return
+    words, meant = column.categories, meant_as(column.categories)
+    if meant is not None:
+        text = f"holds {meant}, such as '{words[0]}'; {ADVICE[meant]}"
+    elif len(words) > MAX_UNIT_CATEGORIES and words_among_numbers(column).mean() < 0.5:
+        text = f"holds numbers, but {not_numbers(column, table)}; correct them, or name them in data.missing_values"
+    else:
+        return
+    line = setting(task=Classification.name())
+    raise Trouble(table.path, f"target '{column.name}' {text}, or write {line} if its values are classes")
+
+
 def found_values(column: Column) -> str:
     """The distinct values of a column of numbers, for a message: '2 values: 0, 1'."""
     found = distinct(column)
@@ -509,7 +532,7 @@ def found_values(column: Column) -> str:
 def distinct(column: Column) -> list[float]:
     """The distinct numbers of a column, in increasing order."""
     assert not isinstance(column, TextColumn)
-    values = np.sort(column.values, axis=None).astype(np.float64)
+    values = np.sort(column.values, axis=None).astype(np.float64) + 0.0  # 0 for -0
     return values[np.append(True, values[1:] != values[:-1])].tolist() if len(values) else []
 
 

@@ -31,7 +31,7 @@ from mlptrain.data.columns import (
 )
 from mlptrain.data.scalers import AffineScaler, Scaler, Values
 from mlptrain.data.settings import Data, Words
-from mlptrain.data.spellings import meant_as
+from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -451,12 +451,8 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
     meant = meant_as(column.categories)
     if meant is None:
         return
-    advice = {
-        "numbers with commas": "write them with a decimal point and no thousands separator",
-        "dates": "write what matters of them as numbers (the month, the days since the first)",
-        "amounts with a unit": "write them as plain numbers",
-    }[meant]
-    text = f"column '{column.name}' holds {meant}, such as '{column.categories[0]}'; {advice}, or write {leave_out}"
+    example = f"such as '{column.categories[0]}'; {ADVICE[meant]}"
+    text = f"column '{column.name}' holds {meant}, {example}, or write {leave_out}"
     few = len(column.categories) <= data.categorical.allowed(table.rows)
     raise Trouble(table.path, text + (f", {as_categories}" if few else ""), data.without(column.name))
 

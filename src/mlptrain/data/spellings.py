@@ -25,6 +25,13 @@ _AMOUNT = re.compile(
 MAX_UNIT_CATEGORIES = 10
 """Up to this many distinct words with a unit may be meant as categories: 10%, 20% and 30%."""
 
+ADVICE = {
+    "numbers with commas": "write them with a decimal point and no thousands separator",
+    "dates": "write what matters of them as numbers (the month, the days since the first)",
+    "amounts with a unit": "write them as plain numbers",
+}
+"""What to do with words by what they probably mean."""
+
 
 def meant_as(words: Sequence[str]) -> str | None:
     """What most of `words` probably mean: numbers with commas, dates, amounts with a unit; None for categories."""
