@@ -7,7 +7,6 @@ collected from the classes themselves: there is no registry to keep in step.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,6 +110,8 @@ def names(found: Iterable[type[Component]]) -> dict[str, str]:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` most likely means, or None when nothing is close."""
+    import difflib  # only for mistakes
+
     lowered = {choice.strip().lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.strip().lower(), lowered, n=1, cutoff=0.6)
     return lowered[close[0]] if close else None

@@ -38,7 +38,7 @@ class Outcome:
     @cached_property
     def tables(self) -> list[NDArray[np.int64]]:
         """The confusion matrix of the classes, or of each label; empty if the truth is probabilities."""
-        if self.margins is None or (not np.isin(self.truth, (0, 1)).all() and self.truth.ndim == 2):
+        if self.margins is None or (self.truth.ndim == 2 and not np.isin(self.truth, (0, 1)).all()):
             return []
         if self.truth.ndim == 1:
             return [confusion_matrix(self.truth, self.predicted, self.margins.shape[1])]
@@ -98,10 +98,10 @@ class MacroF1(Metric):
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
-        if len(outcome.tables) != 1:
-            return mean_or_none([f1(table, 1) for table in outcome.tables])
-        (table,) = outcome.tables
-        return float(np.mean([score for k in range(len(table)) if (score := f1(table, k)) is not None]))
+        scores = [f1(table) for table in outcome.tables]
+        if len(scores) != 1:
+            return mean_or_none([None if math.isnan(score[1]) else float(score[1]) for score in scores])
+        return float(scores[0][~np.isnan(scores[0])].mean())
 
 
 class LogLoss(Metric):
@@ -224,14 +224,14 @@ def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> NDArra
 
 def recall(table: NDArray[np.int64]) -> float:
     """The mean recall of the classes that occur in a confusion matrix."""
-    occurring = table.sum(axis=1) > 0
-    return float((np.diag(table)[occurring] / table.sum(axis=1)[occurring]).mean())
+    rows = table.sum(axis=1)
+    return float((table.diagonal()[rows > 0] / rows[rows > 0]).mean())
 
 
-def f1(table: NDArray[np.int64], k: int) -> float | None:
-    """2 TP / (2 TP + FP + FN) of class `k`; None for a class that neither occurs nor is predicted."""
-    involved = int(table[k].sum() + table[:, k].sum())
-    return 2 * int(table[k, k]) / involved if involved else None
+def f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """2 TP / (2 TP + FP + FN) of each class; NaN for one that neither occurs nor is predicted."""
+    involved = table.sum(axis=0) + table.sum(axis=1)
+    return np.asarray(np.divide(2 * table.diagonal(), involved, out=np.full(len(table), np.nan), where=involved > 0))
 
 
 def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:

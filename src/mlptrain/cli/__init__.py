@@ -49,7 +49,7 @@ def spare_collections() -> None:
 
     With Python's default, garbage collection takes a fifth of a short run, half of it at exit.
     """
-    gc.set_threshold(100_000)
+    gc.set_threshold(1_000_000)
     atexit.register(gc.freeze)
 
 

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 _MONTH = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _TIME = r"([T ,]+\d{1,2}:\d{2}.*)?"
-_DATE = re.compile(
+_DATE = (
     rf"(\d{{4}}([-/.])\d{{1,2}}\2\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\3(\d{{4}}|\d{{2}})"
     rf"|\d{{1,2}}(st|nd|rd|th)?[-/. ]*{_MONTH}[-/., ]*(\d{{4}}|\d{{2}})"
     rf"|{_MONTH}[-/. ]*\d{{1,2}}(st|nd|rd|th)?[-/., ]+(\d{{4}}|\d{{2}})|\d{{4}}[-/. ]+{_MONTH}[-/. ]*\d{{1,2}}){_TIME}"
 )
-_COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)")
+_COMMA_NUMBER = r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)"
 _NUMBER = r"(\d{1,3}([ ,.'\u00a0\u202f]\d{3})+|\d+)([.,]\d+)?"
 _CURRENCY = r"([$€£¥₹]|USD|EUR|GBP|CHF|JPY)"
 _UNIT = (
     rf"(%|‰|{_CURRENCY}|kg|g|mg|t|lbs?|oz|km|m|cm|mm|mi|ft|in|l|ml|h|hrs?|min|s|ms|days?|years?|yrs?|kB|MB|GB|Hz|W|kW)"
 )
-_AMOUNT = re.compile(
+_AMOUNT = (
     rf"[-+]?{_CURRENCY}\s?[-+]?{_NUMBER}|[-+]?{_NUMBER}\s?{_UNIT}|\({_CURRENCY}?\s?{_NUMBER}\s?{_UNIT}?\)"
     r"|[-+]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?"
 )
@@ -35,9 +35,8 @@ ADVICE = {
 
 def meant_as(words: Sequence[str]) -> str | None:
     """What most of `words` probably mean: numbers with commas, dates, amounts with a unit; None for categories."""
-    numbers, dates, amounts = (
-        sum(pattern.fullmatch(word) is not None for word in words) for pattern in (_COMMA_NUMBER, _DATE, _AMOUNT)
-    )
+    matchers = (re.compile(pattern).fullmatch for pattern in (_COMMA_NUMBER, _DATE, _AMOUNT))
+    numbers, dates, amounts = (sum(match(word) is not None for word in words) for match in matchers)
     most = len(words) / 2
     if numbers == len(words) or (numbers > most and len(words) > MAX_UNIT_CATEGORIES):
         return "numbers with commas"

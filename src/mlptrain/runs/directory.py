@@ -101,7 +101,7 @@ def take_lock(folder: Path) -> BaseFileLock:
     Some file systems have no locks, such as NFS without its lock daemon. There the lock is a file that exists: it keeps
     others out as well, but stays if this process is killed.
     """
-    from filelock import FileLock, SoftFileLock, Timeout
+    from filelock import FileLock, Timeout
 
     try:
         try:
@@ -109,6 +109,8 @@ def take_lock(folder: Path) -> BaseFileLock:
         except Timeout:
             raise
         except (OSError, NotImplementedError):
+            from filelock import SoftFileLock
+
             return acquired(SoftFileLock(folder / ".lock-file", timeout=0))
     except Timeout as error:
         owner = folder / ".owner"
