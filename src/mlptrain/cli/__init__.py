@@ -17,6 +17,7 @@ from mlptrain.system import can_start_threads
 def main() -> None:
     """Run the command line; every error becomes one message on stderr and its exit code."""
     spare_collections()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # none is needed, and looking for them takes time
     replace_closed_streams()
     write_every_letter()
     debug = "--debug" in sys.argv

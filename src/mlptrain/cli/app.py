@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+import mlptrain
+
 app = typer.Typer(
     name="mlptrain",
     help="Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right.",
@@ -56,9 +58,7 @@ Plugin = Annotated[
 def show_version(wanted: bool) -> None:
     """Print the version and exit."""
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"mlptrain {version('mlptrain')}")
+        typer.echo(f"mlptrain {mlptrain.__version__}")
         raise typer.Exit
 
 

@@ -6,17 +6,15 @@ the counters.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from operator import add
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
 from mlptrain.component import Frozen
 from mlptrain.nn.arrays import Array
@@ -40,13 +38,14 @@ class Diagnosed(Frozen):
     remedy: str
 
 
-@dataclass(config=ConfigDict(strict=True, extra="forbid"))
+@dataclass
 class Progress:
     """The progress of a run: counters, sums over the current epoch, the state of early stopping and of the schedule.
 
-    It changes only by its methods, which only the training loop calls.
+    It changes only by its methods, which only the training loop calls. It is validated when it is read from a file.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
     epoch: Count = 0
     batch: Count = 0
     """Number of finished batches of this epoch."""
@@ -127,7 +126,7 @@ class Progress:
         return math.sqrt(self.squared_norm_sum / self.batch), layers
 
 
-@dataclasses.dataclass
+@dataclass
 class TrainState:
     """The arrays and counters of a run. All vectors are flat and of one dtype; `layout` names their parts."""
 
@@ -142,8 +141,8 @@ class TrainState:
     """Moving averages of the parameters and of the running statistics, if any."""
     best_parameters: Array
     best_buffers: Array
-    progress: Progress = dataclasses.field(default_factory=Progress)
-    history: list[list[float | None]] = dataclasses.field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+    history: list[list[float | None]] = field(default_factory=list)
     """One row per epoch, as in metrics.csv."""
 
     @classmethod
