@@ -43,14 +43,14 @@ def run(name: str | None) -> None:
 def overview() -> list[RenderableType]:
     """One table for each family."""
     parts: list[RenderableType] = []
-    width = stdout_console().width
+    width = stdout_console().width - 3  # between the columns
     for title, _, found in catalogue():
         widest = max(len(variant.name()) for variant in found)
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(min_width=widest, no_wrap=True)
         table.add_column(no_wrap=True)
         for variant in found:
-            table.add_row(Text(variant.name()), Text(shortened(summary(variant), width - widest - 2)))
+            table.add_row(Text(variant.name()), Text(shortened(summary(variant), width - widest)))
         parts += [Text(title, "bold"), table, ""]
     return parts
 
