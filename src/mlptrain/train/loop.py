@@ -144,5 +144,5 @@ class Loop:
         if improved:
             self._state.keep_as_best()
         if value is not None:
-            progress.schedule = self._plan.schedule.observe(progress.schedule, value, higher)
+            progress.update_schedule(self._plan.schedule, value, higher)
         return improved

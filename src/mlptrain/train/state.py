@@ -21,6 +21,7 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.initializers import Initializer
 from mlptrain.nn.layout import Layout
 from mlptrain.optim.optimizers import Optimizer
+from mlptrain.optim.schedules import Schedule
 from mlptrain.randomness import stream
 
 Stopped = Literal["epochs", "early_stopping"]
@@ -104,6 +105,10 @@ class Progress:
         if improved:
             self.best_cost, self.best_epoch = cost, self.epoch
         return improved
+
+    def update_schedule(self, schedule: Schedule, value: float, higher_is_better: bool) -> None:
+        """Update the state of the schedule with the monitored value."""
+        self.schedule = schedule.observe(self.schedule, value, higher_is_better)
 
     def warn(self, diagnoses: Sequence[Diagnosed]) -> None:
         """Add new diagnoses."""
