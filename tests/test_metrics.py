@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from helpers import assert_close
-from mlptrain.data.dataset import Features, Part
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
+from mlptrain.dataset import Features, Part
 from mlptrain.metrics import (
     Form,
     Metrics,

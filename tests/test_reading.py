@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from mlptrain.data import tables
 from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpret
-from mlptrain.data.dataset import load_dataset
 from mlptrain.data.encoders import medians
 from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
 from mlptrain.data.tables import Hints, Table, parse_table
+from mlptrain.dataset import load_dataset
 from mlptrain.errors import DataError
 from mlptrain.nn.losses import CrossEntropy
 from strategies import unhurried
@@ -192,7 +192,7 @@ def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.Mo
     lines = [f"{i / 7},{'' if i % 5 == 0 else i % 11},{'rgb'[i % 3]},{i + 0.5}" for i in range(100)]
     path.write_text("x,n,colour,y\n" + "\n".join(lines) + "\n")
     whole = load_dataset(Data(path=str(path), target=("y",)), None, Standard(), np.float32, 1)
-    monkeypatch.setattr("mlptrain.data.dataset._BLOCK", 7)
+    monkeypatch.setattr("mlptrain.dataset._BLOCK", 7)
     pieces = load_dataset(Data(path=str(path), target=("y",)), None, Standard(), np.float32, 1)
     assert whole.training.features.values.tobytes() == pieces.training.features.values.tobytes()
     assert whole.notes == pieces.notes == ("20 missing in 'n' filled from training",)

@@ -19,11 +19,11 @@ import pytest
 
 from helpers import assert_close, label, read_only
 from mlptrain.component import example_instances
-from mlptrain.data.dataset import Dataset, Features, Part, Transforms
 from mlptrain.data.encoders import Number
 from mlptrain.data.scalers import NoScaling
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
+from mlptrain.dataset import Dataset, Features, Part, Transforms
 from mlptrain.nn.activations import Activation, HardSigmoid, Identity, Tanh
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.layers import Dense

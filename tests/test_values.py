@@ -351,9 +351,9 @@ def test_a_pixel_that_does_not_vary_has_no_effect_later(cli: Cli, spec: Write, t
 @pytest.mark.parametrize("mixed", [False, True], ids=["pixels alone", "beside a column"])
 def test_pixels_are_scaled_by_all_their_values(cli: Cli, spec: Write, tmp_path: Path, scale: str, mixed: bool) -> None:
     """As a column would be that holds every pixel of every training row."""
-    from mlptrain.data.dataset import load_dataset
     from mlptrain.data.settings import Data
     from mlptrain.data.split import Split
+    from mlptrain.dataset import load_dataset
     from mlptrain.spec import yaml
 
     rng = np.random.default_rng(0)
@@ -567,7 +567,7 @@ def test_rare_categories_and_unknown_ones_that_are_errors(cli: Cli, spec: Write,
 def test_what_no_file_could_hold_is_refused_before_training(
     cli: Cli, spec: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlptrain.data.dataset._MAX_RECORD", 20_000)
+    monkeypatch.setattr("mlptrain.dataset._MAX_RECORD", 20_000)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "t.npz", X=rng.standard_normal((40, 5)), y=rng.standard_normal(40))
     spec("data: {path: t.npz, target: y, numeric: {scale: {kind: quantile, knots: 1001}}}\n" + QUICK)

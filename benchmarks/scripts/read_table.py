@@ -7,8 +7,8 @@ import time
 import numpy as np
 import polars
 
-from mlptrain.data.dataset import load_dataset
 from mlptrain.data.settings import Data
+from mlptrain.dataset import load_dataset
 
 reader, path = sys.argv[1:]
 start = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.dataset import Dataset
+from mlptrain.dataset import Dataset
 from mlptrain.errors import UsageError
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layers import Stage

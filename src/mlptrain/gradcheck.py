@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.component import example_instances
-from mlptrain.data.dataset import Dataset
+from mlptrain.dataset import Dataset
 from mlptrain.nn import kernels
 from mlptrain.nn.activations import Activation, Identity, SiLU, Tanh
 from mlptrain.nn.arrays import Array, Indices, Target, Weights

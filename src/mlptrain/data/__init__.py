@@ -1,1 +1,1 @@
-"""How a file becomes arrays to train on: tables, columns, transforms, splits and batches."""
+"""How a file becomes arrays to train on: tables, columns, encoders and splits."""

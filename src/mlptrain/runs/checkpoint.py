@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import mlptrain
-from mlptrain.data.dataset import Transforms
 from mlptrain.data.tables import read_bytes
+from mlptrain.dataset import Transforms
 from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.dataset import Part, join_target, load_test_part
 from mlptrain.data.tables import Table, row_list
+from mlptrain.dataset import Part, join_target, load_test_part
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array

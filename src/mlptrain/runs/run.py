@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlptrain.data.dataset import Dataset, Part
+from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
 from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from mlptrain.component import OneOf, refuse
-from mlptrain.data.dataset import Dataset, Transforms, load_dataset
+from mlptrain.dataset import Dataset, Transforms, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
 from mlptrain.nn.layers import Layer
 from mlptrain.nn.layout import Layout

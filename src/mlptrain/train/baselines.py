@@ -10,8 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from mlptrain.data.dataset import Dataset, Part
 from mlptrain.data.split import Split
+from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metrics
 from mlptrain.nn.initializers import Zeros

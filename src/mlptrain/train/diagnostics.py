@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlptrain.component import Component, variants
-from mlptrain.data.dataset import Dataset, Part
+from mlptrain.dataset import Dataset, Part
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network

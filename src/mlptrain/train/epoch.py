@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlptrain.data.dataset import Dataset, Part
+from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array

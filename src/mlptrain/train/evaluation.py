@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.dataset import Features, Part
+from mlptrain.dataset import Features, Part
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.network import Network

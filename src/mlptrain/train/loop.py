@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlptrain.data.batches import Batches
-from mlptrain.data.dataset import Dataset
+from mlptrain.dataset import Dataset
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
+from mlptrain.train.batches import Batches
 from mlptrain.train.early_stopping import higher_is_better, monitored
 from mlptrain.train.epoch import EpochEnd
 from mlptrain.train.events import EpochDone, Event, Record, StepDone, TrainingDone

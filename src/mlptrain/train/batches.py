@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.dataset import Part
+from mlptrain.dataset import Part
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.randomness import permutation
 
