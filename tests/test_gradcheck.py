@@ -152,19 +152,28 @@ BATCH, LAYER = ("normalization", "batch"), ("normalization", "layer")
 SMOOTHED = ("loss", "cross_entropy(label_smoothing=0.1)")
 WEIGHT, BIAS, GAMMA, BETA = (f"layers.0.{role}" for role in ("weight", "bias", "norm.gamma", "norm.beta"))
 
+LINEAR = ("architecture", "linear path")
 MUTANTS = [
+    *mutants(
+        *(Network, "backward", LINEAR),
+        ("path with the wrong sign", "weight_gradient(x, last.grad", "weight_gradient(x, -last.grad", "layers.3.linear"),
+        ("path forgotten in dx", "np.add(input_grad, through_linear, out=input_grad)", "pass", "inputs"),
+    ),
     *mutants(
         *(Network, "backward", PLAIN),
         ("dW from z instead of a", "backward(below,", "backward(ws.layers[i - 1].z if i else x,", "layers.1.weight"),
     ),
     *mutants(
-        *(kernels, "affine_gradients", PLAIN),
+        *(kernels, "weight_gradient", PLAIN),
         ("sign of dW", "x.T.dot(grad", "x.T.dot(-grad", WEIGHT),
+    ),
+    *mutants(
+        *(kernels, "affine_gradients", PLAIN),
         ("db is a mean", "(grad, ones,", "(grad / len(x), ones,", BIAS),
         ("db without the last row", "(grad, ones,", "(grad[:-1], ones[1:],", BIAS),
     ),
     *mutants(
-        *(kernels, "affine_gradients", ("normalization, members", "layer")),
+        *(kernels, "weight_gradient", ("normalization, members", "layer")),
         ("members mixed up", "np.matmul(x.mT, grad", "np.matmul(x.mT[::-1], grad", WEIGHT),
     ),
     *mutants(

@@ -139,16 +139,15 @@ class Subject:
         scores = self.network.forward(self.x, self._views, self._running, training=True)
         network = self.network
         values = network.loss.value(scores, self.target, self.weights, network.class_weights)
-        return float(np.sum(values)) + self.penalty.value(self.parameters[..., : self.layout.weight_size].reshape(-1))
+        return float(np.sum(values)) + self.penalty.value(self.parameters[: self.layout.weight_size])
 
     def gradient(self) -> tuple[Array, Array]:
-        """The analytic gradient with respect to all parameters (..., size) and to the inputs (..., n, inputs)."""
+        """The analytic gradient with respect to all parameters (size,) and to the inputs (..., n, inputs)."""
         gradient, by_input = np.empty_like(self.parameters), np.empty_like(self.x)
         self.network.forward(self.x, self._views, self._running, training=True)
         self.network.backward(self.x, self.target, self._views, self.layout.views(gradient), self.weights, by_input)
         size = self.layout.weight_size
-        for w, g in zip(np.atleast_2d(self.parameters), np.atleast_2d(gradient), strict=True):
-            self.penalty.add_gradient(w[:size], g[:size], np.empty(max(1, size)))
+        self.penalty.add_gradient(self.parameters[:size], gradient[:size], np.empty(max(1, size)))
         return gradient, by_input
 
     def sides(self) -> list[NDArray[np.bool_] | Array]:
@@ -164,7 +163,7 @@ class Subject:
         if corner is not None:
             found.append(corner)
         if self.penalty.l1:
-            found.append(np.sign(self.parameters[..., : self.layout.weight_size]))
+            found.append(np.sign(self.parameters[: self.layout.weight_size]))
         return found
 
 
@@ -264,11 +263,15 @@ class Case:
     class_weights: ClassWeights = None
     members: int | None = None
     inputs: int = 4
+    linear: bool = False
+    """Whether there is a linear path."""
 
     def subject(self, seed: int, rows: int = 7) -> Subject:
         """The network at a random point, with random inputs, and targets that suit the loss."""
         rng = stream(seed, "gradcheck")
-        network = Network(self.layers, self.inputs, self.loss, np.float64, self.members, self.class_weights)
+        network = Network(
+            self.layers, self.inputs, self.loss, np.float64, self.members, self.class_weights, self.linear
+        )
         batch = (*network.layout.members, rows)
         x = rng.standard_normal((*batch, network.inputs))
         parameters = start_point(network.layout, self.initializer, rng)
@@ -281,7 +284,7 @@ def start_point(layout: Layout, initializer: Initializer, rng: np.random.Generat
     """Parameters from `initializer`; all but the weights are moved away from zero, where a rectifier has its kink."""
     parameters, buffers = layout.neutral_parameters(np.float64), layout.neutral_buffers(np.float64)
     initializer.start(layout, parameters, buffers, rng)
-    others = parameters[..., layout.weight_size :]
+    others = parameters[layout.weight_size :]
     others += 0.1 * rng.standard_normal(others.shape)
     return parameters
 
@@ -325,6 +328,7 @@ def cases() -> Iterator[Case]:
     for inputs, *widths in ((4, 3), (4, 5, 1), (1, 2, 2, 2, 2, 2, 3)):
         name = "-".join(map(str, (inputs, *widths)))
         yield from both_forms(Case("architecture", name, stack(*widths, activation=Tanh()), inputs=inputs))
+    yield from both_forms(Case("architecture", "linear path", plain, linear=True))
     for name, norm in (("plain", None), ("batch", BatchNorm())):
         layers = stack(5, 6, 3, activation=Tanh())
         layers.insert(1, Dense(width=5, activation=SiLU(), normalization=norm, dropout=0.3, residual=True))

@@ -37,10 +37,10 @@ class WeightInitializer(Initializer):
     """An initializer that draws each tensor with a fan-in separately, first layer first, member after member."""
 
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
-        for member in parameters.reshape(-1, layout.parameter_size):
+        for k in np.ndindex(layout.members):
             for tensor in layout.parameters:
                 if tensor.spec.fan_in:
-                    self.fill(tensor.view(member), tensor.spec, rng)
+                    self.fill(tensor.view(parameters)[k], tensor.spec, rng)
 
     @abstractmethod
     def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:

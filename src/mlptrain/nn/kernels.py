@@ -115,11 +115,16 @@ def affine(x: Array, w: Array, bias: Array, out: Array) -> None:
 
 def affine_gradients(x: Array, grad: Array, ones: Array, w_grad: Array, bias_grad: Array) -> None:
     """Write the gradients of w, x' grad, and of bias, the sum of `grad` over the rows, with `ones` (n,)."""
-    if grad.ndim == 2:
-        x.T.dot(grad, w_grad)
-    else:
-        np.matmul(x.mT, grad, w_grad)
+    weight_gradient(x, grad, w_grad)
     sum_rows(grad, ones, bias_grad)
+
+
+def weight_gradient(x: Array, grad: Array, out: Array) -> None:
+    """Write x' grad into `out`."""
+    if grad.ndim == 2:
+        x.T.dot(grad, out)
+    else:
+        np.matmul(x.mT, grad, out)
 
 
 def sum_rows(values: Array, ones: Array, out: Array) -> None:

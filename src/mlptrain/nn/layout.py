@@ -2,13 +2,16 @@
 
 The parameters of a network are one vector (size,), and so are its gradient and each slot of the optimizer; layers
 access them through views. All tensors that decay come first, so that "weights only" (penalties, decoupled decay) is a
-single slice. Several networks side by side are one matrix (members, size), with the same views for each.
+single slice. Several networks side by side have one vector too: each tensor is (members, *shape) in it, so that a rule
+for one tensor is one call for all members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,6 +44,16 @@ class TensorSpec:
     """The lowest value that it can have, if there is one: 0 for a variance."""
     by_input: bool = False
     """Whether its first axis runs over the inputs of the layer, so that entry k belongs to input k alone."""
+    ntk_factor: float | None = None
+    """Factor of its learning rate with `ntk` rates; None is 1 for what is drawn at random, 0.1 for everything else."""
+    ntk_inputs: int | None = None
+    """Inputs of each unit for `ntk` rates; None is `fan_in`."""
+
+    @property
+    def ntk_rate(self) -> float:
+        """The factor of its learning rate with `ntk` rates: weights 1 / sqrt(inputs), everything else 1/10."""
+        factor = (1.0 if self.fan_in else 0.1) if self.ntk_factor is None else self.ntk_factor
+        return factor / math.sqrt(max(1, self.ntk_inputs or self.fan_in))
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class Tensor:
     layer: int
     spec: TensorSpec
     start: int
+    members: tuple[int, ...] = ()
+    """(members,) for several networks side by side, else ()."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,17 +76,16 @@ class Tensor:
     @property
     def stop(self) -> int:
         """The end of its slice, which is the start of the next tensor."""
-        return self.start + int(np.prod(self.shape))
+        return self.start + prod(self.members) * prod(self.shape)
 
     def view(self, vector: Array) -> Array:
-        """This part of `vector` (..., size) as (..., *shape); writing to it writes to the vector."""
-        return vector[..., self.start : self.stop].reshape(*vector.shape[:-1], *self.shape)
+        """This part of `vector` (size,) as (*members, *shape); writing to it writes to the vector."""
+        return vector[self.start : self.stop].reshape(*self.members, *self.shape)
 
     def layer_view(self, vector: Array) -> Array:
         """The view that a layer gets: with several members, (units,) becomes (members, 1, units)."""
-        members = vector.shape[:-1]
-        padding = (1,) * (2 - len(self.shape)) if members else ()
-        return self.view(vector).reshape(*members, *padding, *self.shape)
+        padding = (1,) * (2 - len(self.shape)) if self.members else ()
+        return vector[self.start : self.stop].reshape(*self.members, *padding, *self.shape)
 
 
 class Layout:
@@ -85,8 +99,8 @@ class Layout:
     ) -> None:
         self.members = () if members is None else (members,)
         specs = [(i, spec) for i, layer in enumerate(parameters) for spec in layer]
-        self.parameters = laid_out(sorted(specs, key=lambda pair: not pair[1].decays))
-        self.buffers = laid_out([(i, spec) for i, layer in enumerate(buffers) for spec in layer])
+        self.parameters = laid_out(sorted(specs, key=lambda pair: not pair[1].decays), self.members)
+        self.buffers = laid_out([(i, spec) for i, layer in enumerate(buffers) for spec in layer], self.members)
         self.depth = len(parameters)
         self.weight_size = max((tensor.stop for tensor in self.parameters if tensor.spec.decays), default=0)
         self.parameter_size = self.parameters[-1].stop if self.parameters else 0
@@ -105,8 +119,25 @@ class Layout:
         found = []
         for i in range(self.depth):
             places = [tensor for tensor in self.parameters if tensor.layer == i and tensor.spec.decays]
-            found.append(vector[..., places[0].start : places[-1].stop] if places else vector[..., :0])
+            found.append(vector[places[0].start : places[-1].stop] if places else vector[:0])
         return tuple(found)
+
+    def members_of(self, parameters: Array, buffers: Array) -> Iterator[tuple[Array, Array]]:
+        """Parameters and running statistics of each member, as vectors of a network without members.
+
+        Without members, the vectors themselves; else copies.
+        """
+        if not self.members:
+            yield parameters, buffers
+            return
+        for k in range(self.members[0]):
+            yield gathered(self.parameters, parameters, k), gathered(self.buffers, buffers, k)
+
+    def copy_members(self, source: Array, out: Array, which: NDArray[np.bool_]) -> None:
+        """Copy the members that `which` marks from the parameters or running statistics `source` to `out`."""
+        tensors = self.parameters if source.size == self.parameter_size else self.buffers
+        for tensor in tensors:
+            tensor.view(out)[which] = tensor.view(source)[which]
 
     def named_parameters(self, vector: Array) -> dict[str, Array]:
         """Views of a vector of parameters by name."""
@@ -118,11 +149,11 @@ class Layout:
 
     def neutral_parameters(self, dtype: Any) -> Array:
         """New parameters with the declared initial values; weights are zero."""
-        return neutral(self.parameters, (*self.members, self.parameter_size), dtype)
+        return neutral(self.parameters, self.parameter_size, dtype)
 
     def neutral_buffers(self, dtype: Any) -> Array:
         """New running statistics with the declared initial values."""
-        return neutral(self.buffers, (*self.members, self.buffer_size), dtype)
+        return neutral(self.buffers, self.buffer_size, dtype)
 
     def silence_inputs(self, parameters: Array, active: NDArray[np.bool_]) -> None:
         """Set the weights of the inputs that are not `active` to zero, in the first layer."""
@@ -132,12 +163,18 @@ class Layout:
                 np.moveaxis(view, view.ndim - len(tensor.shape), 0)[~active] = 0
 
 
-def laid_out(specs: Sequence[tuple[int, TensorSpec]]) -> tuple[Tensor, ...]:
+def laid_out(specs: Sequence[tuple[int, TensorSpec]], members: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
     """The tensors, placed one after the other."""
     tensors: list[Tensor] = []
     for layer, spec in specs:
-        tensors.append(Tensor(f"layers.{layer}.{spec.name}", layer, spec, tensors[-1].stop if tensors else 0))
+        start = tensors[-1].stop if tensors else 0
+        tensors.append(Tensor(f"layers.{layer}.{spec.name}", layer, spec, start, members))
     return tuple(tensors)
+
+
+def gathered(tensors: Sequence[Tensor], vector: Array, k: int) -> Array:
+    """The tensors of member `k`, one after the other."""
+    return np.concatenate([np.zeros(0, vector.dtype), *(tensor.view(vector)[k].reshape(-1) for tensor in tensors)])
 
 
 def by_layer(tensors: Sequence[Tensor], vector: Array, depth: int) -> tuple[LayerViews, ...]:
@@ -148,9 +185,9 @@ def by_layer(tensors: Sequence[Tensor], vector: Array, depth: int) -> tuple[Laye
     return views
 
 
-def neutral(tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: Any) -> Array:
+def neutral(tensors: Sequence[Tensor], size: int, dtype: Any) -> Array:
     """A new vector with the initial value of each tensor."""
-    vector = np.zeros(shape, dtype)
+    vector = np.zeros(size, dtype)
     for tensor in tensors:
         tensor.view(vector)[...] = tensor.spec.start
     return vector

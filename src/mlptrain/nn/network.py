@@ -1,8 +1,9 @@
 """How does a network compute its scores and its gradient?
 
 A network is a sequence of layers whose parameters are in flat vectors: the forward pass goes from the first layer to
-the last, then comes the loss, then the backward pass by the chain rule. Several networks of the same architecture can
-be computed side by side (`members`); they share no parameters.
+the last, then comes the loss, then the backward pass by the chain rule. Beside them there may be a linear path from the
+inputs to the scores, z = MLP(x) + x L, so that the layers only learn what a linear model cannot. Several networks of
+the same architecture can be computed side by side (`members`); they share no parameters.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.nn import kernels
 from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.layers import Layer
-from mlptrain.nn.layout import LayerViews, Layout
+from mlptrain.nn.layout import LayerViews, Layout, TensorSpec
 from mlptrain.nn.losses import Loss, LossValue
+
+LINEAR = "linear"
+"""The name of the tensor L of the linear path, which is laid out after the last layer."""
 
 
 class Pass(NamedTuple):
@@ -44,6 +49,8 @@ class Workspace:
     """The method of each layer; looked up once, since attribute access of a frozen component is slow"""
     backward: list[Pass]
     """Last layer first"""
+    linear: Array | None
+    """(..., n, outputs): the scores of the linear path; None without one"""
 
 
 class Network:
@@ -57,11 +64,14 @@ class Network:
         dtype: Any,
         members: int | None = None,
         class_weights: NDArray[np.floating[Any]] | None = None,
+        linear: bool = False,
     ) -> None:
         self.layers = tuple(layers)
         self.sizes = sizes(layers, inputs)
         """The number of inputs, then the units of each layer."""
-        self.layout = lay_out(layers, inputs, members)
+        self.layout = lay_out(layers, inputs, members, linear)
+        self.linear = linear
+        """Whether there is a linear path."""
         self.loss = loss
         self.dtype = np.dtype(dtype)
         self.class_weights = class_weights
@@ -105,10 +115,14 @@ class Network:
         each layer after its forward pass.
         """
         ws = self.workspace(x.shape[-2])
-        for i, (forward, tensors, stats, here) in enumerate(zip(ws.forward, views, running, ws.layers, strict=True)):
+        inputs = x
+        for i, (forward, tensors, stats, here) in enumerate(zip(ws.forward, views, running, ws.layers, strict=False)):
             x = forward(x, tensors, stats, here, training, rng)
             if on_layer is not None:
                 on_layer(i)
+        if ws.linear is not None:
+            kernels.product(inputs, views[-1][LINEAR], ws.linear)
+            np.add(x, ws.linear, out=x)
         return x
 
     def backward(
@@ -132,17 +146,23 @@ class Network:
         loss = self.loss.value_and_gradient(last.output, target, last.grad, ws.loss, weights)
         if on_layer is not None:
             on_layer(len(ws.layers))
+        if ws.linear is not None:
+            kernels.weight_gradient(x, last.grad, gradients[-1][LINEAR])
+            if input_grad is not None:
+                through_linear = np.matmul(last.grad, views[-1][LINEAR].mT)
         for i, backward, here, below, below_grad in ws.backward:
             if below is None:
                 below, below_grad = x, input_grad
             backward(below, views[i], gradients[i], here, below_grad)
             if on_layer is not None:
                 on_layer(i)
+        if input_grad is not None and ws.linear is not None:
+            np.add(input_grad, through_linear, out=input_grad)
         return loss
 
     def update_running(self, running: Sequence[LayerViews], rows: int) -> None:
         """Update the running statistics with those of the last batch, of `rows` rows; `forward` does not."""
-        for layer, kept, here in zip(self.layers, running, self.workspace(rows).layers, strict=True):
+        for layer, kept, here in zip(self.layers, running, self.workspace(rows).layers, strict=False):
             if kept:
                 layer.update_running(kept, here, rows)
 
@@ -163,6 +183,7 @@ class Network:
             self.loss.workspace((*batch, self.outputs), self.dtype, self.class_weights),
             [layer.forward for layer in self.layers],
             passes[::-1],
+            np.empty((*batch, self.outputs), self.dtype) if self.linear else None,
         )
 
 
@@ -174,7 +195,10 @@ def sizes(layers: Sequence[Layer], inputs: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def lay_out(layers: Sequence[Layer], inputs: int, members: int | None = None) -> Layout:
-    """The layout of all tensors that `layers` declare."""
-    pairs = list(zip(layers, sizes(layers, inputs), strict=False))
-    return Layout([layer.tensors(k) for layer, k in pairs], [layer.buffers(k) for layer, k in pairs], members)
+def lay_out(layers: Sequence[Layer], inputs: int, members: int | None = None, linear: bool = False) -> Layout:
+    """The layout of all tensors that `layers` declare, and of the linear path if there is one."""
+    widths = sizes(layers, inputs)
+    pairs = list(zip(layers, widths, strict=False))
+    path = TensorSpec(LINEAR, (inputs, widths[-1]), by_input=True, ntk_inputs=inputs, ntk_factor=0.1)
+    parameters = [*(layer.tensors(k) for layer, k in pairs), *([(path,)] if linear else [])]
+    return Layout(parameters, [*(layer.buffers(k) for layer, k in pairs), *([()] if linear else [])], members)
