@@ -156,7 +156,12 @@ LINEAR = ("architecture", "linear path")
 MUTANTS = [
     *mutants(
         *(Network, "backward", LINEAR),
-        ("path with the wrong sign", "weight_gradient(x, last.grad", "weight_gradient(x, -last.grad", "layers.3.linear"),
+        (
+            "path with the wrong sign",
+            "weight_gradient(x, last.grad",
+            "weight_gradient(x, -last.grad",
+            "layers.3.linear",
+        ),
         ("path forgotten in dx", "np.add(input_grad, through_linear, out=input_grad)", "pass", "inputs"),
     ),
     *mutants(

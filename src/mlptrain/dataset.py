@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from mlptrain.data.columns import (
 from mlptrain.data.encoders import Encoder, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
-from mlptrain.data.split import Split, split_rows
+from mlptrain.data.split import Split, fold_rows, split_rows
 from mlptrain.data.tables import Hints, Table, read_table
 from mlptrain.data.troubles import Change, Trouble, Troubles
 from mlptrain.errors import DataError
@@ -66,12 +66,12 @@ class Features:
         """Number of inputs per row."""
         return int(self.values.shape[1])
 
-    def byte_buffer(self, rows: int) -> NDArray[np.uint8] | None:
-        """A scratch buffer for `gather`; None where it needs none."""
-        return np.empty((rows, self.width), np.uint8) if self.values.dtype == np.uint8 else None
+    def byte_buffer(self, *rows: int) -> NDArray[np.uint8] | None:
+        """A scratch buffer for `gather` of an array of `rows`; None where it needs none."""
+        return np.empty((*rows, self.width), np.uint8) if self.values.dtype == np.uint8 else None
 
     def gather(self, rows: Indices, out: Array, scratch: NDArray[np.uint8] | None = None) -> None:
-        """Write the inputs of `rows` into `out` (n, width)."""
+        """Write the inputs of `rows` (..., n) into `out` (..., n, width)."""
         if scratch is None:
             self.values.take(rows, axis=0, out=out, mode="clip")
             return
@@ -111,6 +111,10 @@ class Part:
     def weights(self) -> Array | None:
         """The weights of these rows; None weights all equally."""
         return None if self.all_weights is None else self.all_weights[self.rows]
+
+    def of(self, rows: Indices) -> Part:
+        """Other rows of the same file."""
+        return replace(self, rows=rows)
 
     def active_inputs(self) -> NDArray[np.bool_]:
         """Which inputs are nonzero in at least one of these rows."""
@@ -212,18 +216,32 @@ class Transforms(Frozen):
         return make_part(self.task, features, truth, rows, weights, dtype), notes + more
 
 
+class Fold(NamedTuple):
+    """The rows of one member of an ensemble."""
+
+    training: Part
+    validation: Part | None
+
+
 @dataclass(frozen=True)
 class Dataset:
     """The training, validation and test rows of a run, and the transforms fitted on the training rows."""
 
     training: Part
     validation: Part | None
+    """With folds, the training rows in the order of the folds, each of which validates one member."""
     test: Part | None
     transforms: Transforms
     loss: Loss
     fingerprint: dict[str, str]
     """sha256 of every file that was read, by path"""
     notes: tuple[str, ...]
+    folds: tuple[Fold, ...] = ()
+    """The rows of each member, where they differ; else every member has the training and the validation rows."""
+
+    def members(self, number: int) -> tuple[Fold, ...]:
+        """The rows of each of `number` members."""
+        return self.folds or (Fold(self.training, self.validation),) * number
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -233,11 +251,18 @@ class Dataset:
 
 
 def load_dataset(
-    data: Data, loss: Loss | None, scale_target: Scaler | None, dtype: Any, seed: int, task: str | None = None
+    data: Data,
+    loss: Loss | None,
+    scale_target: Scaler | None,
+    dtype: Any,
+    seed: int,
+    task: str | None = None,
+    folds: int = 0,
 ) -> Dataset:
     """Read the files of `data`, split the rows, fit the transforms on the training rows and encode all parts.
 
-    If `task` or `loss` is None, the target implies it. `scale_target` applies to regression; None does not scale.
+    If `task` or `loss` is None, the target implies it. `scale_target` applies to regression; None does not scale. The
+    training rows are divided into that many `folds`, if any.
     """
     table, fingerprint = read_with_target(data.path, data.target_path, data, data.hints)
     settings = Fit(data, loss, task, scale_target or NoScaling(), dtype, seed)
@@ -255,7 +280,17 @@ def load_dataset(
             notes += [f"{note} ({path})" for note in more]
     training = parts["train"]
     assert training is not None
-    return Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
+    dataset = Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
+    return with_folds(dataset, folds, seed, data.path) if folds else dataset
+
+
+def with_folds(dataset: Dataset, folds: int, seed: int, path: str) -> Dataset:
+    """`dataset` with its training rows in `folds`, stratified by class."""
+    training = dataset.training
+    strata = training.targets if training.targets.ndim == 1 else None
+    held_out = fold_rows(training.rows, strata, folds, stream(seed, "folds"), path)
+    parts = [Fold(training.of(training.rows[~np.isin(training.rows, rows)]), training.of(rows)) for rows in held_out]
+    return replace(dataset, folds=tuple(parts), validation=training.of(np.concatenate(held_out)))
 
 
 def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) -> Part | None:

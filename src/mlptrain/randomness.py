@@ -12,13 +12,14 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck"]
+Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds"]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
     "shuffle": 3,
     "dropout": 4,
     "gradcheck": 5,
+    "folds": 6,
 }
 _DRAWS_PER_STEP = 1 << 64
 
@@ -58,8 +59,8 @@ class DropoutStream:
         return self._generator
 
 
-def permutation(seed: int, epoch: int, rows: int) -> Indices:
-    """The order of the rows in `epoch`."""
+def permutation(seed: int, epoch: int, rows: int, member: int = 0) -> Indices:
+    """The order of the rows in `epoch` for a member of an ensemble."""
     order = np.arange(rows, dtype=np.intp)
-    stream(seed, "shuffle", epoch).shuffle(order)
+    stream(seed, "shuffle", epoch + (member << 32)).shuffle(order)
     return order

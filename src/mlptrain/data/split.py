@@ -63,6 +63,21 @@ def split_rows(
     return training, validating, testing
 
 
+def fold_rows(
+    rows: Rows, classes: NDArray[np.intp] | None, folds: int, rng: np.random.Generator, path: str
+) -> list[Rows]:
+    """`rows` in `folds` parts of about the same size, each in the order of the file, stratified by `classes`."""
+    if folds > len(rows):
+        raise DataError(
+            f"{path}: {len(rows)} training rows cannot be divided into {folds} folds; lower ensemble.members to at "
+            f"most {len(rows)}"
+        )
+    order = rng.permutation(rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    return [in_order_of_file(order[k::folds]) for k in range(folds)]
+
+
 def in_order_of_file(rows: Rows) -> Rows:
     """Distinct `rows` in increasing order; marking is faster than sorting."""
     marked = np.zeros(rows.max(initial=-1) + 1, bool)

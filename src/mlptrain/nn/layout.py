@@ -87,6 +87,11 @@ class Tensor:
         padding = (1,) * (2 - len(self.shape)) if self.members else ()
         return vector[self.start : self.stop].reshape(*self.members, *padding, *self.shape)
 
+    def separate(self, vector: Array) -> dict[str, Array]:
+        """This tensor of each member by name, each in the shape that it has in one network."""
+        view = self.view(vector)
+        return {f"{self.name}[{k}]": part for k, part in enumerate(view)} if self.members else {self.name: view}
+
 
 class Layout:
     """Names, shapes and positions of all tensors: parameters in one vector, running statistics in another."""
@@ -135,13 +140,17 @@ class Layout:
 
     def copy_members(self, source: Array, out: Array, which: NDArray[np.bool_]) -> None:
         """Copy the members that `which` marks from the parameters or running statistics `source` to `out`."""
-        tensors = self.parameters if source.size == self.parameter_size else self.buffers
+        tensors = self.parameters if len(source) == self.parameter_size else self.buffers
         for tensor in tensors:
             tensor.view(out)[which] = tensor.view(source)[which]
 
     def named_parameters(self, vector: Array) -> dict[str, Array]:
         """Views of a vector of parameters by name."""
         return {tensor.name: tensor.view(vector) for tensor in self.parameters}
+
+    def separate_tensors(self, vector: Array) -> dict[str, Array]:
+        """The tensors of a vector of parameters, those of each member on their own."""
+        return {name: view for tensor in self.parameters for name, view in tensor.separate(vector).items()}
 
     def named_buffers(self, vector: Array) -> dict[str, Array]:
         """Views of a vector of running statistics by name."""

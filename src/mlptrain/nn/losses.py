@@ -27,6 +27,8 @@ from mlptrain.nn.kernels import SoftmaxWorkspace
 TargetKind = Literal["value", "binary", "class"]
 ClassWeights: TypeAlias = NDArray[np.floating[Any]] | None
 """(classes,): the weight of each class; None weights all classes equally."""
+TINY = 1e-30
+"""A smaller prediction has the logarithm of this one."""
 LossValue: TypeAlias = Any
 """A float for scores (n, outputs), an array (members,) for scores (members, n, outputs)."""
 
@@ -60,6 +62,21 @@ class Loss(Component):
     @abstractmethod
     def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> Any:
         """Buffers for scores of `shape` (..., n, outputs); a loss without classes ignores `class_weights`."""
+
+    def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of `predict`: scores whose prediction is `prediction` (n, outputs), where there is a link."""
+        return prediction
+
+    def average(self, scores: Array, shares: NDArray[np.float64]) -> Array:
+        """The scores (n, outputs) whose prediction is the mean of those for `scores` (members, n, outputs).
+
+        `shares` (members,) are the weights of the mean and add up to 1. Of a loss that has a link without its inverse,
+        the scores are averaged instead.
+        """
+        wide = scores.astype(np.float64)
+        if self.has_link and type(self).link is Loss.link:
+            return np.tensordot(shares, wide, 1).astype(scores.dtype)
+        return self.link(np.tensordot(shares, self.predict(wide), 1)).astype(scores.dtype)
 
     def outputs(self, columns: int) -> int:
         """Number of scores for a target with this number of columns (or classes)."""
@@ -350,6 +367,9 @@ class Poisson(ValueLoss):
     def predict(self, scores: Array) -> Array:
         return np.exp(scores)
 
+    def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.log(np.maximum(prediction, TINY)))
+
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None
     ) -> Array:
@@ -408,6 +428,9 @@ class BinaryCrossEntropy(ElementwiseLoss):
         sigmoid(scores, out, np.empty_like(scores))
         return out
 
+    def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.log(np.maximum(prediction, TINY)) - np.log(np.maximum(1 - prediction, TINY)))
+
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None
     ) -> Array:
@@ -459,6 +482,9 @@ class ClassLoss(Loss):
     def predict(self, scores: Array) -> Array:
         p = np.exp(scores - scores.max(axis=-1, keepdims=True))
         return np.asarray(p / p.sum(axis=-1, keepdims=True))
+
+    def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.log(np.maximum(prediction, TINY)))
 
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None

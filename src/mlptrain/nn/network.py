@@ -76,6 +76,8 @@ class Network:
         self.dtype = np.dtype(dtype)
         self.class_weights = class_weights
         self._workspaces: dict[int, Workspace] = {}
+        self.alone = self if members is None else Network(layers, inputs, loss, dtype, None, class_weights, linear)
+        """The network of one member."""
 
     @property
     def inputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,6 +40,15 @@ def clip_norm(grad: Array, limit: float, norm: float | None = None) -> None:
     norm = math.sqrt(squared_norm(grad)) if norm is None else norm
     if norm > limit:
         np.multiply(grad, limit / norm, out=grad)
+
+
+def clip_norm_of_members(tensors: Sequence[Array], limit: float) -> None:
+    """`clip_norm` for each member on its own; `tensors` (members, ...) are the parts of the gradient."""
+    rows = [tensor.reshape(len(tensor), -1) for tensor in tensors]
+    squares = sum(np.einsum("ki,ki->k", part, part, dtype=np.float64) for part in rows)
+    factors = limit / np.maximum(np.sqrt(squares), limit)
+    for part in rows:
+        np.multiply(part, factors[:, None].astype(part.dtype), out=part)
 
 
 def clip_value(grad: Array, limit: float) -> None:

@@ -6,7 +6,7 @@ history. A sha256 covers the metadata and every tensor. Reading loads the bytes 
 that names, dtypes and shapes are exactly those of the network that the plan describes. Nothing in a file is executed,
 imported or opened.
 
-    model.safetensors        layers.*, the best weights
+    model.safetensors        layers.*  linear.layers.*, the best weights, and a linear model blended with the network
     checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  rounding.<slot>  history
 
 Optimizers keep some slots divided by a factor, which saves an operation in every step. In a file a slot is the textbook
@@ -22,7 +22,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -42,13 +42,17 @@ from mlptrain.runs import format1
 from mlptrain.spec import yaml
 from mlptrain.spec.load import describe
 from mlptrain.spec.plan import Plan
+from mlptrain.train.blend import Blend, Predictor
 from mlptrain.train.epoch import columns
+from mlptrain.train.linear import LinearModel, linear_network
 from mlptrain.train.loop import network_for
 from mlptrain.train.state import Progress, TrainState
 
 FORMAT = 2
 SIZE_LIMIT = 1 << 33
 KEY = "mlptrain"
+LINEAR_PREFIX = "linear."
+"""Of the tensors of a linear model beside the network."""
 Tensors = dict[str, NDArray[Any]]
 
 _FOREIGN = {
@@ -99,6 +103,8 @@ class Header(BaseModel):
     """The counters of a checkpoint."""
     history: tuple[str, ...] | None = Field(None, strict=False)
     """The columns of the history of a checkpoint."""
+    share: float | None = Field(None, ge=0, lt=1)
+    """The share of the network in the prediction of a model that is blended with a linear one."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,12 @@ class Model:
     network: Network
     parameters: Array
     buffers: Array
+    blend: Blend | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predicts."""
+        return Predictor(self.network, self.parameters, self.buffers, self.blend)
 
     @property
     def plan(self) -> Plan:
@@ -129,9 +141,13 @@ class Checkpoint:
     state: TrainState
 
 
-def encode_model(header: Header, layout: Layout, parameters: Array, buffers: Array) -> bytes:
+def encode_model(header: Header, predictor: Predictor) -> bytes:
     """The bytes of a model file."""
-    return encode(header, named(layout, parameters, buffers))
+    tensors = named(predictor.network.layout, predictor.parameters, predictor.buffers)
+    if predictor.blend is not None:
+        linear = predictor.blend.linear
+        tensors |= named(linear.network.layout, linear.parameters, np.empty(0), LINEAR_PREFIX)
+    return encode(header, tensors)
 
 
 def encode_checkpoint(header: Header, state: TrainState) -> bytes:
@@ -151,14 +167,17 @@ def decode_model(raw: bytes, path: str) -> Model:
     """The model in a model file, or the best one so far in a checkpoint."""
     header, tensors = decode(raw, path)
     network = network_for(header.plan)
-    if header.content == "model":
-        expect(tensors, expected_tensors(network, ""), path)
-        prefix = ""
-    else:
+    if header.content != "model":
         expect(tensors, expected_in_checkpoint(header, network), path)
-        prefix = "best."
-    parameters, buffers = filled(network, tensors, prefix, path)
-    return Model(header, network, parameters, buffers)
+        return Model(header, network, *filled(network, tensors, "best.", path))
+    linear = None if header.share is None else linear_network(network)
+    more = {} if linear is None else expected_tensors(linear, LINEAR_PREFIX)
+    expect(tensors, expected_tensors(network, "") | more, path)
+    model = Model(header, network, *filled(network, tensors, "", path))
+    if linear is None or header.share is None:
+        return model
+    blend = Blend(header.share, LinearModel(linear, filled(linear, tensors, LINEAR_PREFIX, path)[0]))
+    return replace(model, blend=blend)
 
 
 def decode_checkpoint(raw: bytes, path: str) -> Checkpoint:
@@ -224,7 +243,7 @@ def named(layout: Layout, parameters: Array, buffers: Array, prefix: str = "") -
 def expected_tensors(network: Network, prefix: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name, dtype and shape of every tensor of the network."""
     tensors = (*network.layout.parameters, *network.layout.buffers)
-    return {prefix + tensor.name: (str(network.dtype), tensor.shape) for tensor in tensors}
+    return {prefix + tensor.name: (str(network.dtype), (*tensor.members, *tensor.shape)) for tensor in tensors}
 
 
 def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:

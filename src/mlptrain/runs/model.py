@@ -20,7 +20,6 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.yaml import TABLE
-from mlptrain.train.evaluation import part_scores, predict_scores
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
 def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
     with blas_threads(model.plan.threads):
-        scores = part_scores(model.network, model.parameters, model.buffers, part)
+        scores = model.predictor.scores(part.features, part.rows)
     task, loss = model.transforms.task, model.network.loss
     refuse_nonfinite(scores, loss, "these rows")
     metrics = task.measure(loss, scores, part)
@@ -96,6 +95,6 @@ def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[s
     """Output columns for every row of `table`: label and probabilities, or values in the units of the target."""
     features, notes = model.transforms.encode(table, model.network.dtype)
     with blas_threads(model.plan.threads):
-        scores: Array = predict_scores(model.network, model.parameters, model.buffers, features, np.arange(table.rows))
+        scores = model.predictor.scores(features, np.arange(table.rows))
     refuse_nonfinite(scores, model.network.loss, table.path)
     return model.transforms.task.decode(model.network.loss, scores), notes

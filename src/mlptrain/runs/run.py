@@ -29,11 +29,12 @@ from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.train.baselines import baselines
+from mlptrain.train.blend import Blend, Predictor, choose_blend
 from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
-from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
+from mlptrain.train.linear import LinearModels
 from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.state import Diagnosed, TrainState
 from mlptrain.train.step import Probe
@@ -50,12 +51,21 @@ class Run:
     plan: Plan
     dataset: Dataset
     network: Network
+    linear: LinearModels
+    """The linear models on its rows."""
     state: TrainState
     environment: Environment
     notes: tuple[str, ...]
     """Notes for the user about the start: filled values, a different environment."""
     probe: Probe | None = None
     """Called at the end of each part of the work."""
+    blend: Blend | None = None
+    """The linear model beside the network, which is chosen after training."""
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predicts: the best weights so far."""
+        return Predictor(self.network, self.state.best_parameters, self.state.best_buffers, self.blend)
 
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
@@ -66,6 +76,7 @@ class Run:
             environment=self.environment,
             progress=self.state.progress if content == "checkpoint" else None,
             history=tuple(columns(self.plan)) if content == "checkpoint" else None,
+            share=self.blend.share if self.blend is not None and content == "model" else None,
         )
 
     def mark(self, part: str) -> None:
@@ -86,8 +97,7 @@ class Run:
 
     def save_model(self) -> None:
         """Write the best weights with everything that is needed to use them."""
-        best = self.state.best_parameters, self.state.best_buffers
-        write_durably(self.folder.model, files.encode_model(self.header("model"), self.network.layout, *best))
+        write_durably(self.folder.model, files.encode_model(self.header("model"), self.predictor))
         self.mark("model")
 
     @property
@@ -119,8 +129,9 @@ def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | No
     check_monitor(plan, columns(plan))
     check_start(plan)
     network = network_for(plan)
+    linear = LinearModels(network, dataset)
     with blas_threads(plan.threads):
-        state = start(plan, network, dataset)
+        state = start(plan, network, dataset, linear)
     folder = RunFolder.create(plan.name, out)
     try:
         write_durably(folder.spec, yaml.dump(plan.written()).encode())
@@ -128,7 +139,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | No
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    return Run(folder, plan, dataset, network, state, Environment.now(plan.threads), dataset.notes, probe)
+    return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, probe)
 
 
 def check_start(plan: Plan) -> None:
@@ -176,14 +187,15 @@ def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
     if saved is not None:
         plan = plan.model_copy(update={"threads": saved.header.environment.threads})
     network, environment, notes = network_for(plan), Environment.now(plan.threads), dataset.notes
+    linear = LinearModels(network, dataset)
     if saved is None:
         with blas_threads(plan.threads):
-            state = start(plan, network, dataset)
-        return Run(folder, plan, dataset, network, state, environment, notes, probe)
+            state = start(plan, network, dataset, linear)
+        return Run(folder, plan, dataset, network, linear, state, environment, notes, probe)
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
-    return Run(folder, plan, dataset, network, saved.state, environment, notes, probe)
+    return Run(folder, plan, dataset, network, linear, saved.state, environment, notes, probe)
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -263,11 +275,14 @@ def interruption(run: Run) -> str:
 def finish(run: Run) -> Results:
     """Measure the best weights and the baselines, write the model and the summary."""
     run.mark("other")
+    if run.plan.ensemble.blend:
+        run.blend = choose_blend(run.predictor, run.dataset, run.linear)
+        run.mark("blend")
     run.save_model()
     results = {name: measured(run, part) for name, part in run.dataset.parts.items()}
     name, part = report_part(run.dataset)
     run.mark("other")
-    trivial = baselines(run.plan, run.network, run.dataset, part) if run.plan.training.baselines else {}
+    trivial = baselines(run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
     run.mark("baselines")
     reached = Reached(run.plan, run.state.progress, results[name], trivial, lowest_loss(run.network, part))
     diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
@@ -279,7 +294,10 @@ def finish(run: Run) -> Results:
 def measured(run: Run, part: Part) -> Metrics:
     """The metrics of the best weights on `part`."""
     run.mark("other")
-    scores = part_scores(run.network, run.state.best_parameters, run.state.best_buffers, part)
+    if part is run.dataset.validation:
+        scores = run.predictor.validation_scores(run.dataset, run.linear)
+    else:
+        scores = run.predictor.scores(part.features, part.rows)
     run.mark("scores")
     metrics = run.plan.transforms.task.measure(run.network.loss, scores, part)
     run.mark("metrics")

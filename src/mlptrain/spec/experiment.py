@@ -5,6 +5,7 @@ Experiment
 ├── network    hidden layers, activation, initializer, dropout, normalization
 ├── loss  optimizer  schedule                                   one component each
 ├── penalty    l1, l2
+├── ensemble   members, rows
 └── training   epochs, batch size, early stopping, clipping, dtype
 """
 
@@ -86,12 +87,24 @@ class NetworkSpec(Frozen):
     output_activation: Annotated[Activation, OneOf()] = Field(
         Identity(), description="Activation function of the output, for regression losses, such as mse with a sigmoid."
     )
+    output_scale: float = Field(
+        1.0, ge=0, le=1, description="Factor of the initial weights of the output layer; 0 starts from a constant."
+    )
+    linear_path: bool = Field(
+        False,
+        description="Add a linear model to the scores, z = MLP(x) + x L, that starts as the best one on the training "
+        "rows, so that the layers only learn what it cannot.",
+    )
 
     SHARED: ClassVar[frozenset[str]] = frozenset({"activation", "dropout", "normalization"})
     """The fields that are the defaults of the layers."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """Conflicting settings within the architecture."""
+        if self.linear_path and not self.hidden:
+            yield "network.linear_path", "needs hidden layers beside it; without any the network is linear already"
+        if self.linear_path and not self.output_activation.is_identity:
+            yield "network.linear_path", "adds to raw scores; remove output_activation, or the linear path"
         before: int | None = None
         for i, layer in enumerate(self.hidden):
             yield from ((f"network.hidden.{i}.{field}", message) for field, message in layer.conflicts(before))
@@ -160,6 +173,11 @@ class Training(Frozen):
         None, gt=0, description="Largest norm of the gradient, over all parameters; a larger one is scaled down."
     )
     clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are clipped.")
+    rates: Literal["uniform", "ntk"] = Field(
+        "uniform",
+        description="Learning rate of each tensor: the same for all, or the neural tangent parametrization, which "
+        "divides it by the square root of the inputs for a weight and by 10 for a bias: one rate suits all widths.",
+    )
     ema: Ema | None = Field(None, description="Evaluate and keep an exponential moving average of the weights.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
     threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
@@ -173,6 +191,22 @@ class Training(Frozen):
     def clips(self) -> bool:
         """Whether the gradient is clipped."""
         return self.clip_norm is not None or self.clip_value is not None
+
+
+class Ensemble(Frozen):
+    """Several networks, trained as one computation, whose predictions are averaged."""
+
+    formula: ClassVar = (r"\hat p_r = \frac{1}{K} \sum_k p_k(x_r)",)
+    members: int = Field(1, ge=1, le=1000, description="Number of networks K; each starts from its own random weights.")
+    rows: Literal["shared", "folds"] = Field(
+        "shared",
+        description="All members train on the same rows, or each leaves out its own fold of them, on which it is "
+        "validated; every row is then used, and the validation figures are of predictions for rows left out.",
+    )
+    blend: bool = Field(
+        False,
+        description="Average the prediction with that of a linear model, whose share has the lowest validation loss.",
+    )
 
 
 class Experiment(Frozen):
@@ -203,6 +237,7 @@ class Experiment(Frozen):
         Constant(), description="How the learning rate changes during training."
     )
     penalty: Penalty = Field(Penalty(), description="L1 and L2 penalties on the weights.")
+    ensemble: Ensemble = Field(Ensemble(), description="How many networks are trained and averaged, and on which rows.")
     training: Training = Field(Training(), description="Length, batches, early stopping, clipping, precision.")
     _locate: Locate | None = PrivateAttr(None)
     """Locates a setting in the file that the experiment was read from."""
@@ -221,6 +256,7 @@ class Experiment(Frozen):
         if self.training.clip_norm is not None and self.training.clip_value is not None:
             yield "training.clip_value", "cannot be given together with clip_norm; choose one"
         yield from self.network.conflicts()
+        yield from self._ensemble_conflicts()
         if self.schedule.warmup >= self.training.epochs:
             yield (
                 "schedule.warmup",
@@ -232,6 +268,26 @@ class Experiment(Frozen):
         stopping = self.training.early_stopping
         if stopping is not None and "early_stopping" in self.training.model_fields_set:
             yield from self._monitor_conflicts(stopping)
+
+    def _ensemble_conflicts(self) -> Iterator[Conflict]:
+        if self.ensemble.blend and not self.validates:
+            yield "ensemble.blend", "needs validation rows to choose the share: set data.split.validation above 0"
+        if self.ensemble.blend and not self.network.output_activation.is_identity:
+            yield "ensemble.blend", "is for raw scores; remove network.output_activation, or the blend"
+        if not self.folds:
+            return
+        if self.ensemble.members < 2:
+            yield "ensemble.members", "is 1, but folds need at least 2 members; set members, or rows: shared"
+        if self.data.validation_path:
+            yield (
+                "ensemble.rows",
+                "is folds, but the validation rows are those of data.validation_path; use rows: shared",
+            )
+        elif self.data.split.validation and "validation" in self.data.split.model_fields_set:
+            yield (
+                "ensemble.rows",
+                "is folds, each of which validates a member; set data.split.validation to 0, or use rows: shared",
+            )
 
     def _encoder_conflicts(self) -> Iterator[Conflict]:
         kinds = encoder_kinds()
@@ -277,7 +333,12 @@ class Experiment(Frozen):
     @property
     def validates(self) -> bool:
         """Whether rows are held out for validation."""
-        return bool(self.data.split.validation or self.data.validation_path)
+        return bool(self.data.split.validation or self.data.validation_path or self.folds)
+
+    @property
+    def folds(self) -> bool:
+        """Whether each member of the ensemble validates on a fold of its own."""
+        return self.ensemble.rows == "folds"
 
     @property
     def target_scaler(self) -> Scaler:
@@ -293,6 +354,9 @@ class Experiment(Frozen):
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
+        if self.folds:
+            split = data.split.model_copy(update={"validation": 0.0})
+            data = data.model_copy(update={"split": split})
         if loss.target_kind == "value":
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})

@@ -49,6 +49,11 @@ class Plan(Experiment):
         return self.network.layers(self.loss.outputs(self.transforms.task.outputs))
 
     @property
+    def members(self) -> int | None:
+        """The number of networks side by side; None for one network."""
+        return self.ensemble.members if self.ensemble.members > 1 else None
+
+    @property
     def batch_rows(self) -> int | None:
         """Rows per batch; None for all training rows."""
         size = self.training.batch_size
@@ -85,6 +90,7 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         experiment.training.dtype,
         seed,
         experiment.task,
+        experiment.ensemble.members if experiment.folds else 0,
     )
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
@@ -102,7 +108,7 @@ def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Pl
         details = error.errors(include_url=False)
         raise SpecError(experiment.problem(detail["loc"], describe(detail)) for detail in details) from None
     draft.locate_like(experiment)
-    layout = lay_out(draft.layers, draft.transforms.width)
+    layout = lay_out(draft.layers, draft.transforms.width, draft.members, draft.network.linear_path)
     check_memory(layout, draft)
     return draft.model_copy(update={"threads": chosen_threads(draft, layout, len(dataset.training))})
 

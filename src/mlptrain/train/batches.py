@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +26,7 @@ class Batches:
     def __init__(self, part: Part, batch_size: int | None, shuffle: bool, seed: int, avoid_single_row: bool) -> None:
         self._part, self._seed = part, seed
         n = len(part)
-        size = min(batch_size or n, n)
-        stops = [*range(size, n, size), n]
-        if avoid_single_row and len(stops) > 1 and n - stops[-2] == 1:
-            del stops[-2]
-        self.spans = tuple(zip([0, *stops[:-1]], stops, strict=True))
+        self.spans = spans(n, batch_size, avoid_single_row)
         self._shuffled = shuffle and len(self.spans) > 1
         self._order: Indices = part.rows
         largest = max(stop - start for start, stop in self.spans)
@@ -66,3 +65,69 @@ class Batches:
         if weights is not None and self._part.all_weights is not None:
             self._part.all_weights.take(rows, out=weights, mode="clip")
         self._part.targets.take(rows, axis=0, out=target, mode="clip")
+
+
+class MemberBatches:
+    """The batches of several members, each of which has its own order of its own rows: arrays (members, n, ...).
+
+    Members with more rows than the others leave some out, others in each epoch.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], batch_size: int | None, shuffle: bool, seed: int, avoid_single_row: bool
+    ) -> None:
+        self._parts, self._shuffle, self._seed = parts, shuffle, seed
+        part, n = parts[0], min(len(part) for part in parts)
+        self._features, self._targets, self._weights = part.features, part.targets, part.all_weights
+        self.spans = spans(n, batch_size, avoid_single_row)
+        self._order: Indices = np.stack([part.rows[:n] for part in parts])
+        shape = len(parts), max(stop - start for start, stop in self.spans)
+        memory: list[NDArray[Any] | None] = [
+            np.empty((*shape, part.features.width), part.features.dtype),
+            np.empty((*shape, *part.targets.shape[1:]), part.targets.dtype),
+            None if self._weights is None else np.empty(shape, self._weights.dtype),
+            part.features.byte_buffer(*shape),
+        ]
+        sizes = {stop - start for start, stop in self.spans}
+        # a shorter last batch has memory of its own, since each array must be contiguous
+        self._buffers = {
+            size: [None if array is None else shortened(array, size) for array in memory] for size in sizes
+        }
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def begin(self, epoch: int) -> None:
+        """Order the rows of each member for `epoch`."""
+        if not self._shuffle:
+            return
+        n = self._order.shape[1]
+        for k, part in enumerate(self._parts):
+            self._order[k] = part.rows[permutation(self._seed, epoch, len(part), k)][:n]
+
+    def gather(self, index: int) -> tuple[Array, Target, Array | None]:
+        """Inputs (members, n, width), targets (members, n, ...) and row weights (members, n) of a batch."""
+        start, stop = self.spans[index]
+        rows = self._order[:, start:stop]
+        x, target, weights, scratch = self._buffers[stop - start]
+        assert x is not None
+        assert target is not None
+        self._features.gather(rows, x, scratch)
+        self._targets.take(rows, axis=0, out=target, mode="clip")
+        if weights is not None and self._weights is not None:
+            self._weights.take(rows, out=weights, mode="clip")
+        return x, target, weights
+
+
+def shortened(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """`array` (members, n, ...) if it has `size` rows, else a new one with `size` rows."""
+    return array if array.shape[1] == size else np.empty((len(array), size, *array.shape[2:]), array.dtype)
+
+
+def spans(rows: int, batch_size: int | None, avoid_single_row: bool) -> tuple[tuple[int, int], ...]:
+    """Start and stop of each batch of `rows` rows."""
+    size = min(batch_size or rows, rows)
+    stops = [*range(size, rows, size), rows]
+    if avoid_single_row and len(stops) > 1 and rows - stops[-2] == 1:
+        del stops[-2]
+    return tuple(zip([0, *stops[:-1]], stops, strict=True))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from mlptrain.dataset import Dataset, Part
+from mlptrain.dataset import Dataset, Fold, Part
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
@@ -14,7 +15,8 @@ from mlptrain.nn.network import Network
 from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnostician
-from mlptrain.train.evaluation import ActivationWatch, part_scores
+from mlptrain.train.early_stopping import monitored
+from mlptrain.train.evaluation import ActivationWatch, fold_scores, joined, part_scores
 from mlptrain.train.events import Record
 from mlptrain.train.state import Diagnosed, TrainState
 
@@ -22,7 +24,7 @@ from mlptrain.train.state import Diagnosed, TrainState
 def columns(plan: Plan) -> list[str]:
     """The columns of metrics.csv; `learning_rate` is the rate of the last step of the epoch."""
     validation = plan.transforms.task.figures if plan.validates else ()
-    layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers))]
+    layers = [f"gradient_norm.layers.{i}" for i in range(len(plan.layers) + plan.network.linear_path)]
     return [
         "epoch",
         "step",
@@ -35,14 +37,23 @@ def columns(plan: Plan) -> list[str]:
     ]
 
 
+class Validated(NamedTuple):
+    """The measurements on the validation rows."""
+
+    metrics: Metrics
+    scores: Array | None
+    """(n, outputs): the scores of these rows."""
+    members: tuple[float | None, ...] = ()
+    """The monitored value of each member of an ensemble, on its own validation rows."""
+
+
 @dataclass(slots=True)
 class Measured:
     """The measurements of an epoch, and what the diagnoses need."""
 
     record: Record
     watch: ActivationWatch | None
-    scores: Array | None
-    """(n, outputs): the scores of the validation rows."""
+    validated: Validated
 
 
 class EpochEnd:
@@ -57,14 +68,20 @@ class EpochEnd:
     def measure(self, learning_rate: float) -> Measured:
         """Measure the epoch, whose steps are all done; the last one had the rate `learning_rate`."""
         watch = self._watch()
+        validated = self.validate(watch)
+        record = dict(zip(self._columns, self._figures(learning_rate, validated.metrics), strict=True))
+        return Measured(record, watch, validated)
+
+    def validate(self, watch: ActivationWatch | None = None) -> Validated:
+        """Measure the current weights on the validation rows, if there are any."""
         part = self._dataset.validation
-        validation, scores = ({}, None) if part is None else self._validate(part, watch)
-        record = dict(zip(self._columns, self._figures(learning_rate, validation), strict=True))
-        return Measured(record, watch, scores)
+        return Validated({}, None) if part is None else self._validate(part, watch)
 
     def diagnose(self, measured: Measured) -> tuple[Diagnosed, ...]:
         """The new diagnoses of the measured epoch."""
-        return self._diagnostician.check(measured.record, self._state.progress, measured.watch, measured.scores)
+        return self._diagnostician.check(
+            measured.record, self._state.progress, measured.watch, measured.validated.scores
+        )
 
     def diagnose_divergence(self) -> tuple[Diagnosed, ...]:
         """The new diagnoses of a run that diverged within an epoch."""
@@ -76,15 +93,29 @@ class EpochEnd:
         return ActivationWatch(self._network) if wanted else None
 
     @np.errstate(all="ignore")  # an overflow gives a loss that is not finite, which is checked
-    def _validate(self, part: Part, watch: ActivationWatch | None) -> tuple[Metrics, Array]:
-        scores = part_scores(self._network, *self._state.evaluated, part, watch)
-        validation = self._dataset.transforms.task.measure(self._network.loss, scores, part)
+    def _validate(self, part: Part, watch: ActivationWatch | None) -> Validated:
+        network, members = self._network, self._network.layout.members
+        if members:
+            folds = self._dataset.members(*members)
+            by_member = fold_scores(network, *self._state.evaluated, folds, watch)
+            scores = joined(network.loss, by_member, bool(self._dataset.folds))
+        else:
+            folds, by_member = (), []
+            scores = part_scores(network, *self._state.evaluated, part, watch)
+        validation = self._dataset.transforms.task.measure(network.loss, scores, part)
         if validation["loss"] is None:
             raise Diverged(
                 f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "
                 + after_divergence(self._plan.optimizer.learning_rate, self._plan.training.clips)
             )
-        return validation, scores
+        return Validated(validation, scores, tuple(self._monitored(*pair) for pair in zip(by_member, folds)))  # noqa: B905
+
+    def _monitored(self, scores: Array, fold: Fold) -> float | None:
+        """The monitored value of one member, given its scores for its validation rows."""
+        assert fold.validation is not None
+        name = (monitored(self._plan) or "validation_loss").removeprefix("validation_")
+        task, loss = self._dataset.transforms.task, self._network.loss
+        return task.measure(loss, scores, fold.validation).get(name)
 
     def _figures(self, learning_rate: float, validation: Metrics) -> list[float | None]:
         progress, state = self._state.progress, self._state

@@ -5,12 +5,16 @@ Rows are processed in chunks of a fixed size, so that the result does not depend
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.dataset import Features, Part
+from mlptrain.dataset import Features, Fold, Part
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Indices
+from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import Network
 
 CHUNK = 1024
@@ -75,6 +79,48 @@ def predict_scores(
         if watch is not None:
             watch.record(network, n)
     return scores
+
+
+def member_scores(
+    network: Network, parameters: Array, buffers: Array, features: Features, rows: Indices
+) -> NDArray[np.floating[Any]]:
+    """The raw scores (members, n, outputs) of `rows` by each member; a single network counts as one."""
+    by_member = network.layout.members_of(parameters, buffers)
+    return np.stack([predict_scores(network.alone, *vectors, features, rows) for vectors in by_member])
+
+
+def ensemble_scores(network: Network, parameters: Array, buffers: Array, features: Features, rows: Indices) -> Array:
+    """The scores (n, outputs) of the mean prediction of all members; those of a single network unchanged."""
+    if not network.layout.members:
+        return predict_scores(network, parameters, buffers, features, rows)
+    return mean_prediction(network.loss, member_scores(network, parameters, buffers, features, rows))
+
+
+def mean_prediction(loss: Loss, scores: Sequence[Array] | NDArray[Any]) -> Array:
+    """The scores (n, outputs) of the mean prediction of `scores` (members, n, outputs)."""
+    return loss.average(np.asarray(scores), np.full(len(scores), 1 / len(scores)))
+
+
+def fold_scores(
+    network: Network,
+    parameters: Array,
+    buffers: Array,
+    folds: Sequence[Fold],
+    watch: ActivationWatch | None = None,
+) -> list[Array]:
+    """The scores of each member for the validation rows of its own fold; `watch` records the first member."""
+    found: list[Array] = []
+    for vectors, fold in zip(network.layout.members_of(parameters, buffers), folds, strict=True):
+        assert fold.validation is not None
+        found.append(part_scores(network.alone, *vectors, fold.validation, None if found else watch))
+    return found
+
+
+def joined(loss: Loss, by_member: Sequence[Array], folds: bool) -> Array:
+    """The scores of the validation rows: those of the folds one after the other, or of the mean prediction."""
+    if folds:
+        return np.concatenate(by_member)
+    return mean_prediction(loss, by_member)
 
 
 def part_scores(

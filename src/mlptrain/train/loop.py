@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from mlptrain.dataset import Dataset
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
-from mlptrain.train.batches import Batches
+from mlptrain.train.batches import Batches, MemberBatches
 from mlptrain.train.early_stopping import higher_is_better, monitored
-from mlptrain.train.epoch import EpochEnd
-from mlptrain.train.events import EpochDone, Event, Record, StepDone, TrainingDone
+from mlptrain.train.epoch import EpochEnd, Measured
+from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
+from mlptrain.train.linear import LinearModels
 from mlptrain.train.state import TrainState
 from mlptrain.train.step import Probe, Step, Update
 
@@ -21,11 +24,12 @@ from mlptrain.train.step import Probe, Step, Update
 def network_for(plan: Plan) -> Network:
     """The network that `plan` describes."""
     transforms, dtype = plan.transforms, plan.training.dtype
-    return Network(plan.layers, transforms.width, plan.loss, dtype, class_weights=transforms.task.class_weights)
+    weights, linear = transforms.task.class_weights, plan.network.linear_path
+    return Network(plan.layers, transforms.width, plan.loss, dtype, plan.members, weights, linear)
 
 
-def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
-    """The state before the first step."""
+def start(plan: Plan, network: Network, dataset: Dataset, linear: LinearModels | None = None) -> TrainState:
+    """The state before the first step; a linear path starts as the best linear model, which `linear` may have."""
     state = TrainState.start(
         network.layout,
         plan.optimizer,
@@ -36,12 +40,28 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
         ema=plan.training.ema is not None,
     )
     state.progress.schedule = plan.schedule.start()
+    if plan.network.initializer.file is None:
+        shape_start(plan, network, state, linear or LinearModels(network, dataset))
     return state
 
 
-def make_batches(plan: Plan, dataset: Dataset) -> Batches:
+def shape_start(plan: Plan, network: Network, state: TrainState, linear: LinearModels) -> None:
+    """Scale the initial weights of the output layer, and let the linear path start as the best linear model."""
+    if plan.network.output_scale != 1:
+        output = network.layout.views(state.parameters)[len(network.layers) - 1]
+        np.multiply(output["weight"], plan.network.output_scale, out=output["weight"])
+    if plan.network.linear_path:
+        linear.write_into(network.layout, state.parameters)
+    for other in (state.best_parameters, *(state.ema or ())[:1]):
+        np.copyto(other, state.parameters)
+
+
+def make_batches(plan: Plan, dataset: Dataset) -> Batches | MemberBatches:
     """The batches of the training rows."""
     avoid_single_row = plan.network.uses_batch_statistics
+    if plan.members is not None:
+        parts = [fold.training for fold in dataset.members(plan.members)]
+        return MemberBatches(parts, plan.batch_rows, plan.training.shuffle, plan.seed, avoid_single_row)
     return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, avoid_single_row)
 
 
@@ -67,7 +87,7 @@ class Loop:
     def __init__(
         self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
     ) -> None:
-        self._plan, self._state, self._probe = plan, state, probe
+        self._plan, self._network, self._state, self._probe = plan, network, state, probe
         self.batches = make_batches(plan, dataset)
         self.step = make_step(plan, network, state, probe)
         self.batch: tuple[Array, Target, Weights]
@@ -81,6 +101,8 @@ class Loop:
     def events(self) -> Iterator[Event]:
         """Train, step by step and epoch by epoch."""
         progress, probe = self._state.progress, self._probe
+        if progress.step == 0 and self._network.linear and self._plan.validates:
+            self._measure_start()
         while progress.stopped is None:
             if probe is not None:
                 probe("other", 0)
@@ -91,6 +113,14 @@ class Loop:
                 yield self._train_on(index)
             yield self._end_epoch()
         yield TrainingDone(progress.stopped)
+
+    def _measure_start(self) -> None:
+        """Let the initial weights, which are those of the linear model, be the best ones so far."""
+        monitor = self._monitor or ""
+        validated = self._end.validate()
+        value = validated.metrics.get(monitor.removeprefix("validation_"))
+        self._state.progress.start_from(value, validated.members, self._higher_is_better)
+        self._state.keep_as_best()
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -116,7 +146,7 @@ class Loop:
         except Diverged:
             progress.warn(self._end.diagnose_divergence())
             raise
-        progress.count_step(done.loss, len(x), step.squared_norm, step.layer_squared_norms)
+        progress.count_step(done.loss, x.shape[-2], step.squared_norm, step.layer_squared_norms)
         done.step, done.squared_norm = progress.step, step.squared_norm
         return done
 
@@ -127,7 +157,7 @@ class Loop:
             probe("other", 0)
         measured = self._end.measure(self.learning_rate(progress.step - 1))
         self._state.history.append(list(measured.record.values()))
-        improved = self._update_best(measured.record)
+        improved = self._update_best(measured)
         if diagnoses := self._end.diagnose(measured):
             progress.warn(diagnoses)
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
@@ -135,13 +165,18 @@ class Loop:
             probe("epoch", 0)
         return EpochDone(measured.record, improved, diagnoses)
 
-    def _update_best(self, record: Record) -> bool:
-        """Keep the weights if they are the best so far, or if nothing is monitored; update the schedule."""
+    def _update_best(self, measured: Measured) -> bool:
+        """Keep the weights if they are the best so far, or if nothing is monitored; update the schedule.
+
+        The members of an ensemble have a best epoch each.
+        """
         progress, stopping = self._state.progress, self._plan.training.early_stopping
-        monitor = self._monitor or "train_loss"
-        value, higher = record[monitor], self._higher_is_better
+        monitor, members = self._monitor or "train_loss", measured.validated.members
+        value, higher = measured.record[monitor], self._higher_is_better
         improved = not self._monitor or progress.update_best(value, higher, stopping.min_delta if stopping else 0.0)
-        if improved:
+        if members and self._monitor:
+            self._state.keep_as_best(progress.update_members(members, higher))
+        elif improved:
             self._state.keep_as_best()
         if value is not None:
             progress.update_schedule(self._plan.schedule, value, higher)

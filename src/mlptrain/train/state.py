@@ -63,6 +63,10 @@ class Progress:
     """The monitored value of the best epoch, negated where higher is better."""
     best_epoch: Count | None = None
     patience_cost: float | None = None
+    member_costs: list[float | None] = field(default_factory=list)
+    """`best_cost` of each member of an ensemble, on its own validation rows."""
+    member_epochs: list[Count | None] = field(default_factory=list)
+    """The best epoch of each member; None for its initial weights."""
     schedule: dict[str, float] = field(default_factory=dict)
     """The state of the schedule."""
     wait: Count = 0
@@ -106,6 +110,22 @@ class Progress:
             self.best_cost, self.best_epoch = cost, self.epoch
         return improved
 
+    def start_from(self, value: float | None, members: Sequence[float | None], higher_is_better: bool) -> None:
+        """Let the initial weights be the best so far, with their monitored value, also that of each member."""
+        self.best_cost = self.patience_cost = cost_of(value, higher_is_better)
+        self.member_costs = [cost_of(member, higher_is_better) for member in members]
+        self.member_epochs = [None] * len(members)
+
+    def update_members(self, values: Sequence[float | None], higher_is_better: bool) -> NDArray[np.bool_]:
+        """Update the best epoch of each member with its monitored value; returns which members improved."""
+        before = self.member_costs or [None] * len(values)
+        costs = [cost_of(value, higher_is_better) for value in values]
+        better = [old is None or (new is not None and new < old) for old, new in zip(before, costs, strict=True)]
+        epochs = self.member_epochs or [None] * len(values)
+        self.member_costs = [new if keep else old for new, old, keep in zip(costs, before, better, strict=True)]
+        self.member_epochs = [self.epoch if keep else old for old, keep in zip(epochs, better, strict=True)]
+        return np.array(better)
+
     def update_schedule(self, schedule: Schedule, value: float, higher_is_better: bool) -> None:
         """Update the state of the schedule with the monitored value."""
         self.schedule = schedule.observe(self.schedule, value, higher_is_better)
@@ -129,6 +149,11 @@ class Progress:
         samples = -(-self.batch // LAYER_NORM_INTERVAL)
         layers = [math.sqrt(total / samples) for total in self.layer_squared_norm_sums]
         return math.sqrt(self.squared_norm_sum / self.batch), layers
+
+
+def cost_of(value: float | None, higher_is_better: bool) -> float | None:
+    """A monitored value, negated where higher is better."""
+    return -value if value is not None and higher_is_better else value
 
 
 @dataclass
@@ -179,8 +204,10 @@ class TrainState:
         """The parameters and running statistics for evaluation: the moving averages, if any."""
         return (self.parameters, self.buffers) if self.ema is None else self.ema
 
-    def keep_as_best(self) -> None:
-        """Make the current weights the best ones."""
-        parameters, buffers = self.evaluated
-        np.copyto(self.best_parameters, parameters)
-        np.copyto(self.best_buffers, buffers)
+    def keep_as_best(self, members: NDArray[np.bool_] | None = None) -> None:
+        """Make the current weights the best ones; those of the marked `members` only, if they are given."""
+        for best, now in zip((self.best_parameters, self.best_buffers), self.evaluated, strict=True):
+            if members is None:
+                np.copyto(best, now)
+            elif now.size:
+                self.layout.copy_members(now, best, members)

@@ -9,17 +9,19 @@ created once, buffers are overwritten.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 
 import numpy as np
 
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target, Weights
+from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
-from mlptrain.optim.clipping import clip_norm, clip_value, squared_norm
-from mlptrain.optim.optimizers import BLOCK, Optimizer
+from mlptrain.optim.clipping import clip_norm, clip_norm_of_members, clip_value, squared_norm
+from mlptrain.optim.optimizers import BLOCK, Optimizer, Piece
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.remedies import after_divergence
@@ -67,9 +69,8 @@ class Step:
         self._layer_gradients = layout.layer_weights(self.gradient)
         self._scratch = np.empty(min(BLOCK, state.parameters.size), state.parameters.dtype)
         slots = [state.slots[name] for name in update.optimizer.slots]
-        self._pieces = update.optimizer.pieces(
-            state.parameters, self.gradient, slots, self._scratch, layout.named_parameters
-        )
+        self._pieces = list(pieces_with_rates(update, layout, [state.parameters, self.gradient, *slots], self._scratch))
+        self._members = prod(layout.members)
         self._clips = update.training.clips
         self._ema_decay = None if update.training.ema is None else update.training.ema.decay
         self._penalized = bool(update.penalty.l1 or update.penalty.l2)
@@ -78,12 +79,12 @@ class Step:
         self._on_forward = None if probe is None else partial(probe, "forward")
         self._on_backward = None if probe is None else partial(tell_backward, probe, layout.depth)
         self.squared_norm = 0.0
-        """The squared norm of the last gradient, with penalties, before clipping."""
+        """The squared norm of the last gradient, with penalties, before clipping; of several members, the mean."""
         self.layer_squared_norms = NONE
         """The same for the weights of each layer, in the steps that compute it."""
 
     def __call__(self, x: Array, target: Target, learning_rate: float, weights: Weights = None) -> float:
-        """Train on one batch; returns the loss before the update. `weights` (n,) are row weights.
+        """Train on one batch; returns the loss before the update, the mean over the members. `weights` are row weights.
 
         An overflow gives a loss or gradient that is not finite, which is checked. Whoever runs many steps turns off
         NumPy's warnings around all of them, since doing so in each step would cost a microsecond.
@@ -92,7 +93,7 @@ class Step:
         self._check(loss)
         if self._clips:
             self._clip()
-        self._apply(learning_rate, len(x))
+        self._apply(learning_rate, x.shape[-2])
         return loss
 
     def _differentiate(self, x: Array, target: Target, weights: Weights) -> float:
@@ -100,25 +101,32 @@ class Step:
         network, probe = self._network, self._probe
         rng = self._dropout.at(self._state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, True, rng, self._on_forward)
-        loss = float(network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward))
+        loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
+        if network.layout.members:
+            loss = float(loss.mean())
         if self._penalized:
             self._update.penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
         if probe is not None:
             probe("penalty", 0)
-        return loss
+        return float(loss)
 
     def _check(self, loss: float) -> None:
         """Refuse a step that is not finite."""
-        self.squared_norm = squared_norm(self.gradient)
+        self.squared_norm = squared_norm(self.gradient) / self._members
         if not math.isfinite(loss + self.squared_norm):
             raise Diverged(divergence(self._update, self.gradient, loss, self._state))
         wanted = self._state.progress.computes_layer_norms
-        self.layer_squared_norms = [squared_norm(part) for part in self._layer_gradients] if wanted else NONE
+        parts = self._layer_gradients if wanted else ()
+        self.layer_squared_norms = [squared_norm(part) / self._members for part in parts] if parts else NONE
 
     def _clip(self) -> None:
         """Clip the gradient."""
         training = self._update.training
-        if training.clip_norm is not None:
+        if training.clip_norm is not None and self._members > 1:
+            clip_norm_of_members(
+                list(self._network.layout.named_parameters(self.gradient).values()), training.clip_norm
+            )
+        elif training.clip_norm is not None:
             clip_norm(self.gradient, training.clip_norm, math.sqrt(self.squared_norm))
         if training.clip_value is not None:
             clip_value(self.gradient, training.clip_value)
@@ -130,8 +138,8 @@ class Step:
         if probe is not None:
             probe("clip", 0)
         optimizer.decay(self._weights, learning_rate)
-        for w, g, slots, scratch in self._pieces:
-            optimizer.update(w, g, slots, scratch, learning_rate, t)
+        for (w, g, slots, scratch), factor in self._pieces:
+            optimizer.update(w, g, slots, scratch, learning_rate * factor, t)
         if probe is not None:
             probe("optimizer", 0)
         if state.buffers.size:
@@ -141,6 +149,21 @@ class Step:
                 update_ema(average, now, self._ema_decay, t, self._scratch)
         if probe is not None:
             probe("averages", 0)
+
+
+def pieces_with_rates(
+    update: Update, layout: Layout, vectors: Sequence[Array], scratch: Array
+) -> Iterator[tuple[Piece, float]]:
+    """The pieces of an update, each with the factor of its learning rate; `vectors` are parameters, gradient, slots."""
+    optimizer = update.optimizer
+    if update.training.rates == "uniform":
+        w, g, *slots = vectors
+        yield from ((piece, 1.0) for piece in optimizer.pieces(w, g, slots, scratch, layout.separate_tensors))
+        return
+    for tensor in layout.parameters:
+        w, g, *slots = (vector[tensor.start : tensor.stop] for vector in vectors)
+        pieces = optimizer.pieces(w, g, slots, scratch, replace(tensor, start=0).separate)
+        yield from ((piece, tensor.spec.ntk_rate) for piece in pieces)
 
 
 def tell_backward(probe: Probe, layers: int, i: int) -> None:
