@@ -14,7 +14,7 @@ from mlptrain.train.batches import Batches
 from mlptrain.train.early_stopping import higher_is_better, monitored
 from mlptrain.train.epoch import EpochEnd
 from mlptrain.train.events import EpochDone, Event, Record, StepDone, TrainingDone
-from mlptrain.train.state import TrainState
+from mlptrain.train.state import Progress, TrainState
 from mlptrain.train.step import Probe, Step, Update
 
 
@@ -26,7 +26,7 @@ def network_for(plan: Plan) -> Network:
 
 def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
     """The state before the first step."""
-    state = TrainState.start(
+    return TrainState.start(
         network.layout,
         plan.optimizer,
         plan.network.initializer,
@@ -34,9 +34,8 @@ def start(plan: Plan, network: Network, dataset: Dataset) -> TrainState:
         plan.seed,
         dataset.training.active_inputs(),
         ema=plan.training.ema is not None,
+        progress=Progress(schedule=plan.schedule.start()),
     )
-    state.progress.schedule = plan.schedule.start()
-    return state
 
 
 def make_batches(plan: Plan, dataset: Dataset) -> Batches:
