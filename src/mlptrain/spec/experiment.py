@@ -28,7 +28,7 @@ from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
-from mlptrain.tasks import task_kinds
+from mlptrain.tasks import task_kinds, tasks_for_loss
 
 Locate = Callable[[tuple[int | str, ...], str], Problem]
 
@@ -242,7 +242,9 @@ class Experiment(Frozen):
 
     def _loss_conflicts(self, loss: Loss) -> Iterator[Conflict]:
         kind = task_kinds()[self.task] if self.task is not None else None
-        if kind is not None and kind.target_kind != loss.target_kind:
+        if kind is None and not tasks_for_loss(loss):
+            yield "loss", f"{loss.name()} goes with no task: its plugin must bring one for '{loss.target_kind}' targets"
+        if kind is not None and not kind.accepts(loss):
             yield (
                 "loss",
                 f"{loss.name()} does not go with task: {self.task}, whose loss is {kind.default_loss().name()}",
@@ -253,11 +255,11 @@ class Experiment(Frozen):
                 f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on "
                 "raw scores and has its own link; remove the line",
             )
-        if loss.target_kind == "value" and not (loss.scalable or self.target_scaler.is_identity):
+        if loss.has_units and not (loss.scalable or self.target_scaler.is_identity):
             yield "data.scale_target", f"must be none for loss {loss.name()}, whose target keeps its own units"
         if loss.levels and len(self.data.target_names) > 1:
             yield "data.target", f"must be one column for loss {loss.name()}, which has an output for each quantile"
-        if loss.target_kind != "value" and self.data.scale_target is not None:
+        if not loss.has_units and self.data.scale_target is not None:
             yield (
                 "data.scale_target",
                 f"is for regression only, not for loss {loss.name()}; remove the line",
@@ -293,7 +295,7 @@ class Experiment(Frozen):
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
-        if loss.target_kind == "value":
+        if loss.has_units:
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})
         written = {name: getattr(self, name) for name in Experiment.model_fields}

@@ -39,7 +39,7 @@ class Plan(Experiment):
     @model_validator(mode="after")
     def _fits_the_target(self) -> Self:
         task = self.transforms.task
-        if task.target_kind != self.loss.target_kind:
+        if not task.accepts(self.loss):
             refuse([("loss", f"{self.loss.name()} does not go with task {task.name()}")])
         return self
 
