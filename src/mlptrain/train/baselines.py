@@ -19,8 +19,8 @@ from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import Adam
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Cosine
-from mlptrain.spec.experiment import NetworkSpec, Training
 from mlptrain.spec.plan import Plan
+from mlptrain.spec.sections import NetworkSpec, Training
 from mlptrain.train.evaluation import part_scores
 from mlptrain.train.events import feed
 from mlptrain.train.loop import network_for, start, train
