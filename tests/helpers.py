@@ -21,7 +21,7 @@ from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import SGD, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
-from mlptrain.spec.experiment import Training
+from mlptrain.spec.sections import Training
 from mlptrain.train.state import TrainState
 from mlptrain.train.step import Step, Update
 

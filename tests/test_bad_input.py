@@ -141,6 +141,10 @@ SETTINGS: dict[str, Case] = {
     "optimizer: {eps: 0}": ("2:18 optimizer.eps", "cannot be 0 together with eps_root"),
     "loss: cross_entropy\nnetwork: {output_activation: sigmoid}": ("3:30 network.output_activation", "its own link"),
     "schedule: {kind: cosine, warmup: 300}": ("2:34 schedule.warmup", "training.epochs is 200; make it shorter"),
+    "network: {hidden: [4, {width: 3, residual: true}]}": ("network.hidden.1.residual", "needs equal widths"),
+    "training: {clip_norm: 1.0, clip_value: 1.0}": ("2:40 training.clip_value", "together with clip_norm; choose one"),
+    "task: regression\nloss: cross_entropy": ("3:7 loss", "does not go with task: regression, whose loss is mse"),
+    "loss: poisson\ntask: classification": ("2:7 loss", "does not go with task: classification, whose loss is cross"),
     "network: {normalization: batch}\ntraining: {batch_size: 1}": ("3:24 training.batch_size", "at least two rows"),
 }
 
@@ -197,6 +201,22 @@ DATA_SETTINGS: dict[str, Case] = {
         "data.categorical.columns",
         "'x1' is in numeric.columns too",
     ),
+    "{path: classes.csv, target: answer, numeric: {columns: [x1, answer]}}": (
+        "spec.yaml:1:62 data.numeric.columns",
+        "'answer' is the target, which the task reads; remove it here, and write task: regression to predict",
+    ),
+    "{path: classes.csv, target_path: t.csv, numeric: {columns: [label]}}": (
+        "data.numeric.columns",
+        "'label' is the target",
+    ),
+    "{path: classes.csv, target: [x1, answer], encoders: {x1: number, answer: category}}": (
+        "spec.yaml:1:64 data.encoders.x1: is the target, which the task encodes; remove it here",
+        "data.encoders.answer: is the target",
+    ),
+    "{path: classes.csv, target: answer, numeric: {columns: [x1]}, encoders: {x1: category}}": (
+        "spec.yaml:1:84 data.encoders.x1",
+        "is category, but 'x1' is in numeric.columns too; remove one of the two",
+    ),
     "{path: classes.csv, target: answer, numeric: {scale: log}}": (
         "data.numeric.scale",
         "the kinds are: standard, minmax, ",
@@ -216,6 +236,14 @@ DATA_SETTINGS: dict[str, Case] = {
 def test_wrong_data_settings(cli: Cli, spec: Write, classes: Path, text: str, case: Case) -> None:
     spec(f"data: {text}\n")
     refuses(cli, classes.parent, 2, *case)
+
+
+@pytest.mark.parametrize(
+    "more", ["numeric: {columns: [x1]}, encoders: {x1: number}", "categorical: {columns: [answer]}"]
+)
+def test_settings_that_agree(cli: Cli, spec: Write, classes: Path, more: str) -> None:
+    spec(f"data: {{path: classes.csv, target: answer, {more}}}\ntraining: {{epochs: 1}}\n")
+    cli("fit", "spec.yaml").succeeded()
 
 
 def test_data_is_required(cli: Cli, spec: Write, classes: Path) -> None:

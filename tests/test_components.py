@@ -51,7 +51,7 @@ from mlptrain.optim.clipping import clip_norm, squared_norm
 from mlptrain.optim.optimizers import BLOCK, SGD, AdaGrad, Adam, Adaptive, Momentum, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Schedule
-from mlptrain.spec.experiment import NetworkSpec
+from mlptrain.spec.sections import NetworkSpec
 from mlptrain.train.state import TrainState
 from strategies import losses, seeds, unhurried
 

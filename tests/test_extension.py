@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from cli import Outcome, run_process
+from cli import Outcome, run_process, write_csv
 from mlptrain.runs.run import begin, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone
 
 PLUGINS = sorted((Path(__file__).parent / "plugins").glob("*.py"))
+PLUGIN_OF_ANGLES = Path(__file__).parent / "plugins" / "angles.py"
 SOURCE = Path(__file__).parents[1] / "src"
 AMOUNTS = "data: {path: amounts.csv, target: price, split: {validation: 0.2, test: 0.2}}\n"
 CLASSES = "data: {path: classes.csv, target: answer, split: {validation: 0.2, test: 0.2}}\n"
@@ -50,6 +51,8 @@ TOYS = {
     "scaler of the target": Toy(AMOUNTS.replace("}}", "}, scale_target: toy_signed_log}"), "toy_signed_log"),
     "encoder": Toy(CLASSES.replace("}}", "}, encoders: {colour: toy_length}}"), "toy_length"),
     "task": Toy(AMOUNTS + "task: toy_log\n", "toy_log"),
+    "target of a new kind, by its loss": Toy(AMOUNTS + "loss: toy_cosine\n", "toy_cosine", "loss"),
+    "target of a new kind, by its task": Toy(AMOUNTS + "task: toy_directions\n", "toy_directions"),
     "metric": Toy(AMOUNTS.replace("answer", "price"), "toy_within"),
 }
 
@@ -81,6 +84,41 @@ def test_the_gradient_check_takes_every_toy_that_has_a_gradient(tmp_path: Path) 
     found = {(check["family"], check["component"].partition("(")[0]) for check in checks if check["passed"]}
     wanted = {(toy.checked, toy.listed) for toy in TOYS.values() if toy.checked}
     assert wanted <= found
+
+
+MISMATCHES = {
+    "task: toy_directions\nloss: mse\n": "mse does not go with task: toy_directions, whose loss is toy_cosine",
+    "task: regression\nloss: toy_cosine\n": "toy_cosine does not go with task: regression, whose loss is mse",
+}
+
+
+@pytest.mark.usefixtures("amounts")
+@pytest.mark.parametrize(("lines", "message"), MISMATCHES.items())
+def test_a_target_of_a_new_kind_needs_a_loss_and_a_task_of_that_kind(tmp_path: Path, lines: str, message: str) -> None:
+    (tmp_path / "spec.yaml").write_text(AMOUNTS + lines)
+    mlptrain("fit", "spec.yaml", folder=tmp_path).refused(2, "loss: ", message)
+
+
+@pytest.mark.usefixtures("amounts")
+def test_a_loss_without_a_task_is_told(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(AMOUNTS + "loss: toy_cosine\n")
+    (tmp_path / "lonely.py").write_text(PLUGIN_OF_ANGLES.read_text().partition("class Directions")[0])
+    outcome = run_process("fit", "spec.yaml", "--plugin", "lonely.py", folder=tmp_path)
+    outcome.refused(2, "spec.yaml:2:7 loss: toy_cosine goes with no task", "one for 'angle' targets")
+
+
+@pytest.mark.usefixtures("amounts")
+def test_degrees_are_predicted_as_degrees(tmp_path: Path) -> None:
+    rows = [(f"{i / 40}", f"{(350 + i) % 360}") for i in range(40)]  # through the full turn
+    write_csv(tmp_path / "winds.csv", "x,direction", rows)
+    spec = "data: {path: winds.csv, target: direction, split: {validation: 0.2}}\ntask: toy_directions\n"
+    rest = "network: {hidden: []}\ntraining: {epochs: 100, early_stopping: null}\noptimizer: {learning_rate: 0.05}\n"
+    (tmp_path / "spec.yaml").write_text(spec + rest)
+    mlptrain("fit", "spec.yaml", "--out", "run", folder=tmp_path).succeeded()
+    lines = mlptrain("predict", "run", "winds.csv", folder=tmp_path).succeeded().out.splitlines()
+    degrees = [float(line) for line in lines[1:]]
+    assert lines[0] == "direction"
+    assert all(abs((found - float(true) + 180) % 360 - 180) < 2 for found, (_, true) in zip(degrees, rows, strict=True))
 
 
 @pytest.mark.usefixtures("classes")

@@ -16,6 +16,7 @@ import pytest
 
 from cli import Cli
 from helpers import assert_close
+from mlptrain.runs.format1 import upgraded_data
 
 FORMATS = Path(__file__).parent / "formats"
 MODELS = sorted(FORMATS.glob("*/*.safetensors"))
@@ -69,6 +70,12 @@ def test_measures_are_those_of_the_version_that_wrote_it(cli: Cli, model: Path) 
             continue
         assert (found[name] is None) == (value is None)
         assert value is None or found[name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_a_target_among_the_numeric_columns_of_format_1_has_no_effect() -> None:
+    data = {"target": ["prix\u0301"], "numeric": {"columns": ["x1", "prix\u0301"], "missing": "median"}}
+    assert upgraded_data(data)["numeric"] == {"columns": ["x1"], "missing": "median"}
+    assert upgraded_data(data | {"target": None})["numeric"] == data["numeric"]
 
 
 def test_a_run_of_format_1_is_not_resumed(cli: Cli, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from mlptrain.nn.layers import Dense, Layer
 from mlptrain.nn.losses import CrossEntropy, Loss, LossValue, MeanSquaredError, Poisson, Quantile
 from mlptrain.nn.network import Network, lay_out
 from mlptrain.nn.normalization import GAMMA, BatchNorm, LayerNorm, Normalization
-from mlptrain.spec.experiment import Experiment, NetworkSpec
+from mlptrain.spec.experiment import Experiment
+from mlptrain.spec.sections import NetworkSpec
 
 
 @pytest.fixture(autouse=True, scope="module")

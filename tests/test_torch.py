@@ -33,8 +33,9 @@ from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import SGD, Adam, AdamW, Adaptive, Lion, Momentum, NAdam, Optimizer, RMSProp
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, Plateau, Schedule
-from mlptrain.spec.experiment import Experiment, NetworkSpec, Training
+from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.plan import Plan, decide
+from mlptrain.spec.sections import NetworkSpec, Training
 from mlptrain.tasks import Classification, MultiLabel, Regression, Task
 from mlptrain.train.evaluation import predict_scores
 from mlptrain.train.events import EpochDone, StepDone

@@ -25,9 +25,9 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Plateau, Schedule
 from mlptrain.randomness import DropoutStream
 from mlptrain.runs.run import begin, proceed
-from mlptrain.spec.experiment import Ema, Training
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
+from mlptrain.spec.sections import Ema, Training
 from mlptrain.train.diagnostics import Diagnosis, Trend
 from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone
 from mlptrain.train.state import Progress

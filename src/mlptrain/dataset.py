@@ -39,7 +39,7 @@ from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import Loss
 from mlptrain.randomness import stream
 from mlptrain.remedies import setting
-from mlptrain.tasks import AnotherTask, Task, Truth, implied_task, task_for_loss, task_kinds
+from mlptrain.tasks import AnotherTask, Task, Truth, implied_task, task_kinds, tasks_for_loss
 
 PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
@@ -397,7 +397,7 @@ def choose_task(table: Table, columns: Sequence[Column], fit: Fit, troubles: Tro
         if fit.task is not None:
             kind = task_kinds()[fit.task]
         elif fit.loss is not None:
-            kind = task_for_loss(fit.loss)
+            kind = tasks_for_loss(fit.loss)[0]
         else:
             kind = implied_task(columns, table, fit.data.missing_values)
             notes = kind.assumptions(columns)

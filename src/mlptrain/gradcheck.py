@@ -340,7 +340,7 @@ def loss_cases(loss: Loss) -> Iterator[Case]:
     plain = Case("loss", loss.label(), stack(5, 6, loss.outputs(3), activation=Tanh()), loss)
     yield from both_forms(plain)
     yield from both_forms(replace(plain, family="loss, weighted rows", weighted=True))
-    if loss.target_kind == "class":
+    if loss.weighs_classes:
         weights = np.array([1.0, 2.0, 0.5])
         yield from both_forms(replace(plain, family="loss, weighted classes", class_weights=weights))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds"]
+Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear"]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
@@ -20,6 +20,7 @@ _NUMBERS: dict[Purpose, int] = {
     "dropout": 4,
     "gradcheck": 5,
     "folds": 6,
+    "linear": 7,
 }
 _DRAWS_PER_STEP = 1 << 64
 

@@ -49,15 +49,7 @@ from mlptrain.metrics import (
     softmax_margins,
 )
 from mlptrain.nn.arrays import Array, Indices, Target
-from mlptrain.nn.losses import (
-    BinaryCrossEntropy,
-    ClassLoss,
-    CrossEntropy,
-    Loss,
-    MeanSquaredError,
-    TargetKind,
-    ValueLoss,
-)
+from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError
 from mlptrain.remedies import setting
 
 Truth = NDArray[Any]
@@ -83,7 +75,7 @@ class MeasuredRows(Protocol):
 class Task(Component):
     """What a model predicts, fitted to the target columns of a table."""
 
-    target_kind: ClassVar[TargetKind]
+    target_kind: ClassVar[str]
     """The kind of target of the losses that can be used for it."""
     form: ClassVar[Form]
     """The form of its truth and predictions, which determines the metrics."""
@@ -115,6 +107,11 @@ class Task(Component):
     def claims(cls, columns: Sequence[Column]) -> bool | None:
         """Whether `columns` imply this task where the spec names none; None if they may."""
         return False
+
+    @classmethod
+    def accepts(cls, loss: Loss) -> bool:
+        """Whether `loss` takes the targets that this task encodes."""
+        return cls.target_kind == loss.target_kind
 
     @classmethod
     @abstractmethod
@@ -203,7 +200,7 @@ class Classification(Task):
     """One column whose values are classes; the truth is the index of the class."""
 
     kind: Literal["classification"] = "classification"
-    target_kind: ClassVar[TargetKind] = "class"
+    target_kind: ClassVar[str] = "class"
     form: ClassVar[Form] = "class"
     formula: ClassVar = (
         r"\hat c_r = \mathrm{argmax} \ z_r, \qquad \mathrm{balanced:} \quad \kappa_k = \frac{N}{K n_k}",
@@ -285,7 +282,7 @@ class Classification(Task):
 
     def weighted(self, loss: Loss, counts: NDArray[Any], path: str) -> Self:
         """The task with the class weights of `loss`; `counts` is the total weight of the training rows by class."""
-        given = loss.class_weight if isinstance(loss, ClassLoss) else None
+        given = loss.class_weighting
         if given is None:
             return self
         if given == "balanced":
@@ -321,7 +318,7 @@ class MultiLabel(Task):
     """Yes-no columns, one output for each; numbers between 0 and 1 are used as probabilities."""
 
     kind: Literal["multilabel"] = "multilabel"
-    target_kind: ClassVar[TargetKind] = "binary"
+    target_kind: ClassVar[str] = "binary"
     form: ClassVar[Form] = "labels"
     formula: ClassVar = (r"\hat y_{rk} = [z_{rk} \gt 0]",)
     meaning: ClassVar = "if each column is a yes or no"
@@ -386,7 +383,7 @@ class Regression(Task):
     """Columns of numbers, trained in scaled units."""
 
     kind: Literal["regression"] = "regression"
-    target_kind: ClassVar[TargetKind] = "value"
+    target_kind: ClassVar[str] = "value"
     form: ClassVar[Form] = "values"
     formula: ClassVar = (r"y \leftarrow \mathrm{scale}(y), \qquad \hat y = \mathrm{scale}^{-1}(p)",)
     meaning: ClassVar = "to predict a quantity"
@@ -427,10 +424,10 @@ class Regression(Task):
                 raise AnotherTask(table.path, text, "for classes", Classification)
         names = tuple(column.name for column in columns)
         values = np.stack([single_column(column, table) for column in columns], axis=1)
-        outside = loss.outside_domain(values) if isinstance(loss, ValueLoss) else None
+        outside = loss.outside_domain(values)
         if outside is not None and outside.any():
-            domain, where = getattr(loss, "domain", ""), table.row_list(np.flatnonzero(outside))
-            text = f"target '{', '.join(names)}' must be {domain} for loss {loss.name()}, but is not in {where}"
+            where = table.row_list(np.flatnonzero(outside))
+            text = f"target '{', '.join(names)}' must be {loss.domain} for loss {loss.name()}, but is not in {where}"
             raise Trouble(table.path, text)
         return cls(columns=names, scaler=NoScaling(), fitted=as_rows(NoScaling().fit(values)))
 
@@ -477,10 +474,9 @@ def task_kinds() -> dict[str, type[Task]]:
     return {kind.name(): kind for kind in variants(Task)}
 
 
-def task_for_loss(loss: Loss) -> type[Task]:
-    """The task of `loss` where the spec names none: the most general one of those that can use it."""
-    fitting = [kind for kind in variants(Task) if kind.target_kind == loss.target_kind]
-    return min(fitting, key=lambda kind: len(kind.__mro__))
+def tasks_for_loss(loss: Loss) -> list[type[Task]]:
+    """The tasks that can use `loss`, the most general one first, which is meant where the spec names none."""
+    return sorted((kind for kind in variants(Task) if kind.accepts(loss)), key=lambda kind: len(kind.__mro__))
 
 
 def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]) -> type[Task]:

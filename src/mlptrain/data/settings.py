@@ -173,6 +173,11 @@ class Data(Frozen):
         return f"{setting(data=change)} {meaning}"
 
     @property
+    def validates(self) -> bool:
+        """Whether rows are held out for validation."""
+        return bool(self.split.validation or self.validation_path)
+
+    @property
     def effective_split(self) -> Split:
         """The fractions to hold out of the main table: 0 for a part with a separate file."""
         return Split(
@@ -212,8 +217,21 @@ class Data(Frozen):
             names = getattr(self, field) or ()
             for name in dict.fromkeys(name for i, name in enumerate(names) if name in names[:i]):
                 yield field, f"names '{name}' twice"
-        for name in sorted(set(self.numeric.columns) & set(self.categorical.columns)):
-            yield "categorical.columns", f"'{name}' is in numeric.columns too; a column is one or the other"
+        yield from self._encoder_conflicts()
         for part in ("validation", "test"):
             if getattr(self, f"{part}_target_path") and not getattr(self, f"{part}_path"):
                 yield f"{part}_target_path", f"needs {part}_path beside it"
+
+    def _encoder_conflicts(self) -> Iterator[Conflict]:
+        """Columns with two encoders, and targets, which have none."""
+        for name in sorted(set(self.numeric.columns) & set(self.categorical.columns)):
+            yield "categorical.columns", f"'{name}' is in numeric.columns too; a column is one or the other"
+        for name in self.target_names:
+            if name in self.numeric.columns:
+                remedy = f"remove it here, and write {setting(task='regression')} to predict a quantity"
+                yield "numeric.columns", f"'{name}' is the target, which the task reads; {remedy}"
+            if name in self.encoders:
+                yield f"encoders.{name}", "is the target, which the task encodes; remove it here"
+        for name, kind in self.encoders.items():
+            if name in self.numeric.columns and kind != "number":
+                yield f"encoders.{name}", f"is {kind}, but '{name}' is in numeric.columns too; remove one of the two"

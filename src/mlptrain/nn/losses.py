@@ -24,11 +24,12 @@ from mlptrain.nn.activations import sigmoid
 from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.kernels import SoftmaxWorkspace
 
-TargetKind = Literal["value", "binary", "class"]
 ClassWeights: TypeAlias = NDArray[np.floating[Any]] | None
 """(classes,): the weight of each class; None weights all classes equally."""
 TINY = 1e-30
 """A smaller prediction has the logarithm of this one."""
+ClassWeighting: TypeAlias = dict[str, float] | Literal["balanced"] | None
+"""A weight for each class by its label, or `balanced`; None weights all classes equally."""
 LossValue: TypeAlias = Any
 """A float for scores (n, outputs), an array (members,) for scores (members, n, outputs)."""
 
@@ -36,12 +37,21 @@ LossValue: TypeAlias = Any
 class Loss(Component):
     """The function of the raw scores that training minimizes."""
 
-    target_kind: ClassVar[TargetKind]
-    """`class`: a class index per row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns)."""
+    target_kind: ClassVar[str]
+    """The kind of its target. A task accepts the losses of its own kind; a plugin may bring both for a new kind.
+
+    `class`: a class index per row, (n,). `binary`: (n, columns) in [0, 1]. `value`: any numbers, (n, columns).
+    """
     has_link: ClassVar[bool] = True
     """Whether the loss has a link: predictions are then a nonlinear function of the scores."""
+    has_units: ClassVar[bool] = False
+    """Whether the target is numbers in units of their own, for which the spec may choose a scaler."""
     scalable: ClassVar[bool] = True
-    """Whether a target of numbers may be shifted and scaled for training."""
+    """Whether such a target may be shifted and scaled for training."""
+    weighs_classes: ClassVar[bool] = False
+    """Whether the workspace takes class weights."""
+    domain: ClassVar[str] = "a number"
+    """The domain of the target, for messages."""
 
     @abstractmethod
     def value_and_gradient(
@@ -87,6 +97,15 @@ class Loss(Component):
         """The quantiles that the outputs for one column estimate; empty if each column has one output."""
         return ()
 
+    @property
+    def class_weighting(self) -> ClassWeighting:
+        """The weight of each class from the spec; None for a loss that has none."""
+        return None
+
+    def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
+        """Which rows have a target outside the domain of this loss; None if every one is allowed."""
+        return None
+
     def corner_side(self, scores: Array, target: Target) -> Array | None:
         """The side of the kink of the loss on which each entry lies; None for a smooth loss."""
         return None
@@ -104,13 +123,9 @@ class Loss(Component):
         """The lowest loss that any scores could reach on `target`."""
         return 0.0
 
+    @abstractmethod
     def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
-        """A random target of its kind, for checks; positive values suit every loss for regression."""
-        if self.target_kind == "class":
-            return rng.integers(0, outputs, (*members, rows))
-        if self.target_kind == "binary":
-            return rng.random((*members, rows, outputs))
-        return np.abs(rng.standard_normal((*members, rows, 1 if self.levels else outputs)))
+        """A random target of its kind, (*members, rows, ...), for checks."""
 
 
 @dataclass
@@ -182,17 +197,16 @@ def weighted_median(target: NDArray[Any], weights: Weights) -> NDArray[np.float6
 class ValueLoss(ElementwiseLoss):
     """A loss for regression."""
 
-    target_kind: ClassVar[TargetKind] = "value"
+    target_kind: ClassVar[str] = "value"
     has_link: ClassVar[bool] = False
-    domain: ClassVar[str] = "a number"
-    """The domain of the target, for messages."""
+    has_units: ClassVar[bool] = True
 
     def predict(self, scores: Array) -> Array:
         return scores.copy()
 
-    def outside_domain(self, target: Target) -> NDArray[np.bool_] | None:
-        """Which rows have a target outside the domain of this loss; None if every number is allowed."""
-        return None
+    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+        """Positive values, which suit every loss for regression."""
+        return np.abs(rng.standard_normal((*members, rows, 1 if self.levels else outputs)))
 
 
 MEAN = r"L = \frac{1}{nK} \sum_r \omega_r \sum_k \ell(p_{rk}, y_{rk})"
@@ -406,7 +420,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
         0.0, ge=0, lt=1, description="Fraction of the target that is spread evenly over yes and no."
     )
     examples: ClassVar = ({}, {"label_smoothing": 0.1})
-    target_kind: ClassVar[TargetKind] = "binary"
+    target_kind: ClassVar[str] = "binary"
 
     def terms(self, scores: Array, target: Target, terms: Array, grad: Array, scratch: Array) -> None:
         sigmoid(scores, grad, terms)
@@ -430,6 +444,9 @@ class BinaryCrossEntropy(ElementwiseLoss):
 
     def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.log(np.maximum(prediction, TINY)) - np.log(np.maximum(1 - prediction, TINY)))
+
+    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+        return rng.random((*members, rows, outputs))
 
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None
@@ -474,8 +491,9 @@ def is_positive(value: Any) -> bool:
 class ClassLoss(Loss):
     """A loss on the probability of the true class; the link is the softmax."""
 
-    target_kind: ClassVar[TargetKind] = "class"
-    class_weight: Annotated[dict[str, float] | Literal["balanced"] | None, PlainValidator(check_class_weight)] = Field(
+    target_kind: ClassVar[str] = "class"
+    weighs_classes: ClassVar[bool] = True
+    class_weight: Annotated[ClassWeighting, PlainValidator(check_class_weight)] = Field(
         None, description="Weight of each class, by label; `balanced` is N / (K n_c) over the training rows."
     )
 
@@ -485,6 +503,13 @@ class ClassLoss(Loss):
 
     def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.log(np.maximum(prediction, TINY)))
+
+    @property
+    def class_weighting(self) -> ClassWeighting:
+        return self.class_weight
+
+    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+        return rng.integers(0, outputs, (*members, rows))
 
     def best_constant(
         self, target: Target, outputs: int, weights: Weights = None, class_weights: ClassWeights = None

@@ -45,7 +45,15 @@ def upgraded_experiment(experiment: Values) -> Values:
         section: {names.get(key, key): value for key, value in experiment[section].items()}
         for section, names in RENAMED.items()
     }
-    return experiment | renamed
+    return experiment | renamed | {"data": upgraded_data(experiment["data"])}
+
+
+def upgraded_data(data: Values) -> Values:
+    """A data section without the targets in `numeric.columns`, where they had no effect and are now refused."""
+    targets = {composed(name) for name in data["target"] or ("label",)}
+    numeric = data["numeric"]
+    columns = [name for name in numeric["columns"] if composed(name) not in targets]
+    return data | {"numeric": numeric | {"columns": columns}}
 
 
 def upgraded_transforms(transforms: Values) -> Values:

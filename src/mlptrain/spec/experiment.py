@@ -1,212 +1,39 @@
 """Which settings does an experiment have? The YAML file as one frozen, validated object.
 
 Experiment
-├── data       path, target, split, numeric, categorical, ...   (data/settings.py)
-├── network    hidden layers, activation, initializer, dropout, normalization
-├── loss  optimizer  schedule                                   one component each
+├── data       path, target, split, numeric, categorical, ...                   (data/settings.py)
+├── network    hidden layers, activation, initializer, dropout, normalization   (spec/sections.py)
+├── loss  optimizer  schedule                                                   one component each
 ├── penalty    l1, l2
-├── ensemble   members, rows
-└── training   epochs, batch size, early stopping, clipping, dtype
+├── ensemble   members, rows, blend
+└── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from mlptrain.component import Conflict, Frozen, OneOf, did_you_mean, mistake, refuse, resolve
-from mlptrain.data.encoders import encoder_kinds
+from mlptrain.component import Frozen, OneOf, refuse, resolve
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
-from mlptrain.nn.activations import Activation, Identity, ReLU
-from mlptrain.nn.initializers import Auto, Initializer
-from mlptrain.nn.layers import Dense, DropoutRate, Layer
 from mlptrain.nn.losses import Loss
-from mlptrain.nn.normalization import Normalization
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
-from mlptrain.tasks import task_kinds
+from mlptrain.spec.conflicts import conflicts
+from mlptrain.spec.sections import Ensemble, NetworkSpec, Training
+from mlptrain.tasks import Task, task_kinds
 
 Locate = Callable[[tuple[int | str, ...], str], Problem]
-
-
-def width_alone(value: Any) -> Any:
-    """A bare number as a dense layer of that width."""
-    if isinstance(value, dict | str | Layer):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return {"width": value}
-    raise mistake(
-        f"must be a width or a mapping of settings, got {'a list' if isinstance(value, list | tuple) else value}"
-    )
-
-
-def check_batch_size(value: Any) -> Any:
-    """A positive number of rows, or `full`."""
-    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31):
-        return value
-    raise mistake(f"must be a whole number of rows from 1 to 2147483648, or 'full'; got {repr(value)[:40]}")
-
-
-def check_threads(value: Any) -> Any:
-    """A positive number of threads, or `auto`."""
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
-        return value
-    raise mistake(f"must be a whole number from 1 to 1024, or 'auto'; got {repr(value)[:40]}")
 
 
 def known_task(value: str | None) -> str | None:
     """The kind of a task; an error for an unknown one."""
     return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
-
-
-class NetworkSpec(Frozen):
-    """The architecture. The sizes of input and output come from the data."""
-
-    formula: ClassVar = (
-        r"h = M \odot f(\mathrm{norm}(xW + b)), \qquad q = \mathrm{dropout}, \qquad \mathrm{evaluation:} \ M = 1",
-        r"M_{rj} = 0 \quad \mathrm{with\ probability} \ q, \quad \mathrm{else} \ 1/(1 - q)",
-    )
-    hidden: Annotated[
-        tuple[Annotated[Layer, OneOf(default="dense"), BeforeValidator(width_alone)], ...],
-        Field(strict=False, max_length=1000),
-    ] = Field(
-        (Dense(width=64), Dense(width=32)),
-        description="Hidden layers, by width or as mappings; an empty list is a linear model.",
-    )
-    activation: Annotated[Activation, OneOf()] = Field(ReLU(), description="Activation function of the hidden layers.")
-    initializer: Annotated[Initializer, OneOf()] = Field(Auto(), description="Initial values of the parameters.")
-    dropout: DropoutRate = Field(0.0, description="Probability of dropping a unit of a hidden layer.")
-    normalization: Annotated[Normalization, OneOf()] | None = Field(
-        None, description="Normalization before the activation of hidden layers."
-    )
-    output_activation: Annotated[Activation, OneOf()] = Field(
-        Identity(), description="Activation function of the output, for regression losses, such as mse with a sigmoid."
-    )
-    output_scale: float = Field(
-        1.0, ge=0, le=1, description="Factor of the initial weights of the output layer; 0 starts from a constant."
-    )
-    linear_path: bool = Field(
-        False,
-        description="Add a linear model to the scores, z = MLP(x) + x L, that starts as the best one on the training "
-        "rows, so that the layers only learn what it cannot.",
-    )
-
-    SHARED: ClassVar[frozenset[str]] = frozenset({"activation", "dropout", "normalization"})
-    """The fields that are the defaults of the layers."""
-
-    def conflicts(self) -> Iterator[Conflict]:
-        """Conflicting settings within the architecture."""
-        if self.linear_path and not self.hidden:
-            yield "network.linear_path", "needs hidden layers beside it; without any the network is linear already"
-        if self.linear_path and not self.output_activation.is_identity:
-            yield "network.linear_path", "adds to raw scores; remove output_activation, or the linear path"
-        before: int | None = None
-        for i, layer in enumerate(self.hidden):
-            yield from ((f"network.hidden.{i}.{field}", message) for field, message in layer.conflicts(before))
-            before = layer.units(before or 0) or None
-
-    def blocks(self) -> tuple[Layer, ...]:
-        """The hidden layers with the defaults of the network filled in."""
-        return tuple(self._filled(layer) for layer in self.hidden)
-
-    def _filled(self, layer: Layer) -> Layer:
-        """`layer` with the settings of the network for the fields that it does not set."""
-        missing = (type(layer).model_fields.keys() & self.SHARED) - layer.model_fields_set
-        return layer.model_copy(update={name: getattr(self, name) for name in sorted(missing)})
-
-    def layers(self, outputs: int) -> tuple[Layer, ...]:
-        """The layers, the output layer last."""
-        return (*self.blocks(), Dense(width=outputs, activation=self.output_activation))
-
-    @property
-    def uses_batch_statistics(self) -> bool:
-        """Whether training needs batches of at least two rows."""
-        return any(layer.uses_batch_statistics for layer in self.blocks())
-
-
-class EarlyStopping(Frozen):
-    """When training stops because the monitored value no longer improves."""
-
-    patience: int = Field(20, ge=1, description="Epochs without improvement before training stops.")
-    monitor: str = Field(
-        "validation_loss",
-        description="The value that must improve: train_loss, validation_loss or validation_<metric>.",
-    )
-    min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as an improvement.")
-
-
-class Ema(Frozen):
-    """An exponential moving average of the parameters: w_ema <- d w_ema + (1 - d) w after each step.
-
-    After Polyak & Juditsky 1992. In step t, d is the smaller of `decay` and (1 + t) / (10 + t), which reduces the
-    influence of the first steps. The running statistics of batch normalization are averaged too, as with PyTorch's
-    `use_buffers`.
-    """
-
-    formula: ClassVar = (r"\bar w \leftarrow d \bar w + (1 - d) w, \qquad d = \min(\mathrm{decay}, (1 + t)/(10 + t))",)
-    decay: float = Field(0.999, gt=0, lt=1, description="Decay of the average in each step.")
-
-
-class Training(Frozen):
-    """Length, batches, early stopping, clipping and precision of training."""
-
-    renamed: ClassVar[dict[str, str]] = {"averaging": "ema"}
-
-    formula: ClassVar = (
-        r"\mathrm{clip\ norm} \quad c \mathrm{:} \quad g \leftarrow g \min(1, c/\lVert g\rVert)",
-        r"\mathrm{clip\ value} \quad c \mathrm{:} \quad g_i \leftarrow \min(\max(g_i, -c), c)",
-    )
-    epochs: int = Field(200, ge=1, le=10**9, description="Maximum number of passes over the training rows.")
-    batch_size: Annotated[int | Literal["full"], PlainValidator(check_batch_size)] = Field(
-        32, description="Rows per step, or `full`."
-    )
-    shuffle: bool = Field(True, description="Shuffle the rows in each epoch; false keeps the order of the file.")
-    early_stopping: EarlyStopping | None = Field(
-        EarlyStopping(), description="Stop when the monitored value no longer improves; null never stops early."
-    )
-    clip_norm: float | None = Field(
-        None, gt=0, description="Largest norm of the gradient, over all parameters; a larger one is scaled down."
-    )
-    clip_value: float | None = Field(None, gt=0, description="Largest entry of the gradient; larger ones are clipped.")
-    rates: Literal["uniform", "ntk"] = Field(
-        "uniform",
-        description="Learning rate of each tensor: the same for all, or the neural tangent parametrization, which "
-        "divides it by the square root of the inputs for a weight and by 10 for a bias: one rate suits all widths.",
-    )
-    ema: Ema | None = Field(None, description="Evaluate and keep an exponential moving average of the weights.")
-    dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
-    threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
-        "auto",
-        description="Threads of the matrix products; `auto` chooses by their size and the cores of the machine. Use 1 "
-        "if other programs keep the cores busy: threads that wait for each other cost far more than they gain.",
-    )
-    baselines: bool = Field(True, description="Also fit a constant and a linear model, for comparison.")
-
-    @property
-    def clips(self) -> bool:
-        """Whether the gradient is clipped."""
-        return self.clip_norm is not None or self.clip_value is not None
-
-
-class Ensemble(Frozen):
-    """Several networks, trained as one computation, whose predictions are averaged."""
-
-    formula: ClassVar = (r"\hat p_r = \frac{1}{K} \sum_k p_k(x_r)",)
-    members: int = Field(1, ge=1, le=1000, description="Number of networks K; each starts from its own random weights.")
-    rows: Literal["shared", "folds"] = Field(
-        "shared",
-        description="All members train on the same rows, or each leaves out its own fold of them, on which it is "
-        "validated; every row is then used, and the validation figures are of predictions for rows left out.",
-    )
-    blend: bool = Field(
-        False,
-        description="Average the prediction with that of a linear model, whose share has the lowest validation loss.",
-    )
 
 
 class Experiment(Frozen):
@@ -244,101 +71,20 @@ class Experiment(Frozen):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        refuse(self._conflicts())
+        refuse(
+            conflicts(self.data, self.network, self.chosen_task, self.loss, self.schedule, self.ensemble, self.training)
+        )
         return self
 
-    def _conflicts(self) -> Iterator[Conflict]:
-        if self.training.batch_size == 1 and self.network.uses_batch_statistics:
-            yield (
-                "training.batch_size",
-                "is 1, but batch normalization needs at least two rows to have a variance; use normalization: layer",
-            )
-        if self.training.clip_norm is not None and self.training.clip_value is not None:
-            yield "training.clip_value", "cannot be given together with clip_norm; choose one"
-        yield from self.network.conflicts()
-        yield from self._ensemble_conflicts()
-        if self.schedule.warmup >= self.training.epochs:
-            yield (
-                "schedule.warmup",
-                f"takes {self.schedule.warmup} epochs, but training.epochs is {self.training.epochs}; make it shorter",
-            )
-        if self.loss is not None:
-            yield from self._loss_conflicts(self.loss)
-        yield from self._encoder_conflicts()
-        stopping = self.training.early_stopping
-        if stopping is not None and "early_stopping" in self.training.model_fields_set:
-            yield from self._monitor_conflicts(stopping)
-
-    def _ensemble_conflicts(self) -> Iterator[Conflict]:
-        if self.ensemble.blend and not self.validates:
-            yield "ensemble.blend", "needs validation rows to choose the share: set data.split.validation above 0"
-        if self.ensemble.blend and not self.network.output_activation.is_identity:
-            yield "ensemble.blend", "is for raw scores; remove network.output_activation, or the blend"
-        if not self.folds:
-            return
-        if self.ensemble.members < 2:
-            yield "ensemble.members", "is 1, but folds need at least 2 members; set members, or rows: shared"
-        if self.data.validation_path:
-            yield (
-                "ensemble.rows",
-                "is folds, but the validation rows are those of data.validation_path; use rows: shared",
-            )
-        elif self.data.split.validation and "validation" in self.data.split.model_fields_set:
-            yield (
-                "ensemble.rows",
-                "is folds, each of which validates a member; set data.split.validation to 0, or use rows: shared",
-            )
-
-    def _encoder_conflicts(self) -> Iterator[Conflict]:
-        kinds = encoder_kinds()
-        for column, word in self.data.encoders.items():
-            if word not in kinds:
-                hint = did_you_mean(word, kinds, f"the kinds are: {', '.join(kinds)}")
-                yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}"
-
-    def _loss_conflicts(self, loss: Loss) -> Iterator[Conflict]:
-        kind = task_kinds()[self.task] if self.task is not None else None
-        if kind is not None and kind.target_kind != loss.target_kind:
-            yield (
-                "loss",
-                f"{loss.name()} does not go with task: {self.task}, whose loss is {kind.default_loss().name()}",
-            )
-        if loss.has_link and not self.network.output_activation.is_identity:
-            yield (
-                "network.output_activation",
-                f"cannot be {self.network.output_activation.name()}: loss {loss.name()} acts on "
-                "raw scores and has its own link; remove the line",
-            )
-        if loss.target_kind == "value" and not (loss.scalable or self.target_scaler.is_identity):
-            yield "data.scale_target", f"must be none for loss {loss.name()}, whose target keeps its own units"
-        if loss.levels and len(self.data.target_names) > 1:
-            yield "data.target", f"must be one column for loss {loss.name()}, which has an output for each quantile"
-        if loss.target_kind != "value" and self.data.scale_target is not None:
-            yield (
-                "data.scale_target",
-                f"is for regression only, not for loss {loss.name()}; remove the line",
-            )
-
-    def _monitor_conflicts(self, stopping: EarlyStopping) -> Iterator[Conflict]:
-        path = (
-            "training.early_stopping.monitor" if "monitor" in stopping.model_fields_set else "training.early_stopping"
-        )
-        if stopping.monitor.startswith("validation_") and not self.validates:
-            yield (
-                path,
-                f"needs {stopping.monitor}, but no rows are held out: set data.split.validation above 0, "
-                "or monitor train_loss",
-            )
+    @property
+    def chosen_task(self) -> type[Task] | None:
+        """The task; None where the loss or the target implies it."""
+        return None if self.task is None else task_kinds()[self.task]
 
     @property
     def validates(self) -> bool:
         """Whether rows are held out for validation."""
-        return bool(self.data.split.validation or self.data.validation_path or self.folds)
-
-    @property
-    def folds(self) -> bool:
-        """Whether each member of the ensemble validates on a fold of its own."""
-        return self.ensemble.rows == "folds"
+        return self.data.validates or self.ensemble.folds
 
     @property
     def target_scaler(self) -> Scaler:
@@ -354,10 +100,10 @@ class Experiment(Frozen):
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
-        if self.folds:
+        if self.ensemble.folds:
             split = data.split.model_copy(update={"validation": 0.0})
             data = data.model_copy(update={"split": split})
-        if loss.target_kind == "value":
+        if loss.has_units:
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})
         written = {name: getattr(self, name) for name in Experiment.model_fields}

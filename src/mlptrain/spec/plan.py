@@ -6,12 +6,12 @@ threads to the machine. `prepare` reads the data, makes these choices and return
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
-from mlptrain.component import OneOf, refuse
+from mlptrain.component import OneOf
 from mlptrain.dataset import Dataset, Transforms, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
 from mlptrain.nn.layers import Layer
@@ -23,6 +23,7 @@ from mlptrain.randomness import draw_seed
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import describe
 from mlptrain.system import memory_size
+from mlptrain.tasks import Task
 
 
 class Plan(Experiment):
@@ -36,12 +37,10 @@ class Plan(Experiment):
     threads: int = Field(ge=1, le=1024)
     """Threads of the matrix products."""
 
-    @model_validator(mode="after")
-    def _fits_the_target(self) -> Self:
-        task = self.transforms.task
-        if task.target_kind != self.loss.target_kind:
-            refuse([("loss", f"{self.loss.name()} does not go with task {task.name()}")])
-        return self
+    @property
+    def chosen_task(self) -> type[Task]:
+        """The task that was fitted."""
+        return type(self.transforms.task)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -90,7 +89,7 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         experiment.training.dtype,
         seed,
         experiment.task,
-        experiment.ensemble.members if experiment.folds else 0,
+        experiment.ensemble.members if experiment.ensemble.folds else 0,
     )
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:

@@ -22,6 +22,7 @@ from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import LINEAR, Network
 from mlptrain.optim.lbfgs import minimize
 from mlptrain.optim.optimizers import Adam
+from mlptrain.randomness import stream
 from mlptrain.train.evaluation import joined, predict_scores
 
 EXACT = 1 << 23
@@ -73,7 +74,7 @@ def fit_linear(network: Network, part: Part, start: LinearModel | None = None) -
 
 def descend(objective: RidgeObjective, start: NDArray[np.float64]) -> NDArray[np.float64]:
     """The minimum by Adam on random batches."""
-    adam, vector, rng = Adam(), start.copy(), np.random.default_rng(0)
+    adam, vector, rng = Adam(), start.copy(), stream(0, "linear")
     slots, scratch = [np.zeros_like(vector) for _ in adam.slots], np.empty_like(vector)
     for t in range(_STEPS):
         rows = rng.choice(objective.part.rows, _BATCH)

@@ -17,7 +17,7 @@ from mlptrain.train.early_stopping import higher_is_better, monitored
 from mlptrain.train.epoch import EpochEnd, Measured
 from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
 from mlptrain.train.linear import LinearModels
-from mlptrain.train.state import TrainState
+from mlptrain.train.state import Progress, TrainState
 from mlptrain.train.step import Probe, Step, Update
 
 
@@ -38,8 +38,8 @@ def start(plan: Plan, network: Network, dataset: Dataset, linear: LinearModels |
         plan.seed,
         dataset.training.active_inputs(),
         ema=plan.training.ema is not None,
+        progress=Progress(schedule=plan.schedule.start()),
     )
-    state.progress.schedule = plan.schedule.start()
     if plan.network.initializer.file is None:
         shape_start(plan, network, state, linear or LinearModels(network, dataset))
     return state

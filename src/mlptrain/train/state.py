@@ -171,7 +171,7 @@ class TrainState:
     """Moving averages of the parameters and of the running statistics, if any."""
     best_parameters: Array
     best_buffers: Array
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress
     history: list[list[float | None]] = field(default_factory=list)
     """One row per epoch, as in metrics.csv."""
 
@@ -185,8 +185,9 @@ class TrainState:
         seed: int,
         active: NDArray[np.bool_] | None = None,
         ema: bool = False,
+        progress: Progress | None = None,
     ) -> TrainState:
-        """The state before the first step.
+        """The state before the first step; `progress` has the start of a schedule that has a state.
 
         Inputs that are zero in every training row (`active` is False) start with zero weights: their gradient is always
         zero, so random values would only add noise to later rows in which such an input is not zero.
@@ -197,7 +198,8 @@ class TrainState:
             layout.silence_inputs(parameters, active)
         slots = {name: np.zeros_like(parameters) for name in optimizer.slots}
         averages = (parameters.copy(), buffers.copy()) if ema else None
-        return cls(layout, parameters, buffers, slots, averages, parameters.copy(), buffers.copy())
+        progress = progress or Progress()
+        return cls(layout, parameters, buffers, slots, averages, parameters.copy(), buffers.copy(), progress)
 
     @property
     def evaluated(self) -> tuple[Array, Array]:

@@ -25,8 +25,8 @@ from mlptrain.optim.optimizers import BLOCK, Optimizer, Piece
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.remedies import after_divergence
-from mlptrain.spec.experiment import Training
 from mlptrain.spec.plan import Plan
+from mlptrain.spec.sections import Training
 from mlptrain.train.state import TrainState
 
 Probe = Callable[[str, int], None]

@@ -1,0 +1,138 @@
+"""Which settings do not go together?
+
+Here is every rule that involves more than one section of an experiment. A rule within one section, or within one
+component, stays with that class. A rule yields the path of a setting and a message with the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlptrain.component import Conflict, did_you_mean
+from mlptrain.data.encoders import encoder_kinds
+from mlptrain.data.settings import Data
+from mlptrain.nn.losses import Loss
+from mlptrain.optim.schedules import Schedule
+from mlptrain.spec.sections import Ensemble, NetworkSpec, Training
+from mlptrain.tasks import Task, tasks_for_loss
+
+
+def conflicts(
+    data: Data,
+    network: NetworkSpec,
+    task: type[Task] | None,
+    loss: Loss | None,
+    schedule: Schedule,
+    ensemble: Ensemble,
+    training: Training,
+) -> Iterator[Conflict]:
+    """All conflicts among the sections; without a task or a loss those that do not depend on it."""
+    yield from batches_of_one(network, training)
+    yield from long_warmup(schedule, training)
+    if loss is not None:
+        yield from another_task(loss, task)
+        yield from second_link(loss, network)
+        yield from target_units(loss, data)
+        yield from several_columns(loss, data)
+    yield from unknown_encoders(data)
+    yield from folds_and_validation(data, ensemble)
+    yield from unfit_blend(data, network, ensemble)
+    if not ensemble.folds:
+        yield from absent_monitor(data, training)
+
+
+def batches_of_one(network: NetworkSpec, training: Training) -> Iterator[Conflict]:
+    """Batch statistics of a single row."""
+    if training.batch_size == 1 and network.uses_batch_statistics:
+        yield (
+            "training.batch_size",
+            "is 1, but batch normalization needs at least two rows to have a variance; use normalization: layer",
+        )
+
+
+def long_warmup(schedule: Schedule, training: Training) -> Iterator[Conflict]:
+    """A warm-up that never ends."""
+    if schedule.warmup >= training.epochs:
+        yield (
+            "schedule.warmup",
+            f"takes {schedule.warmup} epochs, but training.epochs is {training.epochs}; make it shorter",
+        )
+
+
+def another_task(loss: Loss, task: type[Task] | None) -> Iterator[Conflict]:
+    """A loss that takes other targets than the task encodes; without a task, one for which there is none."""
+    if task is not None and not task.accepts(loss):
+        default = task.default_loss().name()
+        yield "loss", f"{loss.name()} does not go with task: {task.name()}, whose loss is {default}"
+    if task is None and not tasks_for_loss(loss):
+        yield "loss", f"{loss.name()} goes with no task: its plugin must bring one for '{loss.target_kind}' targets"
+
+
+def second_link(loss: Loss, network: NetworkSpec) -> Iterator[Conflict]:
+    """An activation before a loss on raw scores."""
+    if loss.has_link and not network.output_activation.is_identity:
+        yield (
+            "network.output_activation",
+            f"cannot be {network.output_activation.name()}: loss {loss.name()} acts on "
+            "raw scores and has its own link; remove the line",
+        )
+
+
+def target_units(loss: Loss, data: Data) -> Iterator[Conflict]:
+    """A scaler for a target that has no units, or keeps them."""
+    if data.scale_target is None:
+        return
+    if not loss.has_units:
+        yield "data.scale_target", f"is for regression only, not for loss {loss.name()}; remove the line"
+    elif not (loss.scalable or data.scale_target.is_identity):
+        yield "data.scale_target", f"must be none for loss {loss.name()}, whose target keeps its own units"
+
+
+def several_columns(loss: Loss, data: Data) -> Iterator[Conflict]:
+    """Several outputs for each of several columns."""
+    if loss.levels and len(data.target_names) > 1:
+        yield "data.target", f"must be one column for loss {loss.name()}, which has an output for each quantile"
+
+
+def folds_and_validation(data: Data, ensemble: Ensemble) -> Iterator[Conflict]:
+    """Validation rows beside folds, each of which validates a member."""
+    if not ensemble.folds:
+        return
+    if data.validation_path:
+        yield "ensemble.rows", "is folds, but data.validation_path has the validation rows; use rows: shared"
+    elif data.split.validation and "validation" in data.split.model_fields_set:
+        yield (
+            "ensemble.rows",
+            "is folds, each of which validates a member; set data.split.validation to 0, or use rows: shared",
+        )
+
+
+def unfit_blend(data: Data, network: NetworkSpec, ensemble: Ensemble) -> Iterator[Conflict]:
+    """A blend with a linear model that cannot be chosen, or cannot be linear."""
+    if ensemble.blend and not (data.validates or ensemble.folds):
+        yield "ensemble.blend", "needs validation rows to choose the share: set data.split.validation above 0"
+    if ensemble.blend and not network.output_activation.is_identity:
+        yield "ensemble.blend", "is for raw scores; remove network.output_activation, or the blend"
+
+
+def unknown_encoders(data: Data) -> Iterator[Conflict]:
+    """Unknown kinds in `data.encoders`, which the data section cannot know: every encoder imports it."""
+    kinds = encoder_kinds()
+    for column, word in data.encoders.items():
+        if word not in kinds:
+            hint = did_you_mean(word, kinds, f"the kinds are: {', '.join(kinds)}")
+            yield f"data.encoders.{column}", f"unknown kind '{word}'; {hint}"
+
+
+def absent_monitor(data: Data, training: Training) -> Iterator[Conflict]:
+    """Early stopping by validation rows that are not held out."""
+    stopping = training.early_stopping
+    if stopping is None or "early_stopping" not in training.model_fields_set:
+        return
+    if stopping.monitor.startswith("validation_") and not data.validates:
+        below = ".monitor" if "monitor" in stopping.model_fields_set else ""
+        yield (
+            f"training.early_stopping{below}",
+            f"needs {stopping.monitor}, but no rows are held out: set data.split.validation above 0, "
+            "or monitor train_loss",
+        )
