@@ -229,6 +229,12 @@ class Experiment(Frozen):
         if self.loss is not None:
             yield from self._loss_conflicts(self.loss)
         yield from self._encoder_conflicts()
+        scaler = self.data.scale_target
+        if scaler is not None and not scaler.suits_targets:
+            yield (
+                "data.scale_target",
+                f"{scaler.name()} is for inputs only, since it bounds what it scales; write robust",
+            )
         stopping = self.training.early_stopping
         if stopping is not None and "early_stopping" in self.training.model_fields_set:
             yield from self._monitor_conflicts(stopping)
