@@ -9,7 +9,8 @@ the file, beside the encoded targets of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
+from mlptrain.data.bins import automatic_bins
 from mlptrain.data.columns import (
     Column,
+    NumericColumn,
     TextColumn,
     as_numeric,
     interpret,
@@ -28,7 +31,7 @@ from mlptrain.data.columns import (
     parse_numbers,
     single_column,
 )
-from mlptrain.data.encoders import Encoder, Writer, choose_encoder
+from mlptrain.data.encoders import Encoder, Number, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.split import Split, split_rows
@@ -380,16 +383,35 @@ def fit_encoders(
     table: Table, names: Sequence[str], training: Indices, data: Data, troubles: Troubles
 ) -> tuple[tuple[Encoder, ...], list[Column]]:
     """An encoder for each column, fitted on the `training` rows, and the columns as they were read for them."""
-    encoders, columns = [], []
+    chosen: list[tuple[type[Encoder], Column]] = []
     for name in names:
-        with troubles.collected():
-            try:
-                kind, column = choose_encoder(table, name, data)
-                encoders.append(kind.fit(column, training, data, table))
-            except Trouble as trouble:
-                raise trouble.with_remedy(data.without(name)) from trouble
+        with troubles.collected(), remedied(data, name):
+            chosen.append(choose_encoder(table, name, data))
+    data = with_number_of_bins(data, chosen, len(training))
+    encoders, columns = [], []
+    for kind, column in chosen:
+        with troubles.collected(), remedied(data, column.name):
+            encoders.append(kind.fit(column, training, data, table))
             columns.append(column)
     return tuple(encoders), columns
+
+
+@contextmanager
+def remedied(data: Data, name: str) -> Iterator[None]:
+    """Add to a `Trouble` raised inside that the column `name` can be left out, unless it has a remedy."""
+    try:
+        yield
+    except Trouble as trouble:
+        raise trouble.with_remedy(data.without(name)) from trouble
+
+
+def with_number_of_bins(data: Data, chosen: Sequence[tuple[type[Encoder], Column]], rows: int) -> Data:
+    """The settings with a number of bins where they leave it to the number of rows and of columns of numbers."""
+    if data.numeric.bins != "auto":
+        return data
+    columns = [column for kind, column in chosen if issubclass(kind, Number)]
+    blocks = [column for column in columns if isinstance(column, NumericColumn) and column.width > 1]
+    return data.with_bins(automatic_bins(rows, len(columns) - len(blocks)))
 
 
 def check_names(table: Table, data: Data) -> None:

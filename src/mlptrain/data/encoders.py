@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mlptrain.component import Component, OneOf, refuse, variants
+from mlptrain.data.bins import bin_edges, edge_names, shares_of_bins
 from mlptrain.data.columns import (
     Column,
     NumericColumn,
@@ -123,85 +124,6 @@ def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], 
         return chosen, chosen.read(table, name, data.missing_values)
     column = interpret(table, name, data.missing_values)
     return next(kind for kind in reversed(variants(Encoder)) if kind.claims(column)), column
-
-
-class Number(Encoder):
-    """A column of numbers, or a block of them: missing values are filled, then all are scaled.
-
-    An input that is constant in the training rows carries no information; it is set to 0 in every table, so that other
-    values have no effect later.
-    """
-
-    kind: Literal["number"] = "number"
-    formula: ClassVar = (
-        r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
-    )
-    examples: ClassVar = ({"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},)
-    textual: ClassVar[bool] = False
-    size_setting: ClassVar[str] = "data.numeric.scale.knots"
-    scaler: Annotated[Scaler, OneOf()]
-    fitted: Rows
-    fill: Numbers | None
-    """(width,): what replaces a missing value; None refuses missing values."""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
-        if not self.fitted or len(lengths) != 1 or 0 in lengths:
-            refuse([("fitted", "must be rows of one length, with as many fill values")])
-        return self
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return (self.column,) if self.width == 1 else block_names(self.column, self.width)
-
-    @property
-    def width(self) -> int:
-        return len(self.fitted[0])
-
-    @classmethod
-    def claims(cls, column: Column) -> bool:
-        return isinstance(column, NumericColumn)
-
-    @classmethod
-    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
-        return as_numeric(table, name, missing)
-
-    @classmethod
-    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
-        assert isinstance(column, NumericColumn)
-        values, settings = column.values.take(rows, axis=0), data.numeric
-        absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
-        if absent.all(axis=0).any():
-            raise no_value(column.name, data, table)
-        fill = None
-        if settings.missing != "error":
-            fill = medians(values, absent) if settings.missing == "median" else np.nanmean(values, axis=0)
-            values[absent] = np.broadcast_to(fill, values.shape)[absent]
-        elif absent.any():
-            raise missing_trouble(table, column.name, rows[absent.any(axis=1)], "numeric")
-        return cls(
-            column=column.name,
-            scaler=settings.scale,
-            fitted=as_rows(settings.scale.fit(values)),
-            fill=None if fill is None else tuple(fill.tolist()),
-        )
-
-    def writer(self, column: Column, table: Table) -> Writer:
-        assert isinstance(column, NumericColumn)
-        check_width(column.name, column.width, self.width, "columns", table)
-        missing = column.missing
-        if missing and self.fill is None:
-            raise missing_trouble(table, self.column, np.flatnonzero(column.absent), "numeric")
-        fitted, fill = np.asarray(self.fitted), np.asarray(self.fill)
-
-        def write(rows: slice, out: NDArray[Any]) -> None:
-            values = column.span(rows)
-            if missing:
-                values = np.where(np.isnan(values), fill, values)
-            out[...] = self.scaler.apply(values, fitted)
-
-        return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
 
 
 class Category(Encoder):
@@ -324,6 +246,130 @@ class Category(Encoder):
         own = absent and not unknown and self.missing_input
         rule = " filled from training" if filled else " treated as a category of their own" if own else ""
         return f"{counts} in '{self.column}'{rule}"
+
+
+class Number(Encoder):
+    """A column of numbers, or a block of them: missing values are filled, then all are scaled.
+
+    An input that is constant in the training rows carries no information; it is set to 0 in every table, so that other
+    values have no effect later. With `data.numeric.indicator`, every column with missing values in the training rows
+    has one more input, 1 where its value is missing. With `data.numeric.bins`, a single column has one more input for
+    each bin between quantiles of its training values: how far the value is through the bin, from 0 to 1.
+    """
+
+    kind: Literal["number"] = "number"
+    formula: ClassVar = (
+        r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
+        r"e_t = \min(\max(\frac{x - b_{t-1}}{b_t - b_{t-1}}, 0), 1)",
+    )
+    examples: ClassVar = (
+        {"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},
+        {
+            "column": "x",
+            "scaler": {"kind": "none"},
+            "fitted": ((0.0,), (1.0,)),
+            "fill": (0.0,),
+            "indicators": (0,),
+            "edges": (0.0, 1.0, 4.0),
+        },
+    )
+    textual: ClassVar[bool] = False
+    size_setting: ClassVar[str] = "data.numeric.scale.knots"
+    scaler: Annotated[Scaler, OneOf()]
+    fitted: Rows
+    fill: Numbers | None
+    """(columns,): what replaces a missing value; None refuses missing values."""
+    indicators: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    """The columns with an input that says whether their value is missing."""
+    edges: Numbers = ()
+    """The edges of the bins, if there are any."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
+        if not self.fitted or len(lengths) != 1 or 0 in lengths:
+            refuse([("fitted", "must be rows of one length, with as many fill values")])
+        if self.edges and (self.size > 1 or len(self.edges) < 2 or (np.diff(self.edges) <= 0).any()):
+            refuse([("edges", "must be two or more increasing numbers, for a single column")])
+        if any(not 0 <= i < self.size for i in self.indicators):
+            refuse([("indicators", "must be columns of the block")])
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of columns of the block, 1 for a single column."""
+        return len(self.fitted[0])
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        names = (self.column,) if self.size == 1 else block_names(self.column, self.size)
+        bins = edge_names(np.asarray(self.edges)) if self.edges else []
+        absent = (f"{names[i]}=(missing)" for i in self.indicators)
+        return (*names, *absent, *(f"{self.column}[<{edge}]" for edge in bins))
+
+    @property
+    def width(self) -> int:
+        return self.size + len(self.indicators) + max(0, len(self.edges) - 1)
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return isinstance(column, NumericColumn)
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        return as_numeric(table, name, missing)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, NumericColumn)
+        return cls(column=column.name, **cls.statistics(column, rows, data, table))
+
+    @staticmethod
+    def statistics(column: NumericColumn, rows: Indices, data: Data, table: Table) -> dict[str, Any]:
+        """What is fitted to the training `rows` of a column of numbers."""
+        values, settings = column.values.take(rows, axis=0), data.numeric
+        absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
+        if absent.all(axis=0).any():
+            raise no_value(column.name, data, table)
+        edges: tuple[float, ...] = ()
+        if isinstance(settings.bins, int) and values.shape[1] == 1:
+            edges = tuple(bin_edges(values[~absent], settings.bins).tolist())
+        fill = None
+        if settings.missing != "error":
+            fill = medians(values, absent) if settings.missing == "median" else np.nanmean(values, axis=0)
+            values[absent] = np.broadcast_to(fill, values.shape)[absent]
+        elif absent.any():
+            raise missing_trouble(table, column.name, rows[absent.any(axis=1)], "numeric")
+        return {
+            "scaler": settings.scale,
+            "fitted": as_rows(settings.scale.fit(values)),
+            "fill": None if fill is None else tuple(fill.tolist()),
+            "indicators": tuple(np.flatnonzero(absent.any(axis=0)).tolist()) if settings.indicator else (),
+            "edges": edges,
+        }
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, NumericColumn)
+        check_width(column.name, column.width, self.size, "columns", table)
+        missing = column.missing
+        if missing and self.fill is None:
+            raise missing_trouble(table, self.column, np.flatnonzero(column.absent), "numeric")
+        fitted, fill, edges, indicators = (
+            *map(np.asarray, (self.fitted, self.fill, self.edges)),
+            list(self.indicators),
+        )
+        first_bin = self.size + len(indicators)
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            values = column.span(rows)
+            filled = np.where(np.isnan(values), fill, values) if missing else values
+            out[:, : self.size] = self.scaler.apply(filled, fitted)
+            if indicators:
+                out[:, self.size : first_bin] = np.isnan(values[:, indicators])
+            if len(edges):
+                shares_of_bins(values[:, 0], edges, out[:, first_bin:])
+
+        return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
 
 
 class Pixels(Encoder):
