@@ -141,6 +141,11 @@ class Data(Frozen):
     split: Split = Field(Split(), description="Fractions of the table in `path` to hold out.")
     numeric: Numeric = Field(Numeric(), description="How numeric columns are prepared.")
     categorical: Categorical = Field(Categorical(), description="How categorical columns are encoded.")
+    day_first: bool | None = Field(
+        None,
+        description="Dates such as 3/4/2024: whether the day comes first; null finds out from days after the 12th, and "
+        "refuses a column without any.",
+    )
     encoders: dict[Name, str] = Field(
         {}, description="The kind of encoder by column name, for columns that should not get the inferred one."
     )
@@ -185,6 +190,10 @@ class Data(Frozen):
     def with_categories(self, name: str) -> dict[str, Any]:
         """The settings that read the column `name` as categories."""
         return self.with_setting("categorical", columns=[*self.categorical.columns, name])
+
+    def with_encoder(self, name: str, kind: str) -> dict[str, Any]:
+        """The settings that give the column `name` this kind of encoder."""
+        return {"encoders": {**self.encoders, name: kind}}
 
     def with_bins(self, bins: int | None) -> Data:
         """The same settings with this number of bins."""
