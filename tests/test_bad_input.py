@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -534,13 +534,17 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         HEAD + "".join(f'"1,{i:03d}",1,red,{"yes" if i % 2 else "no"}\n' for i in range(40)),
         ("holds numbers with commas, such as '1,000'", "no thousands separator"),
     ),
-    "dates": (
-        HEAD + "".join(f"1,1,2024-01-{1 + i % 28:02d},{'yes' if i % 2 else 'no'}\n" for i in range(40)),
-        ("column 'colour' holds dates, such as '2024-01-01'", "data: {exclude: [colour]}"),
+    "dates in two spellings": (
+        HEAD
+        + "".join(
+            f"1,1,{f'2024-01-{1 + i % 28:02d}' if i < 36 else f'{i - 10}.1.2024'},{'yes' if i % 2 else 'no'}\n"
+            for i in range(40)
+        ),
+        ("column 'colour' holds dates (YYYY-MM-DD), but 4 of its cells are not: '26.1.2024'", "in rows 37, 38, 39, 40"),
     ),
-    "times of day by day": (
-        HEAD + "".join(f"1,1,{1 + i % 28}.1.2024 10:0{i % 9},{'yes' if i % 2 else 'no'}\n" for i in range(40)),
-        ("column 'colour' holds dates, such as '1.1.2024 10:00'", "categorical: {columns: [colour]}"),
+    "days that may be months": (
+        HEAD + "".join(f"1,1,{1 + i % 12}/2/2024 10:0{i % 9},{'yes' if i % 2 else 'no'}\n" for i in range(40)),
+        ("column 'colour' holds dates, such as '1/2/2024 10:00'", "data: {day_first: true} for DD/MM/YYYY"),
     ),
     "a short row and a long one": (HEAD + ROWS + "1,1,red\n1,1,red,yes,5\n", ("line 42 has 3 cells", "2 lines")),
     "a word after a thousand numbers": (
@@ -781,7 +785,7 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "gzip, cut": damaged(PACKED[:-20], "damaged or truncated gzip"),
     "gzip, changed": damaged(PACKED[:40] + b"\xff" + PACKED[41:], "damaged or truncated gzip"),
     "parquet, cut": damaged(b"PAR1 and no more", "cannot be read as Parquet"),
-    "parquet, dates": parquet("column 'x' is of type Date", x=[date(2020, 1, 1)] * 40, answer=LABELS),
+    "parquet, durations": parquet("column 'x' is of type Duration", x=[timedelta(1)] * 40, answer=LABELS),
     "parquet, lists": parquet("column 'x' is of type List(Int64)", x=[[1, 2]] * 40, answer=LABELS),
     "parquet, nulls": parquet("column 'x' has no value in any training row", x=[None] * 40, answer=LABELS),
     "parquet, infinite": parquet("column 'x' holds infinite values in row 40", x=[1.5] * 39 + [np.inf], answer=LABELS),
@@ -793,7 +797,8 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "npz, objects": npz("cannot be read as NPZ", x=np.array([None] * 40), answer=LABELS),
     "npz, lengths": npz("its arrays differ in length: x has 41, answer has 40", x=np.zeros((41, 2)), answer=LABELS),
     "npz, complex": npz("'x' is an array of complex128", x=X + 1j, answer=LABELS),
-    "npz, dates": npz("'x' is an array of datetime64", x=np.array(["2020-01-01"] * 40, "M8[D]"), answer=LABELS),
+    "npz, durations": npz("'x' is an array of timedelta64", x=np.arange(40).astype("m8[D]"), answer=LABELS),
+    "npz, a block of dates": npz("'x' is an array of datetime64", x=np.zeros((40, 2), "M8[D]"), answer=LABELS),
     "npz, block of text": npz("'x' is an array of <U3", x=np.array(LABELS).repeat(2).reshape(40, 2), answer=LABELS),
     "npz, two-column target": npz("target 'answer' has 2 columns", x=X, answer=X + 0.5),
     "npz, no arrays": npz("0 data rows"),

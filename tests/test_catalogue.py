@@ -67,6 +67,11 @@ REFUSED: dict[str, tuple[str, int, str]] = {
         2,
         "must be none",
     ),
+    "a bounded target": (
+        "data: {path: amounts.csv, target: price, scale_target: robust_clip}",
+        2,
+        "data.scale_target: robust_clip is for inputs only",
+    ),
     "warm-up longer than the run": ("schedule: {kind: cosine, warmup: 2}", 2, "schedule.warmup"),
     "both clips": ("training: {epochs: 2, clip_norm: 1, clip_value: 1}", 2, "training.clip_value"),
     "unequal residual": ("network: {hidden: [4, {width: 5, residual: true}]}", 2, "network.hidden.1.residual"),

@@ -76,7 +76,8 @@ BAD_COLUMNS: dict[str, Callable[[int], str]] = {
     "a word among numbers": lambda i: "n.a." if i == 59 else str(3 * i % 50),
     "words and numbers": lambda i: f"A{i % 7}" if i % 3 else str(i % 5),
     "an identifier": lambda i: f"id-{i}",
-    "dates": lambda i: f"2024-01-{1 + i % 28:02d}",
+    "a day that is none": lambda i: f"2024-02-{1 + i % 30:02d}",
+    "days that may be months": lambda i: f"{1 + i % 12}/{1 + i % 11}/2024",
     "amounts with a unit": lambda i: f"{i} kg",
     "numbers with commas": lambda i: f"{i},5",
     "nothing": lambda i: "",
@@ -126,7 +127,7 @@ def test_all_troubles_of_a_table_are_told_at_once_with_one_line_for_all(cli: Cli
 
 def test_many_troubles_are_counted_and_mended_by_one_line(cli: Cli, tmp_path: Path) -> None:
     """Every column that is wrong is in the line for all, however many are told of."""
-    dates = [f"2020-01-{day:02d}" for day in range(1, 29)]
+    dates = [f"2020-02-{day:02d}" for day in range(4, 32)]
     table(
         tmp_path / "t.csv",
         [*(f"d{i}" for i in range(50)), "x", "y"],
@@ -218,11 +219,11 @@ def test_columns_that_no_task_predicts_together(cli: Cli, tmp_path: Path, target
 
 
 def test_wrong_weights_are_told_with_the_other_troubles(cli: Cli, tmp_path: Path) -> None:
-    rows = [["" if i == 3 else "1", f"2020-01-{i:02d}", *numbers(i)] for i in range(1, 29)]
+    rows = [["" if i == 3 else "1", f"2020-02-{i + 3:02d}", *numbers(i)] for i in range(1, 29)]
     table(tmp_path / "t.csv", ["w", "day", "x", "y"], rows)
     settings = {"data": {"path": "t.csv", "target": "y", "sample_weight": "w"}, **QUICK}
     fit(cli, tmp_path, settings, 0).refused(
-        3, "2 problems", "sample weight 'w' is missing in row 3", "'day' holds dates"
+        3, "2 problems", "sample weight 'w' is missing in row 3", "'day' holds dates (YYYY-MM-DD), but 2 of"
     )
 
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScale
 
 from helpers import assert_close, label
 from mlptrain.component import example_instances
-from mlptrain.data.scalers import MinMax, NoScaling, QuantileNormal, Robust, Scaler, Standard
+from mlptrain.data.scalers import MinMax, NoScaling, QuantileNormal, Robust, RobustClip, Scaler, Standard
 
 SCALERS = example_instances(Scaler)
 AFFINE: list[tuple[Scaler, Any]] = [
@@ -90,3 +90,21 @@ def test_what_each_scaler_makes_of_a_column() -> None:
     assert_close([middle, high - low], [0, 1], 1e-9, scale=1.0)
     assert_close(np.quantile(bell, [0.16, 0.5, 0.84]), [-0.994, 0, 0.994], 0.02, scale=1.0)
     assert np.array_equal(scaled(NoScaling(), values), values)
+
+
+def test_outliers_approach_three_and_nothing_overflows() -> None:
+    values = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
+    scaler = RobustClip()
+    fitted = scaler.fit(values)
+    assert_close(fitted, [[2.0], [2.0]], 1e-12)
+    assert_close(scaler.apply(np.array([[4.0], [8.0]]), fitted)[:, 0], [1 / np.sqrt(10 / 9), 3 / np.sqrt(2)], 1e-12)
+    with np.errstate(over="ignore"):
+        assert scaler.apply(np.array([[1e300], [-1.7e308]]), fitted)[:, 0].tolist() == [3.0, -3.0]
+
+
+def test_half_the_range_replaces_quartiles_that_coincide() -> None:
+    values = np.zeros((100, 1))
+    values[:9, 0] = 8.0
+    assert_close(RobustClip().fit(values), [[0.0], [4.0]], 1e-12)
+    counted = RobustClip().fit_counted(np.arange(9.0), np.array([91, *[0] * 7, 9]))
+    assert_close(counted, [[0.0], [4.0]], 1e-12)

@@ -317,7 +317,7 @@ def test_the_loss_of_the_constant_model_has_the_weights(cli: Cli, spec: Write, t
 # --- What does not count, and what is left out
 
 
-@pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "quantile", "none"])
+@pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "robust_clip", "quantile", "none"])
 @pytest.mark.parametrize("value", ["0.1", "0.7", "0.3333333333333333", "14.62", "2023", "same"])
 def test_a_column_that_does_not_vary_has_no_effect_later(
     cli: Cli, spec: Write, tmp_path: Path, scale: str, value: str
@@ -347,7 +347,9 @@ def test_a_pixel_that_does_not_vary_has_no_effect_later(cli: Cli, spec: Write, t
     assert cli("predict", "run", "later.npz").succeeded() == cli("predict", "run", "t.npz").succeeded()
 
 
-@pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "quantile", "{kind: quantile, knots: 5}", "none"])
+@pytest.mark.parametrize(
+    "scale", ["standard", "minmax", "robust", "robust_clip", "quantile", "{kind: quantile, knots: 5}", "none"]
+)
 @pytest.mark.parametrize("mixed", [False, True], ids=["pixels alone", "beside a column"])
 def test_pixels_are_scaled_by_all_their_values(cli: Cli, spec: Write, tmp_path: Path, scale: str, mixed: bool) -> None:
     """As a column would be that holds every pixel of every training row."""

@@ -9,7 +9,8 @@ the file, beside the encoded targets of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Frozen, OneOf
+from mlptrain.data.bins import automatic_bins
 from mlptrain.data.columns import (
     Column,
+    MomentColumn,
+    NumericColumn,
     TextColumn,
     as_numeric,
     interpret,
@@ -28,9 +32,10 @@ from mlptrain.data.columns import (
     parse_numbers,
     single_column,
 )
-from mlptrain.data.encoders import Encoder, Writer, choose_encoder
+from mlptrain.data.encoders import Encoder, Number, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
+from mlptrain.data.spellings import ADVICE
 from mlptrain.data.split import Split, fold_rows, split_rows
 from mlptrain.data.tables import Hints, Table, read_table
 from mlptrain.data.troubles import Change, Trouble, Troubles
@@ -45,6 +50,8 @@ PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
 DROP: Change = {"missing_target": "drop"}
 """The settings that leave out rows without a target."""
+SHOWN = 5
+"""Columns that a note names."""
 _MIN_INDEX_ROWS = 20  # in a shorter table, a column that counts the rows may be informative
 _INDEX_SPAN = 1.1  # of the rows: identifiers may have gaps, where rows were left out before
 _MAX_RECORD = 50_000_000  # characters of the fitted encoders; a model file stores them twice, within 100 MB
@@ -360,11 +367,12 @@ def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, L
     check_size(transforms, data, table)
     inputs, filled = transforms.encode(table, fit.dtype, features)
     transforms, constant = without_constants(transforms, inputs, training)
+    read = joined_notes([(encoder.column, encoder.remark()) for encoder in encoders])
     parts = {
         name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype) if len(rows) else None
         for name, rows in chosen.items()
     }
-    return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *constant, *filled]
+    return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *read, *constant, *filled]
 
 
 def usable_rows(
@@ -377,15 +385,23 @@ def usable_rows(
     with troubles.collected():
         table, weights, notes = rows_with_weight(table, data.sample_weight, data.missing_values)
     with troubles.collected():
-        columns = [interpret(table, name, data.missing_values) for name in data.target_names]
+        columns = [target_column(table, name, data.missing_values) for name in data.target_names]
         with troubles.collected():
             rows_with_target(columns, table, data.missing_target == "drop")
         present = rows_with_target(columns, table, drop=True)
         if len(present) < table.rows:
             notes.append(left_out(table.rows - len(present), "without a target"))
             table, weights = table.select(present), None if weights is None else weights[present]
-            columns = [interpret(table, name, data.missing_values) for name in data.target_names]
+            columns = [target_column(table, name, data.missing_values) for name in data.target_names]
     return table, weights, columns, notes
+
+
+def target_column(table: Table, name: str, missing: Sequence[str]) -> Column:
+    """A target column of inferred type; a `Trouble` for dates."""
+    column = interpret(table, name, missing)
+    if isinstance(column, MomentColumn):
+        raise Trouble(table.path, f"target '{name}' holds dates; {ADVICE['dates']}")
+    return column
 
 
 def choose_task(table: Table, columns: Sequence[Column], fit: Fit, troubles: Troubles) -> TaskChoice | None:
@@ -415,16 +431,50 @@ def fit_encoders(
     table: Table, names: Sequence[str], training: Indices, data: Data, troubles: Troubles
 ) -> tuple[tuple[Encoder, ...], list[Column]]:
     """An encoder for each column, fitted on the `training` rows, and the columns as they were read for them."""
-    encoders, columns = [], []
+    chosen: list[tuple[type[Encoder], Column]] = []
     for name in names:
-        with troubles.collected():
-            try:
-                kind, column = choose_encoder(table, name, data)
-                encoders.append(kind.fit(column, training, data, table))
-            except Trouble as trouble:
-                raise trouble.with_remedy(data.without(name)) from trouble
+        with troubles.collected(), remedied(data, name):
+            chosen.append(choose_encoder(table, name, data))
+    data = with_number_of_bins(data, chosen, len(training))
+    encoders, columns = [], []
+    for kind, column in chosen:
+        with troubles.collected(), remedied(data, column.name):
+            encoders.append(kind.fit(column, training, data, table))
             columns.append(column)
     return tuple(encoders), columns
+
+
+@contextmanager
+def remedied(data: Data, name: str) -> Iterator[None]:
+    """Add to a `Trouble` raised inside that the column `name` can be left out, unless it has a remedy."""
+    try:
+        yield
+    except Trouble as trouble:
+        raise trouble.with_remedy(data.without(name)) from trouble
+
+
+def with_number_of_bins(data: Data, chosen: Sequence[tuple[type[Encoder], Column]], rows: int) -> Data:
+    """The settings with a number of bins where they leave it to the number of rows and of columns of numbers."""
+    if data.numeric.bins != "auto":
+        return data
+    columns = [column for kind, column in chosen if issubclass(kind, Number)]
+    blocks = [column for column in columns if isinstance(column, NumericColumn) and column.width > 1]
+    return data.with_bins(automatic_bins(rows, len(columns) - len(blocks)))
+
+
+def joined_notes(remarks: Sequence[tuple[str, str | None]]) -> list[str]:
+    """Notes on columns, one for all columns with the same remark."""
+    names: dict[str, list[str]] = {}
+    for name, remark in remarks:
+        if remark is not None:
+            names.setdefault(remark, []).append(name)
+    return [f"{listed_columns(found)} {remark}" for remark, found in names.items()]
+
+
+def listed_columns(names: Sequence[str]) -> str:
+    """Names of columns for a note, the first ones if there are many."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
 
 
 def check_names(table: Table, data: Data) -> None:

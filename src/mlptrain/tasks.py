@@ -21,7 +21,9 @@ from pydantic import Field
 from mlptrain.component import Component, OneOf, variants
 from mlptrain.data.columns import (
     Column,
+    MomentColumn,
     NumericColumn,
+    PixelColumn,
     TextColumn,
     as_numeric,
     as_text,
@@ -532,14 +534,14 @@ def found_values(column: Column) -> str:
 
 def distinct(column: Column) -> list[float]:
     """The distinct numbers of a column, in increasing order."""
-    assert not isinstance(column, TextColumn)
+    assert isinstance(column, NumericColumn | PixelColumn)
     values = np.sort(column.values, axis=None).astype(np.float64) + 0.0  # 0 for -0
     return values[np.append(True, values[1:] != values[:-1])].tolist() if len(values) else []
 
 
 def is_whole(column: Column) -> bool:
     """Whether a column holds only whole numbers; the first rows are usually enough to decide."""
-    if isinstance(column, TextColumn):
+    if isinstance(column, TextColumn | MomentColumn):
         return False
     values = column.values[~column.absent]
     return all(bool((some == np.floor(some)).all()) for some in (values[:1000], values))

@@ -1,7 +1,8 @@
-"""What does a column hold: numbers, words or pixels?
+"""What does a column hold: numbers, words, moments or pixels?
 
-A column is read as numbers if every cell that is not missing is a number, and as words otherwise. The encoders turn
-either into inputs of the network. Words are compared by value, not by spelling: see `canonical`.
+A column is read as numbers if every cell that is not missing is a number, and as words otherwise; the types for dates
+of Parquet and NumPy are moments. The encoders turn each into inputs of the network. Words are compared by value, not by
+spelling: see `canonical`.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class TextColumn:
 
     name: str
     categories: tuple[str, ...]
-    """Canonical texts."""
+    """Canonical texts, or cells as they are written."""
     codes: NDArray[np.int64]
     """(rows,)"""
 
@@ -143,7 +144,23 @@ def other_spelling(known: Collection[str]) -> dict[str, str]:
     return pairs if known and any(set(known) <= words for words in FLAGS) else {}
 
 
-Column = NumericColumn | PixelColumn | TextColumn
+@dataclass(frozen=True)
+class MomentColumn:
+    """A column of dates, with times or without, or of times of day, from a file that has types for them."""
+
+    name: str
+    seconds: NDArray[np.float64]
+    """(rows,): since the start of 1970 by the clock on the wall, NaN where missing"""
+    clock: bool
+    """Whether they are times of day alone, as seconds since midnight."""
+
+    @property
+    def absent(self) -> NDArray[np.bool_]:
+        """(rows,): which cells are missing."""
+        return np.isnan(self.seconds)
+
+
+Column = NumericColumn | PixelColumn | TextColumn | MomentColumn
 
 
 def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
@@ -153,6 +170,8 @@ def interpret(table: Table, name: str, missing: Sequence[str]) -> Column:
         return PixelColumn(name, raw)
     if is_flag(raw):
         return as_text(table, name, missing)
+    if is_temporal(raw):
+        return as_moments(table, name)
     if not is_text(raw, name, table.path):
         return as_numeric(table, name, missing)
     numbers, wrong = parse_numbers(raw, missing)
@@ -209,19 +228,80 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
     """The column `name` as canonical words."""
     import polars as pl
 
+    series = text_series(table, name)
+    cells = series.drop_nulls().unique()  # each distinct cell is processed once
+    words = canonical_words(cells)
+    gone = pl.Series([canonical(word) for word in missing], dtype=pl.String)
+    return coded(series, cells, words, words.is_in(gone.implode()))
+
+
+def as_cells(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
+    """The column `name` as words that are written as in the file, but for spaces around them."""
+    import polars as pl
+
+    series = text_series(table, name)
+    cells = series.drop_nulls().unique()
+    words = cells.str.strip_chars()
+    gone = words.is_in(pl.Series(missing, dtype=pl.String).implode())
+    if numbers := [
+        canonical(word) for word in missing if is_number(word) and word.lower() != "nan"
+    ]:  # they are compared by value
+        gone |= canonical_words(words).is_in(pl.Series(numbers).implode())
+    return coded(series, cells, words, gone)
+
+
+def coded(series: pl.Series, cells: pl.Series, words: pl.Series, gone: pl.Series) -> TextColumn:
+    """A column of text, given its distinct `cells`, the word for each of them and whether it means a missing value."""
+    categories = words.filter(~gone).unique().sort()
+    lookup = np.append(places(words, categories), -1)
+    return TextColumn(series.name, tuple(categories), lookup[places(series, cells)])
+
+
+def text_series(table: Table, name: str) -> pl.Series:
+    """The column `name` as a series of text."""
+    import polars as pl
+
     raw = table.column(name)
+    if is_temporal(raw):
+        return iso_text(pl.Series(name, raw))
     is_text(raw, name, table.path)
     if isinstance(raw, np.ndarray) and raw.ndim > 1:
         raise Trouble(table.path, f"column '{name}' has {raw.shape[1]} values a row; a column of categories has one")
-    series = pl.Series(name, raw) if isinstance(raw, np.ndarray) else raw
+    series = pl.Series(name, raw) if isinstance(raw, np.ndarray) else raw.alias(name)
     if series.dtype != pl.String:
         series = (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String)
-    cells = series.drop_nulls().unique()  # each distinct cell is processed once
-    words = canonical_words(cells)
-    gone = {canonical(word) for word in missing}
-    categories = words.filter(~words.is_in(list(gone))).unique().sort()
-    lookup = np.append(places(words, categories), -1)
-    return TextColumn(name, tuple(categories), lookup[places(series, cells)])
+    return series
+
+
+def iso_text(series: pl.Series) -> pl.Series:
+    """Dates, moments or times of day as text: 2024-03-01, 2024-03-01 12:30:00, 12:30:00."""
+    import polars as pl
+
+    if isinstance(series.dtype, pl.Datetime):
+        return series.dt.replace_time_zone(None).dt.to_string("%Y-%m-%d %H:%M:%S%.f")
+    return series.cast(pl.String)
+
+
+def is_temporal(raw: Any) -> bool:
+    """Whether a raw column is of a type for dates, moments or times of day."""
+    if isinstance(raw, np.ndarray):
+        return raw.dtype.kind == "M" and raw.ndim == 1
+    return str(raw.dtype).startswith(("Date", "Time"))  # a Duration is none
+
+
+def as_moments(table: Table, name: str) -> MomentColumn:
+    """The column `name` of a type for dates, moments or times of day."""
+    import polars as pl
+
+    raw = table.column(name)
+    series = pl.Series(name, raw.astype("M8[us]") if isinstance(raw, np.ndarray) else raw)
+    clock = series.dtype == pl.Time
+    if clock:
+        ticks, second = series.cast(pl.Int64), 1e9
+    else:
+        naive = series.dt.replace_time_zone(None) if isinstance(series.dtype, pl.Datetime) else series
+        ticks, second = naive.cast(pl.Datetime("us")).cast(pl.Int64), 1e6
+    return MomentColumn(name, np.array(ticks.cast(pl.Float64).fill_null(np.nan).to_numpy() / second), clock)
 
 
 def canonical_words(cells: pl.Series) -> pl.Series:
@@ -273,7 +353,7 @@ def is_text(raw: Any, name: str, path: str) -> bool:
         return False
     if raw.dtype in (pl.String, pl.Boolean, pl.Categorical) or isinstance(raw.dtype, pl.Enum):
         return True
-    raise Trouble(path, f"column '{name}' is of type {raw.dtype}; only numbers and text are supported")
+    raise Trouble(path, f"column '{name}' is of type {raw.dtype}; only numbers, text and dates are read")
 
 
 def parse_numbers(raw: Any, missing: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -319,8 +399,9 @@ def quoted(words: Sequence[str], shown: int = 5) -> str:
 
 def single_column(column: Column, table: Table) -> NDArray[np.float64]:
     """The values (rows,) of a target that must be one column of numbers."""
-    if isinstance(column, TextColumn):
-        raise DataError(f"{table.path}: column '{column.name}' holds words, not numbers")
+    if isinstance(column, TextColumn | MomentColumn):
+        what = "words" if isinstance(column, TextColumn) else "dates"
+        raise DataError(f"{table.path}: column '{column.name}' holds {what}, not numbers")
     values = column.values
     if values.shape[1] != 1:
         raise DataError(f"{table.path}: target '{column.name}' has {values.shape[1]} columns; a target column has one")

@@ -9,26 +9,32 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mlptrain.component import Component, OneOf, refuse, variants
+from mlptrain.data.bins import bin_edges, edge_names, shares_of_bins
 from mlptrain.data.columns import (
     Column,
+    MomentColumn,
     NumericColumn,
     PixelColumn,
     TextColumn,
+    as_cells,
+    as_moments,
     as_numeric,
     as_pixels,
     as_text,
     interpret,
+    is_temporal,
     not_numbers,
     quoted,
     words_among_numbers,
 )
+from mlptrain.data.dates import CLOCK, DAY, are_times, best_spellings, moments, readable, swapped
 from mlptrain.data.scalers import AffineScaler, Scaler, Values
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.spellings import ADVICE, meant_as
@@ -37,8 +43,12 @@ from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
 from mlptrain.nn.arrays import Indices
 
+if TYPE_CHECKING:
+    import polars as pl
+
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]
 Rows = Annotated[tuple[Numbers, ...], Field(strict=False)]
+DAYS_OF_A_YEAR = 365.2425
 _POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median faster than NumPy
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
 
@@ -70,6 +80,8 @@ class Encoder(Component):
 
     textual: ClassVar[bool] = True
     """Whether it needs the cells of a text file as text, not as numbers."""
+    verbatim: ClassVar[bool] = False
+    """Whether it needs words as they are written, not as canonical texts."""
     size_setting: ClassVar[str] = "the number of columns"
     """The setting that limits the size of its record, for messages."""
     column: str
@@ -99,6 +111,10 @@ class Encoder(Component):
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         """Fit to the training `rows` of `column`; a `Trouble` if the column cannot be used."""
 
+    def remark(self) -> str | None:
+        """How the column was read, if that is not plain to see: 'read as dates'."""
+        return None
+
     @abstractmethod
     def writer(self, column: Column, table: Table) -> Writer:
         """A writer of the inputs for `column`, which `read` returned for `table`."""
@@ -122,86 +138,8 @@ def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], 
         chosen = encoder_kinds()[kind]
         return chosen, chosen.read(table, name, data.missing_values)
     column = interpret(table, name, data.missing_values)
-    return next(kind for kind in reversed(variants(Encoder)) if kind.claims(column)), column
-
-
-class Number(Encoder):
-    """A column of numbers, or a block of them: missing values are filled, then all are scaled.
-
-    An input that is constant in the training rows carries no information; it is set to 0 in every table, so that other
-    values have no effect later.
-    """
-
-    kind: Literal["number"] = "number"
-    formula: ClassVar = (
-        r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
-    )
-    examples: ClassVar = ({"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},)
-    textual: ClassVar[bool] = False
-    size_setting: ClassVar[str] = "data.numeric.scale.knots"
-    scaler: Annotated[Scaler, OneOf()]
-    fitted: Rows
-    fill: Numbers | None
-    """(width,): what replaces a missing value; None refuses missing values."""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
-        if not self.fitted or len(lengths) != 1 or 0 in lengths:
-            refuse([("fitted", "must be rows of one length, with as many fill values")])
-        return self
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return (self.column,) if self.width == 1 else block_names(self.column, self.width)
-
-    @property
-    def width(self) -> int:
-        return len(self.fitted[0])
-
-    @classmethod
-    def claims(cls, column: Column) -> bool:
-        return isinstance(column, NumericColumn)
-
-    @classmethod
-    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
-        return as_numeric(table, name, missing)
-
-    @classmethod
-    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
-        assert isinstance(column, NumericColumn)
-        values, settings = column.values.take(rows, axis=0), data.numeric
-        absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
-        if absent.all(axis=0).any():
-            raise no_value(column.name, data, table)
-        fill = None
-        if settings.missing != "error":
-            fill = medians(values, absent) if settings.missing == "median" else np.nanmean(values, axis=0)
-            values[absent] = np.broadcast_to(fill, values.shape)[absent]
-        elif absent.any():
-            raise missing_trouble(table, column.name, rows[absent.any(axis=1)], "numeric")
-        return cls(
-            column=column.name,
-            scaler=settings.scale,
-            fitted=as_rows(settings.scale.fit(values)),
-            fill=None if fill is None else tuple(fill.tolist()),
-        )
-
-    def writer(self, column: Column, table: Table) -> Writer:
-        assert isinstance(column, NumericColumn)
-        check_width(column.name, column.width, self.width, "columns", table)
-        missing = column.missing
-        if missing and self.fill is None:
-            raise missing_trouble(table, self.column, np.flatnonzero(column.absent), "numeric")
-        fitted, fill = np.asarray(self.fitted), np.asarray(self.fill)
-
-        def write(rows: slice, out: NDArray[Any]) -> None:
-            values = column.span(rows)
-            if missing:
-                values = np.where(np.isnan(values), fill, values)
-            out[...] = self.scaler.apply(values, fitted)
-
-        return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+    chosen = next(kind for kind in reversed(variants(Encoder)) if kind.claims(column))
+    return chosen, chosen.read(table, name, data.missing_values) if chosen.verbatim else column
 
 
 class Category(Encoder):
@@ -326,6 +264,130 @@ class Category(Encoder):
         return f"{counts} in '{self.column}'{rule}"
 
 
+class Number(Encoder):
+    """A column of numbers, or a block of them: missing values are filled, then all are scaled.
+
+    An input that is constant in the training rows carries no information; it is set to 0 in every table, so that other
+    values have no effect later. With `data.numeric.indicator`, every column with missing values in the training rows
+    has one more input, 1 where its value is missing. With `data.numeric.bins`, a single column has one more input for
+    each bin between quantiles of its training values: how far the value is through the bin, from 0 to 1.
+    """
+
+    kind: Literal["number"] = "number"
+    formula: ClassVar = (
+        r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
+        r"e_t = \min(\max(\frac{x - b_{t-1}}{b_t - b_{t-1}}, 0), 1)",
+    )
+    examples: ClassVar = (
+        {"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},
+        {
+            "column": "x",
+            "scaler": {"kind": "none"},
+            "fitted": ((0.0,), (1.0,)),
+            "fill": (0.0,),
+            "indicators": (0,),
+            "edges": (0.0, 1.0, 4.0),
+        },
+    )
+    textual: ClassVar[bool] = False
+    size_setting: ClassVar[str] = "data.numeric.scale.knots"
+    scaler: Annotated[Scaler, OneOf()]
+    fitted: Rows
+    fill: Numbers | None
+    """(columns,): what replaces a missing value; None refuses missing values."""
+    indicators: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    """The columns with an input that says whether their value is missing."""
+    edges: Numbers = ()
+    """The edges of the bins, if there are any."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
+        if not self.fitted or len(lengths) != 1 or 0 in lengths:
+            refuse([("fitted", "must be rows of one length, with as many fill values")])
+        if self.edges and (self.size > 1 or len(self.edges) < 2 or (np.diff(self.edges) <= 0).any()):
+            refuse([("edges", "must be two or more increasing numbers, for a single column")])
+        if any(not 0 <= i < self.size for i in self.indicators):
+            refuse([("indicators", "must be columns of the block")])
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of columns of the block, 1 for a single column."""
+        return len(self.fitted[0])
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        names = (self.column,) if self.size == 1 else block_names(self.column, self.size)
+        bins = edge_names(np.asarray(self.edges)) if self.edges else []
+        absent = (f"{names[i]}=(missing)" for i in self.indicators)
+        return (*names, *absent, *(f"{self.column}[<{edge}]" for edge in bins))
+
+    @property
+    def width(self) -> int:
+        return self.size + len(self.indicators) + max(0, len(self.edges) - 1)
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return isinstance(column, NumericColumn)
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        return as_numeric(table, name, missing)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, NumericColumn)
+        return cls(column=column.name, **cls.statistics(column, rows, data, table))
+
+    @staticmethod
+    def statistics(column: NumericColumn, rows: Indices, data: Data, table: Table) -> dict[str, Any]:
+        """What is fitted to the training `rows` of a column of numbers."""
+        values, settings = column.values.take(rows, axis=0), data.numeric
+        absent = np.isnan(values) if column.missing else np.zeros(values.shape, bool)
+        if absent.all(axis=0).any():
+            raise no_value(column.name, data, table)
+        edges: tuple[float, ...] = ()
+        if isinstance(settings.bins, int) and values.shape[1] == 1:
+            edges = tuple(bin_edges(values[~absent], settings.bins).tolist())
+        fill = None
+        if settings.missing != "error":
+            fill = medians(values, absent) if settings.missing == "median" else np.nanmean(values, axis=0)
+            values[absent] = np.broadcast_to(fill, values.shape)[absent]
+        elif absent.any():
+            raise missing_trouble(table, column.name, rows[absent.any(axis=1)], "numeric")
+        return {
+            "scaler": settings.scale,
+            "fitted": as_rows(settings.scale.fit(values)),
+            "fill": None if fill is None else tuple(fill.tolist()),
+            "indicators": tuple(np.flatnonzero(absent.any(axis=0)).tolist()) if settings.indicator else (),
+            "edges": edges,
+        }
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, NumericColumn)
+        check_width(column.name, column.width, self.size, "columns", table)
+        missing = column.missing
+        if missing and self.fill is None:
+            raise missing_trouble(table, self.column, np.flatnonzero(column.absent), "numeric")
+        fitted, fill, edges, indicators = (
+            *map(np.asarray, (self.fitted, self.fill, self.edges)),
+            list(self.indicators),
+        )
+        first_bin = self.size + len(indicators)
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            values = column.span(rows)
+            filled = np.where(np.isnan(values), fill, values) if missing else values
+            out[:, : self.size] = self.scaler.apply(filled, fitted)
+            if indicators:
+                out[:, self.size : first_bin] = np.isnan(values[:, indicators])
+            if len(edges):
+                shares_of_bins(values[:, 0], edges, out[:, first_bin:])
+
+        return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+
 class Pixels(Encoder):
     """A block of bytes, scaled by one rule for all pixels when a batch is gathered."""
 
@@ -406,6 +468,128 @@ class Pixels(Encoder):
         return Writer(write)
 
 
+class Date(Encoder):
+    """Dates and times: days since the first training date, the year, and places in the year, the week and the day.
+
+    A place is the sine and the cosine of an angle, so that the end of December is near the start of January. The days
+    and the year are scaled as numbers are; the year is there if it varies in training, the time of day if any training
+    row has one. A missing date is the median of training with neutral places, and an input says so.
+    """
+
+    kind: Literal["date"] = "date"
+    formula: ClassVar = (
+        r"x_1 \leftarrow \mathrm{scale}(\mathrm{days} - \mathrm{first})",
+        r"x_2 \leftarrow \mathrm{scale}(\mathrm{year})",
+        r"(\sin 2 \pi \phi, \ \cos 2 \pi \phi), \qquad \phi = \frac{\mathrm{day\ of\ the\ year}}{365.2425}, \ "
+        r"\frac{\mathrm{weekday}}{7}, \ \frac{\mathrm{hour}}{24}",
+    )
+    examples: ClassVar = (
+        {
+            "column": "x",
+            "spelling": "YYYY-MM-DD",
+            "first": 0.0,
+            "fill": 0.0,
+            "scaler": {"kind": "none"},
+            "fitted": ((0.0, 1970.0), (1.0, 1.0)),
+            "time": True,
+            "missing_input": True,
+            "missing_allowed": True,
+        },
+    )
+    verbatim: ClassVar[bool] = True
+    spelling: str
+    first: float
+    """The first training date, in days since the start of 1970."""
+    fill: float
+    """The moment that replaces a missing one."""
+    scaler: Annotated[Scaler, OneOf()]
+    fitted: Rows
+    """The statistics of the days and, if it varies, of the year; of neither for times of day alone."""
+    time: bool
+    """Whether the time of day has inputs."""
+    missing_input: bool
+    missing_allowed: bool
+
+    @property
+    def numbers(self) -> int:
+        """How many of the days and the year there are."""
+        return len(self.fitted[0]) if self.fitted else 0
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        places = [name for name in ("year", "week") if self.spelling != CLOCK] + ["day"] * self.time
+        angles = (f"{self.column} ({name} of {place})" for place in places for name in ("sine", "cosine"))
+        numbers = (f"{self.column} ({name})" for name in ("days", "year")[: self.numbers])
+        return (*numbers, *angles, *([f"{self.column}=(missing)"] * self.missing_input))
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        if isinstance(column, TextColumn):
+            return meant_as(column.categories) == "dates" or are_times(column.categories)
+        return isinstance(column, MomentColumn)
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        return as_moments(table, name) if is_temporal(table.column(name)) else as_cells(table, name, (*missing, "NaT"))
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, TextColumn | MomentColumn)
+        absent, settings = column.absent[rows], data.numeric
+        if absent.all():
+            raise no_value(column.name, data, table)
+        if settings.missing == "error" and absent.any():
+            raise missing_trouble(table, column.name, rows[absent], "numeric")
+        if isinstance(column, TextColumn):
+            spelling = spelling_of(column, rows, data, table)
+            refuse_other_spellings(column, spelling, table, data)
+        else:
+            spelling = CLOCK if column.clock else "YYYY-MM-DD"
+        moments = seconds_of(column, spelling)[rows][~absent]
+        first = float(np.floor(moments.min() / DAY))
+        values = np.stack([moments / DAY - first, years(moments)], axis=1)
+        kept = 0 if spelling == CLOCK else 1 + int(np.ptp(values[:, 1]) > 0)
+        return cls(
+            column=column.name,
+            spelling=spelling,
+            first=first,
+            fill=median(moments),
+            scaler=settings.scale,
+            fitted=as_rows(settings.scale.fit(values[:, :kept])) if kept else (),
+            time=spelling == CLOCK or bool((moments % DAY).any()),
+            missing_input=bool(absent.any()),
+            missing_allowed=settings.missing != "error",
+        )
+
+    def remark(self) -> str | None:
+        return f"read as {'times' if self.spelling == CLOCK else 'dates'} ({self.spelling})"
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, TextColumn | MomentColumn)
+        if isinstance(column, TextColumn):
+            refuse_other_spellings(column, self.spelling, table)
+        elif column.clock != (self.spelling == CLOCK):
+            raise Trouble(table.path, f"column '{self.column}' must hold {self.spelling}, as in training")
+        seconds, absent = seconds_of(column, self.spelling), column.absent
+        missing = int(np.count_nonzero(absent))
+        if missing and not self.missing_allowed:
+            raise missing_trouble(table, self.column, np.flatnonzero(absent), "numeric")
+        fitted = np.asarray(self.fitted)
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            gone = absent[rows]
+            moments = np.where(gone, self.fill, seconds[rows])
+            values = np.stack([moments / DAY - self.first, years(moments)], axis=1)[:, : self.numbers]
+            if self.numbers:
+                out[:, : self.numbers] = self.scaler.apply(values, fitted)
+            for i, place in enumerate(places_in_time(moments, self.spelling != CLOCK, self.time)):
+                out[:, self.numbers + i] = np.where(gone, 0, place)
+            if self.missing_input:
+                out[:, -1] = gone
+
+        return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+
 def block_names(column: str, width: int) -> tuple[str, ...]:
     """The names of the inputs of a block."""
     return tuple(f"{column}[{i}]" for i in range(width))
@@ -436,6 +620,96 @@ def median(numbers: Values) -> float:
 def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
     """Fitted numbers as tuples, for a stored record."""
     return tuple(tuple(row) for row in fitted.tolist())
+
+
+def seconds_of(column: TextColumn | MomentColumn, spelling: str) -> Values:
+    """The moment of each row, NaN where it is missing or spelled otherwise."""
+    if isinstance(column, MomentColumn):
+        return column.seconds
+    return np.append(moments(as_series(column), spelling), np.nan)[column.codes]
+
+
+def spelling_of(column: TextColumn, rows: Indices, data: Data, table: Table) -> str:
+    """The spelling of most dates of the training rows; the whole column decides if it is day or month that is first."""
+    cells = as_series(column)
+    found = best_spellings(cells.filter(np.isin(np.arange(len(cells)), column.codes[rows])))
+    if not found:
+        wrong = np.ones(len(cells), bool)
+        raise written_otherwise(column, wrong, "must hold dates", "write them as 2024-03-01", table, data)
+    if swapped(found[0]) not in found:
+        return found[0]
+    pair = [spelling for spelling in found if spelling in (found[0], swapped(found[0]))]
+    counts = [readable(cells, spelling) for spelling in pair]
+    if counts[0] != counts[1]:
+        return pair[int(np.argmax(counts))]
+    if data.day_first is None and "." not in found[0]:
+        ways = [
+            data.remedy({"day_first": True}, f"for {pair[0]}"),
+            data.remedy({"day_first": False}, f"for {pair[1]}"),
+            data.remedy(data.without(column.name), "to leave it out"),
+            data.remedy(data.with_encoder(column.name, Category.name()), "if these are categories"),
+        ]
+        text = f"column '{column.name}' holds dates, such as {example(column)}, whose day and month can be confused"
+        raise Trouble(table.path, f"{text}. Write {', '.join(ways)}", data.without(column.name))
+    return pair[0] if data.day_first is not False else pair[1]
+
+
+def refuse_other_spellings(column: TextColumn, spelling: str, table: Table, data: Data | None = None) -> None:
+    """Refuse cells that are no dates of this spelling, with remedies if there are settings to write them in."""
+    wrong = np.isnan(moments(as_series(column), spelling))
+    if wrong.any():
+        what = f"holds {'times' if spelling == CLOCK else 'dates'} ({spelling})"
+        raise written_otherwise(column, wrong, what, "write all of them in this way", table, data)
+
+
+def written_otherwise(
+    column: TextColumn, wrong: NDArray[np.bool_], what: str, advice: str, table: Table, data: Data | None
+) -> Trouble:
+    """The `Trouble` of cells that are not written as the others; `wrong` (categories,) says which."""
+    rows = np.flatnonzero(np.append(wrong, False)[column.codes])
+    words = [word for word, is_wrong in zip(column.categories, wrong, strict=True) if is_wrong]
+    verb = "are" if len(rows) > 1 else "is"
+    text = f"column '{column.name}' {what}, but {len(rows)} of its cells {verb} not: {quoted(words, 3)} in "
+    text += f"{table.row_list(rows)}; {advice}"
+    if data is None:
+        return Trouble(table.path, text)
+    ways = [data.remedy(data.without(column.name), "to leave it out")]
+    if len(words) <= 3:
+        ways.insert(0, data.remedy(data.with_missing(*words), "if that stands for a missing value"))
+    ways.append(data.remedy(data.with_encoder(column.name, Category.name()), "if these are categories"))
+    return Trouble(table.path, f"{text}, or write {', '.join(ways)}", data.without(column.name))
+
+
+def as_series(column: TextColumn) -> pl.Series:
+    """The distinct words of a column."""
+    import polars as pl
+
+    return pl.Series(column.categories, dtype=pl.String)
+
+
+def example(column: TextColumn) -> str:
+    """A word of the column, for a message."""
+    return quoted(column.categories[:1])
+
+
+def years(moments: Values) -> Values:
+    """The calendar year of each moment."""
+    days = np.floor(moments / DAY).astype(np.int64).astype("M8[D]")
+    return days.astype("M8[Y]").astype(np.float64) + 1970
+
+
+def places_in_time(moments: Values, dates: bool, time: bool) -> Iterator[Values]:
+    """Sine and cosine of the place of each moment in its year and its week, and in its day."""
+    days = np.floor(moments / DAY).astype(np.int64).astype("M8[D]")
+    phases = []
+    if dates:
+        phases.append((days - days.astype("M8[Y]").astype("M8[D]")).astype(np.float64) / DAYS_OF_A_YEAR)
+        phases.append((days.astype(np.int64) + 3) % 7 / 7)  # the first day of 1970 was a Thursday
+    if time:
+        phases.append(moments % DAY / DAY)
+    for phase in phases:
+        yield np.sin(2 * np.pi * phase)
+        yield np.cos(2 * np.pi * phase)
 
 
 def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:

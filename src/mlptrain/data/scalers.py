@@ -14,6 +14,8 @@ from mlptrain.nn.special import normal_distribution
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
+_BOUND = 3.0  # of the values that RobustClip gives
+_FAR = 1e9  # scaled values beyond it are at the bound to rounding
 _SAMPLE = 1 << 20  # values of a longer column that a scaler without `fit_counted` is fitted on
 
 
@@ -22,6 +24,8 @@ class Scaler(Component):
 
     is_identity: ClassVar[bool] = False
     """Whether it leaves values as they are."""
+    suits_targets: ClassVar[bool] = True
+    """Whether a target may be scaled by it."""
 
     @abstractmethod
     def fit(self, values: Values) -> Values:
@@ -130,6 +134,46 @@ class Robust(AffineScaler):
     def _fitted(low: Values, middle: Values, high: Values, std: Values) -> Values:
         spread = varying(high - low, middle, otherwise=np.nan)
         return np.stack([middle, np.where(np.isnan(spread), std, spread)])
+
+
+class RobustClip(Scaler):
+    """z = (x - median) / (interquartile range), then z / sqrt(1 + (z / 3)^2): outliers approach -3 and 3 smoothly.
+
+    If the quartiles coincide although the column varies, half the range replaces the interquartile range. It is for
+    inputs only: a target that is bounded could not be predicted beyond its bounds.
+    """
+
+    kind: Literal["robust_clip"] = "robust_clip"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{z}{\sqrt{1 + (z / 3)^2}}, \qquad z = \frac{x - Q(1/2)}{s}, \qquad s = Q(3/4) - Q(1/4)",
+        r"s \leftarrow \frac{1}{2} (\max_r x_r - \min_r x_r) \quad \mathrm{where} \quad Q(3/4) = Q(1/4)",
+    )
+    suits_targets: ClassVar = False
+
+    def fit(self, values: Values) -> Values:
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        return self._fitted(low, middle, high, values.max(axis=0) / 2 - values.min(axis=0) / 2)
+
+    def fit_counted(self, values: Values, counts: Counts) -> Values:
+        low, middle, high = counted_quantiles(values, counts, np.array([0.25, 0.5, 0.75]))[:, None]
+        return self._fitted(low, middle, high, np.ptp(values[counts > 0, None], axis=0) / 2)
+
+    @staticmethod
+    def _fitted(low: Values, middle: Values, high: Values, half: Values) -> Values:
+        spread = varying(high - low, middle, otherwise=np.nan)
+        return np.stack([middle, np.where(np.isnan(spread), varying(half, middle), spread)])
+
+    def apply(self, values: Values, fitted: Values) -> Values:
+        z: Values = values - fitted[0]
+        np.divide(z, fitted[1], out=z)
+        np.clip(z, -_FAR, _FAR, out=z)  # so that no square overflows
+        scratch = np.square(z / _BOUND)
+        scratch += 1
+        return np.divide(z, np.sqrt(scratch, out=scratch), out=z)
+
+    def invert(self, scaled: Values, fitted: Values) -> Values:
+        inside = np.clip(scaled / _BOUND, -1 + 1e-12, 1 - 1e-12)
+        return np.asarray(_BOUND * inside / np.sqrt(1 - inside**2) * fitted[1] + fitted[0])
 
 
 class QuantileNormal(Scaler):

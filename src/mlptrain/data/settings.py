@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
+from mlptrain.data.bins import MOST_COLUMNS, MOST_INPUTS
 from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
 from mlptrain.data.tables import Hints, composed
@@ -33,6 +42,13 @@ def one_ascii_character(value: str | None) -> str | None:
     return value
 
 
+def check_bins(value: Any) -> Any:
+    """A number of bins, `auto`, or None."""
+    if value in (None, "auto") or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 256):
+        return value
+    raise mistake(f"must be a whole number of bins from 2 to 256, 'auto' or null; got {repr(value)[:40]}")
+
+
 class Numeric(Frozen):
     """How numeric columns are prepared."""
 
@@ -40,6 +56,16 @@ class Numeric(Frozen):
     scale: Annotated[Scaler, OneOf()] = Field(Standard(), description="How values are scaled.")
     missing: Literal["median", "mean", "error"] = Field(
         "median", description="Statistic of the training rows that replaces a missing value, or an error."
+    )
+    indicator: bool = Field(
+        False,
+        description="Another input for each column with missing values in the training rows: 1 where one is missing.",
+    )
+    bins: Annotated[int | Literal["auto"] | None, PlainValidator(check_bins)] = Field(
+        None,
+        description="Beside its scaled value, how far a number is through each of this many bins between quantiles of "
+        "the training rows (piecewise-linear encoding); `auto` chooses by rows and columns, with at most "
+        f"{MOST_INPUTS} such inputs in all, and none for more than {MOST_COLUMNS} columns of numbers; null has none.",
     )
 
 
@@ -115,6 +141,11 @@ class Data(Frozen):
     split: Split = Field(Split(), description="Fractions of the table in `path` to hold out.")
     numeric: Numeric = Field(Numeric(), description="How numeric columns are prepared.")
     categorical: Categorical = Field(Categorical(), description="How categorical columns are encoded.")
+    day_first: bool | None = Field(
+        None,
+        description="Dates such as 3/4/2024: whether the day comes first; null finds out from days after the 12th, and "
+        "refuses a column without any.",
+    )
     encoders: dict[Name, str] = Field(
         {}, description="The kind of encoder by column name, for columns that should not get the inferred one."
     )
@@ -160,6 +191,14 @@ class Data(Frozen):
         """The settings that read the column `name` as categories."""
         return self.with_setting("categorical", columns=[*self.categorical.columns, name])
 
+    def with_encoder(self, name: str, kind: str) -> dict[str, Any]:
+        """The settings that give the column `name` this kind of encoder."""
+        return {"encoders": {**self.encoders, name: kind}}
+
+    def with_bins(self, bins: int | None) -> Data:
+        """The same settings with this number of bins."""
+        return self.model_copy(update={"numeric": self.numeric.model_copy(update={"bins": bins})})
+
     def with_missing(self, *words: str) -> dict[str, Any]:
         """The settings by which `words` mean a missing value too."""
         return {"missing_values": [*self.missing_values, *words]}
@@ -198,6 +237,11 @@ class Data(Frozen):
         return self
 
     def _conflicts(self) -> Iterator[Conflict]:
+        if self.scale_target is not None and not self.scale_target.suits_targets:
+            yield (
+                "scale_target",
+                f"{self.scale_target.name()} is for inputs only, since it bounds what it scales; write robust",
+            )
         if self.target == ():
             yield "target", "names no column"
         if self.features and self.exclude:

@@ -1,0 +1,322 @@
+"""Is every column taken: gaps, bins, dates, amounts, many categories, and what says nothing left out?
+
+A spec of two lines is run on small tables. What the inputs are is read from the model and from the arrays.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from cli import Cli, Outcome, Write, write_csv
+from helpers import assert_close
+from mlptrain.data.bins import bin_edges
+from mlptrain.data.encoders import Encoder
+from mlptrain.data.tables import read_table
+from mlptrain.dataset import Transforms
+from mlptrain.runs import checkpoint as files
+
+QUICK = "training: {epochs: 2, baselines: false}\nnetwork: {hidden: [4]}\n"
+
+
+def label(i: int) -> str:
+    return "ab"[(7 * i) % 23 > 11]
+
+
+def fitted(cli: Cli, spec: Write, table: str = "t.csv", settings: str = "", out: str = "run") -> Outcome:
+    """Fit to a table with `y` as the target."""
+    path = spec(f"data: {{path: {table}, target: y{', ' * bool(settings)}{settings}}}\n{QUICK}")
+    shutil.rmtree(path.parent / out, ignore_errors=True)
+    return cli("fit", "spec.yaml", "--out", out)
+
+
+def transforms(run: Path) -> Transforms:
+    return files.decode_model((run / "model.safetensors").read_bytes(), "m").transforms
+
+
+def encoder(run: Path, column: str) -> Encoder:
+    return next(encoder for encoder in transforms(run).encoders if encoder.column == column)
+
+
+def inputs(run: Path, table: Path) -> dict[str, NDArray[np.float64]]:
+    """Every input of a table by its name."""
+    prepared = transforms(run)
+    features, _ = prepared.encode(read_table(table, None, prepared.hints), np.float64)
+    return dict(zip(prepared.inputs, features.values.T, strict=True))
+
+
+# --- Missing numbers
+
+
+def gaps(i: int) -> tuple[object, ...]:
+    return ("" if i % 5 == 0 else i % 7, i % 11, label(i))
+
+
+def test_a_missing_number_has_an_input_of_its_own(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,z,y", [gaps(i) for i in range(60)])
+    fitted(cli, spec, settings="numeric: {indicator: true}").succeeded()
+    found = inputs(tmp_path / "run", tmp_path / "t.csv")
+    assert list(found) == ["x", "x=(missing)", "z"]
+    assert found["x=(missing)"].tolist() == [float(i % 5 == 0) for i in range(60)]
+    write_csv(tmp_path / "new.csv", "x,z", [("", ""), (1, 2)])
+    later = inputs(tmp_path / "run", tmp_path / "new.csv")
+    assert later["x=(missing)"].tolist() == [1, 0]
+    said = cli("predict", "run", "new.csv").succeeded().err
+    assert "1 missing in 'x'" in said
+    assert "1 missing in 'z'" in said
+
+
+def test_a_block_has_an_indicator_for_each_column_with_gaps(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    block = np.random.default_rng(0).standard_normal((60, 3))
+    block[::4, 1] = np.nan
+    np.savez(tmp_path / "t.npz", b=block, y=[label(i) for i in range(60)])
+    fitted(cli, spec, "t.npz", "numeric: {indicator: true, bins: 4}").succeeded()
+    assert list(inputs(tmp_path / "run", tmp_path / "t.npz")) == ["b[0]", "b[1]", "b[2]", "b[1]=(missing)"]
+
+
+# --- Bins
+
+
+def test_a_number_has_a_share_of_each_bin(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,two,y", [(i / 2 + 0.25, i % 2, label(i)) for i in range(80)])
+    fitted(cli, spec, settings="split: {validation: 0, test: 0}, numeric: {bins: 4}").succeeded()
+    names = [name for name in transforms(tmp_path / "run").inputs if name.startswith("x[")]
+    assert names == ["x[<10.125]", "x[<20]", "x[<29.875]", "x[<39.75]"]
+    assert [name for name in transforms(tmp_path / "run").inputs if name.startswith("two")] == ["two"]
+    write_csv(tmp_path / "new.csv", "x,two", [(-5, 0), (5.1875, 0), (15.0625, 0), (99, 0), ("", 0)])
+    found = inputs(tmp_path / "run", tmp_path / "new.csv")
+    shares = np.stack([found[name] for name in names], axis=1)
+    wanted = np.array([[0, 0, 0, 0], [0.5, 0, 0, 0], [1, 0.5, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+    assert_close(shares, wanted, 1e-9, scale=1.0)
+
+
+@pytest.mark.parametrize("values", [[0, 1], [3, 3, 3], [1e308, -1e308, 0], [0, 1e-300, 2e-300], []], ids=str)
+def test_no_bins_where_there_is_nothing_to_divide(values: list[float]) -> None:
+    assert not len(bin_edges(np.array(values, float), 4))
+
+
+def test_bins_that_are_too_narrow_are_merged() -> None:
+    values = np.array([0, 1e-12, 2e-12, 0.5, 1 - 1e-12, 1])
+    assert_close(bin_edges(values, 50), [0, 0.5, 1], 1e-9)
+
+
+@pytest.mark.parametrize(("columns", "rows", "bins"), [(2, 6, 4), (2, 900, 6), (201, 60, 0), (150, 2000, 5)])
+def test_the_number_of_bins_follows_rows_and_columns(
+    cli: Cli, spec: Write, tmp_path: Path, columns: int, rows: int, bins: int
+) -> None:
+    values = np.random.default_rng(0).standard_normal((rows, columns))
+    frame = pl.DataFrame({f"x{i}": column for i, column in enumerate(values.T)})
+    frame.with_columns(y=pl.Series([f"{label(i)}" for i in range(rows)])).write_parquet(tmp_path / "t.parquet")
+    fitted(cli, spec, "t.parquet", "numeric: {bins: auto}").succeeded()
+    found = transforms(tmp_path / "run").inputs
+    trained = round(0.7 * rows)
+    assert len(found) == columns * (1 + min(bins, max(0, trained - 1)))
+
+
+@pytest.mark.parametrize("bins", ["1", "0", "257", "many", "2.5", "true"])
+def test_a_number_of_bins_that_is_none(cli: Cli, spec: Write, tmp_path: Path, bins: str) -> None:
+    write_csv(tmp_path / "t.csv", "x,y", [(i, label(i)) for i in range(40)])
+    fitted(cli, spec, settings=f"numeric: {{bins: {bins}}}").refused(2, "data.numeric.bins: must be a whole number")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+def test_bins_and_gaps_are_the_same_from_every_format(cli: Cli, spec: Write, tmp_path: Path, suffix: str) -> None:
+    x = [None if i % 9 == 0 else i * 37 % 101 / 8 for i in range(120)]
+    frame = pl.DataFrame({"x": x, "z": [i % 13 for i in range(120)], "y": [label(i) for i in range(120)]})
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "t.parquet")
+    np.savez(tmp_path / "t.npz", x=np.array(x, float), z=frame["z"].to_numpy(), y=np.array(frame["y"].to_list()))
+    fitted(cli, spec, f"t.{suffix}", "numeric: {bins: auto, indicator: true}").succeeded()
+    fitted(cli, spec, "t.csv", "numeric: {bins: auto, indicator: true}", "other").succeeded()
+    assert transforms(tmp_path / "run") == transforms(tmp_path / "other")
+    assert cli("predict", "run", "t.csv") == cli("predict", "other", f"t.{suffix}").succeeded()
+
+
+def test_blocks_of_rows_do_not_change_the_shares(
+    cli: Cli, spec: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(tmp_path / "t.csv", "x,z,y", [gaps(i) for i in range(60)])
+    fitted(cli, spec, settings="numeric: {indicator: true, bins: auto}").succeeded()
+    whole = inputs(tmp_path / "run", tmp_path / "t.csv")
+    monkeypatch.setattr("mlptrain.dataset._BLOCK", 7)
+    pieces: Any = inputs(tmp_path / "run", tmp_path / "t.csv")
+    assert all(np.array_equal(whole[name], pieces[name]) for name in whole)
+
+
+# --- Dates
+
+
+def day(i: int) -> datetime:
+    return datetime(2022, 11, 20, 7, 30, 5) + timedelta(hours=31 * i)
+
+
+FORMS: dict[str, tuple[str, str]] = {
+    "2024-03-01": ("%Y-%m-%d", "YYYY-MM-DD"),
+    "2024/03/01": ("%Y/%m/%d", "YYYY/MM/DD"),
+    "01.03.2024": ("%d.%m.%Y", "DD.MM.YYYY"),
+    "01/03/2024": ("%d/%m/%Y", "DD/MM/YYYY"),
+    "03/01/2024": ("%m/%d/%Y", "MM/DD/YYYY"),
+    "03-01-24": ("%m-%d-%y", "MM-DD-YY"),
+    "01 Mar 2024": ("%d %b %Y", "DD MON YYYY"),
+    "March 01, 2024": ("%B %d, %Y", "MON DD YYYY"),
+    "01-Mar-24": ("%d-%b-%y", "DD MON YY"),
+    "with minutes": ("%d.%m.%Y %H:%M", "DD.MM.YYYY"),
+    "with seconds": ("%Y-%m-%dT%H:%M:%S", "YYYY-MM-DD"),
+    "with fractions and a zone": ("%Y-%m-%d %H:%M:%S.5+01:00", "YYYY-MM-DD"),
+    "with halves of the day": ("%m/%d/%Y, %I:%M %p", "MM/DD/YYYY"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_dates_in_the_usual_spellings(cli: Cli, spec: Write, tmp_path: Path, form: str) -> None:
+    spelled, spelling = FORMS[form]
+    write_csv(tmp_path / "t.csv", "when;x;y", [(f"{day(i):{spelled}};{i % 7};{label(i)}",) for i in range(120)])
+    said = fitted(cli, spec, settings="delimiter: ';', numeric: {scale: none}").succeeded().err
+    assert f"'when' read as dates ({spelling})" in said
+    found = inputs(tmp_path / "run", tmp_path / "t.csv")
+    first = found["when (days)"] - np.array([round(31 * i / 24, 6) for i in range(120)])
+    assert np.ptp(first) < 1.01  # the same days, but for what the spelling leaves out
+    assert found["when (year)"].tolist() == [day(i).year for i in range(120)]
+    week = np.arctan2(found["when (sine of week)"], found["when (cosine of week)"]) / (2 * np.pi) % 1 * 7
+    assert (np.rint(week) % 7).tolist() == [day(i).weekday() for i in range(120)]
+    year = np.arctan2(found["when (sine of year)"], found["when (cosine of year)"]) / (2 * np.pi) % 1 * 365.2425
+    assert np.rint(year + 1).tolist() == [day(i).timetuple().tm_yday for i in range(120)]
+    assert ("when (sine of day)" in found) == ("%H" in spelled or "%I" in spelled)
+    if "%M" in spelled:
+        hour = np.arctan2(found["when (sine of day)"], found["when (cosine of day)"]) / (2 * np.pi) % 1 * 24
+        assert_close(hour, [day(i).hour + day(i).minute / 60 for i in range(120)], 0.01, scale=1.0)
+
+
+def typed_rows() -> dict[str, list[Any]]:
+    return {
+        "day": [day(i).date() if i % 9 else None for i in range(80)],
+        "moment": [day(i) if i % 7 else None for i in range(80)],
+        "clock": [day(i).time() for i in range(80)],
+        "x": [i % 13 for i in range(80)],
+        "y": [label(i) for i in range(80)],
+    }
+
+
+def test_dates_are_the_same_from_every_format(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    frame = pl.DataFrame(typed_rows())
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "t.parquet")
+    arrays: dict[str, Any] = {
+        "day": frame["day"].to_numpy(),
+        "moment": frame["moment"].to_numpy(),
+        "clock": np.array([str(time) for time in frame["clock"]]),
+        "x": frame["x"].to_numpy(),
+        "y": np.array(frame["y"].to_list()),
+    }
+    np.savez(tmp_path / "t.npz", **arrays)
+    names = [f"t.{suffix}" for suffix in ("csv", "parquet", "npz")]
+    for name in names:
+        said = fitted(cli, spec, name, out=f"run.{name}").succeeded().err
+        assert "'day', 'moment' read as dates (YYYY-MM-DD); 'clock' read as times (hh:mm)" in said
+    assert len({transforms(tmp_path / f"run.{name}").model_dump_json() for name in names}) == 1
+    found = [cli("predict", f"run.{one}", other).succeeded() for one in names for other in names]
+    assert all(outcome == found[0] for outcome in found)
+    assert "day=(missing)" in transforms(tmp_path / "run.t.csv").inputs
+    assert "clock (sine of day)" in transforms(tmp_path / "run.t.csv").inputs
+
+
+def test_zones_of_parquet_are_clocks_on_the_wall(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    frame = pl.DataFrame(typed_rows()).with_columns(pl.col("moment").dt.replace_time_zone("Europe/Berlin"))
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_csv(tmp_path / "t.csv")
+    fitted(cli, spec, "t.parquet").succeeded()
+    assert cli("predict", "run", "t.csv") == cli("predict", "run", "t.parquet").succeeded()
+
+
+def test_a_missing_date_is_neutral_and_says_so(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    cells = [(f"{day(i):%Y-%m-%d %H:%M}" if i % 6 else ("", "NaT", "NA")[i % 3], i % 7, label(i)) for i in range(90)]
+    write_csv(tmp_path / "t.csv", "when,x,y", cells)
+    assert "15 missing in 'when'" in fitted(cli, spec).succeeded().err
+    found = inputs(tmp_path / "run", tmp_path / "t.csv")
+    assert found["when=(missing)"].tolist() == [float(i % 6 == 0) for i in range(90)]
+    places = [values for name, values in found.items() if " of " in name]
+    assert len(places) == 6
+    assert all((values[::6] == 0).all() for values in places)
+    assert np.abs(found["when (days)"][::6]).max() < 0.3  # the median is near the middle of what is scaled
+    spec_error = fitted(cli, spec, settings="numeric: {missing: error}")
+    spec_error.refused(3, "column 'when' has", "missing values", "data.numeric.missing is 'error'")
+
+
+@pytest.mark.parametrize("rows", [6, 12])
+def test_a_few_dates(cli: Cli, spec: Write, tmp_path: Path, rows: int) -> None:
+    write_csv(tmp_path / "t.csv", "when,y", [(f"{day(20 * i):%Y-%m-%d}", f"{i}.5") for i in range(rows)])
+    fitted(cli, spec, settings="numeric: {bins: auto, indicator: true}").succeeded()
+    assert len(cli("predict", "run", "t.csv").succeeded().out.splitlines()) == rows + 1
+
+
+def test_a_day_that_may_be_a_month_is_asked_about(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    cells = [(f"{1 + i % 12}/{1 + i * 5 % 12}/2024", i % 7, label(i)) for i in range(60)]
+    write_csv(tmp_path / "t.csv", "when,x,y", cells)
+    fitted(cli, spec).refused(
+        3,
+        "column 'when' holds dates, such as '1/1/2024', whose day and month can be confused",
+        "data: {day_first: true} for DD/MM/YYYY, data: {day_first: false} for MM/DD/YYYY",
+        "data: {encoders: {when: category}} if these are categories",
+    )
+    for settings, spelling in (("day_first: true", "DD/MM/YYYY"), ("day_first: false", "MM/DD/YYYY")):
+        assert f"read as dates ({spelling})" in fitted(cli, spec, settings=settings).succeeded().err
+    fitted(cli, spec, settings="encoders: {when: category}").succeeded()
+    write_csv(tmp_path / "t.csv", "when,x,y", [*cells, ("3/25/2024", 1, "a")])
+    assert "read as dates (MM/DD/YYYY)" in fitted(cli, spec).succeeded().err
+    write_csv(tmp_path / "t.csv", "when,x,y", [(cell.replace("/", "."), *rest) for cell, *rest in cells])
+    assert "read as dates (DD.MM.YYYY)" in fitted(cli, spec).succeeded().err
+
+
+def test_dates_that_change_their_spelling(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    spelled = [f"{day(i):%Y-%m-%d}" if i < 899 else f"{day(i):%d.%m.%Y}" for i in range(1000)]
+    write_csv(tmp_path / "t.csv", "when,x,y", [(cell, i % 7, label(i)) for i, cell in enumerate(spelled)])
+    fitted(cli, spec).refused(
+        3,
+        "column 'when' holds dates (YYYY-MM-DD), but 101 of its cells are not: ",
+        "in rows 900, 901, 902, 903, 904 and 96 more; write all of them in this way",
+        "data: {exclude: [when]} to leave it out",
+        "data: {encoders: {when: category}} if these are categories",
+    )
+
+
+def test_a_word_among_dates_may_mean_none(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    cells = [(f"{day(i):%Y-%m-%d}" if i != 41 else "0000-00-00", i % 7, label(i)) for i in range(90)]
+    write_csv(tmp_path / "t.csv", "when,x,y", cells)
+    said = fitted(cli, spec).refused(3, "1 of its cells is not: '0000-00-00' in row 42").err
+    assert "'0000-00-00']} if that stands for a missing value" in said
+    fitted(cli, spec, settings="missing_values: ['', '0000-00-00']").succeeded()
+
+
+def test_new_dates_must_be_spelled_as_in_training(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "when,x,y", [(f"{day(i):%d.%m.%Y}", i % 7, label(i)) for i in range(90)])
+    fitted(cli, spec).succeeded()
+    write_csv(tmp_path / "new.csv", "when,x", [("01.02.2031", 1), ("2031-02-01", 1), ("", 1), ("29.02.2023", 1)])
+    outcome = cli("predict", "run", "new.csv")
+    outcome.refused(3, "column 'when' holds dates (DD.MM.YYYY), but 2 of its cells are not", "in rows 2, 4")
+    pl.DataFrame({"when": [datetime(2031, 2, 1)], "x": [1]}).write_parquet(tmp_path / "new.parquet")
+    typed = cli("predict", "run", "new.parquet").succeeded().out
+    assert typed == cli("predict", "run", "-", stdin=b"when,x\n01.02.2031,1\n").succeeded().out
+    cli("predict", "run", "-", stdin=b"when,x\n12,1\n").refused(3, "holds dates (DD.MM.YYYY), but 1 of its cells is")
+    pl.DataFrame({"when": [time(9, 30)], "x": [1]}).write_parquet(tmp_path / "new.parquet")
+    cli("predict", "run", "new.parquet").refused(3, "column 'when' must hold DD.MM.YYYY, as in training")
+
+
+def test_a_date_is_no_target(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    pl.DataFrame({"x": [i % 7 for i in range(40)], "y": [day(i) for i in range(40)]}).write_parquet(
+        tmp_path / "t.parquet"
+    )
+    fitted(cli, spec, "t.parquet").refused(3, "target 'y' holds dates; write what matters of them as numbers")
+
+
+def test_what_is_no_date_is_no_date(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,z,y", [(f"Mar {2000 + i % 20}", i % 7, label(i)) for i in range(80)])
+    fitted(cli, spec, settings="encoders: {x: date}").refused(3, "column 'x' must hold dates, but 80 of its cells are")
+    fitted(cli, spec, settings="encoders: {z: date}").refused(3, "column 'z' must hold dates, but 80 of its cells are")
+    assert "read as" not in fitted(cli, spec).succeeded().err
