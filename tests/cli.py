@@ -19,7 +19,7 @@ import pytest
 from mlptrain.cli import main
 
 DATASETS = Path(__file__).parents[1] / "datasets"
-PROGRAM = f"{sys.executable} -m mlptrain"
+PROGRAM = f"{sys.executable} {Path(__file__).with_name('plain.py')}"
 BYTES_OF_A_RUN = ("metrics.csv", "model.safetensors", "checkpoint.safetensors")
 """The files that are a function of the experiment and its data alone."""
 Row = tuple[object, ...]

@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from cli import Cli, Outcome, Write, amounts_rows, classes_rows, run_cli, write_csv
+from mlptrain.spec import presets
+
+presets.DEFAULT = presets.Plain()
+"""The tests are about the textbook network; those of the presets name one. `plain.py` does the same for a process."""
 
 collect_ignore = ["plugins"]
 """Components of somebody's own: every test of the catalogue would find them once they were imported."""

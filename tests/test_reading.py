@@ -23,7 +23,7 @@ from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
 from mlptrain.data.tables import Hints, Table, parse_table
-from mlptrain.dataset import load_dataset
+from mlptrain.dataset import Fit, examine, load_dataset
 from mlptrain.errors import DataError
 from mlptrain.nn.losses import CrossEntropy
 from strategies import unhurried
@@ -182,7 +182,7 @@ def test_a_number_may_stand_for_no_value(suffix: str, tmp_path: Path) -> None:
     else:
         np.savez(path, x=np.array(columns["x"]), y=np.array(columns["y"]))
     data = Data(path=str(path), target=("y",), missing_values=("", "-1"), missing_target="drop", split=NOTHING)
-    dataset = load_dataset(data, CrossEntropy(), None, np.float64, 0)
+    dataset = load_dataset(examine(data, CrossEntropy()), Fit(data, None, np.float64, 0))
     assert dataset.training.target().tolist() == [0, 1, 0, 1]
     assert dataset.notes == ("1 row without a target left out", "1 missing in 'x' filled from training")
 
@@ -191,9 +191,10 @@ def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.Mo
     path = tmp_path / "t.csv"
     lines = [f"{i / 7},{'' if i % 5 == 0 else i % 11},{'rgb'[i % 3]},{i + 0.5}" for i in range(100)]
     path.write_text("x,n,colour,y\n" + "\n".join(lines) + "\n")
-    whole = load_dataset(Data(path=str(path), target=("y",)), None, Standard(), np.float32, 1)
+    data = Data(path=str(path), target=("y",))
+    whole = load_dataset(examine(data), Fit(data, Standard(), np.float32, 1))
     monkeypatch.setattr("mlptrain.dataset._BLOCK", 7)
-    pieces = load_dataset(Data(path=str(path), target=("y",)), None, Standard(), np.float32, 1)
+    pieces = load_dataset(examine(data), Fit(data, Standard(), np.float32, 1))
     assert whole.training.features.values.tobytes() == pieces.training.features.values.tobytes()
     assert whole.notes == pieces.notes == ("20 missing in 'n' filled from training",)
 

@@ -355,7 +355,7 @@ def test_pixels_are_scaled_by_all_their_values(cli: Cli, spec: Write, tmp_path: 
     """As a column would be that holds every pixel of every training row."""
     from mlptrain.data.settings import Data
     from mlptrain.data.split import Split
-    from mlptrain.dataset import load_dataset
+    from mlptrain.dataset import Fit, examine, load_dataset
     from mlptrain.spec import yaml
 
     rng = np.random.default_rng(0)
@@ -364,7 +364,7 @@ def test_pixels_are_scaled_by_all_their_values(cli: Cli, spec: Write, tmp_path: 
     np.savez(tmp_path / "t.npz", p=pixels, y=rng.standard_normal(30), **beside)
     settings: Any = yaml.parse(f"numeric: {{scale: {scale}}}\n", "test").plain()
     data = Data(path=str(tmp_path / "t.npz"), target=("y",), split=Split(validation=0, test=0), **settings)
-    dataset = load_dataset(data, None, None, np.float64, 0)
+    dataset = load_dataset(examine(data), Fit(data, None, np.float64, 0))
     training = dataset.training
     out = np.empty((30, training.features.width))
     training.features.gather(training.rows, out, training.features.byte_buffer(30))

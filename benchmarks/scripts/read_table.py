@@ -8,12 +8,13 @@ import numpy as np
 import polars
 
 from mlptrain.data.settings import Data
-from mlptrain.dataset import load_dataset
+from mlptrain.dataset import Fit, examine, load_dataset
 
 reader, path = sys.argv[1:]
 start = time.perf_counter()
 if reader == "polars":
     rows = len(polars.read_csv(path))
 else:
-    rows = len(load_dataset(Data(path=path, target=("y",)), None, None, np.float32, seed=0).training)
+    data = Data(path=path, target=("y",))
+    rows = len(load_dataset(examine(data), Fit(data, None, np.float32, seed=0)).training)
 print(json.dumps({"seconds": time.perf_counter() - start, "rows": rows}))

@@ -160,6 +160,12 @@ class Transforms(Frozen):
         return sum(encoder.width for encoder in self.encoders)
 
     @property
+    def details(self) -> NDArray[np.bool_]:
+        """(width,): which inputs only refine others, as bins do; their weights start at 0."""
+        parts = [np.arange(encoder.width) >= encoder.width - encoder.details for encoder in self.encoders]
+        return np.concatenate(parts)
+
+    @property
     def hints(self) -> Hints:
         """What is known about another table before it is read."""
         text = [encoder.column for encoder in self.encoders if encoder.textual]
@@ -257,24 +263,63 @@ class Dataset:
         return {name: part for name, part in named if part is not None}
 
 
-def load_dataset(
-    data: Data,
-    loss: Loss | None,
-    scale_target: Scaler | None,
-    dtype: Any,
-    seed: int,
-    task: str | None = None,
-    folds: int = 0,
-) -> Dataset:
-    """Read the files of `data`, split the rows, fit the transforms on the training rows and encode all parts.
+@dataclass(frozen=True)
+class TaskChoice:
+    """The task and the loss of a run, with the true values of the target."""
 
-    If `task` or `loss` is None, the target implies it. `scale_target` applies to regression; None does not scale. The
-    training rows are divided into that many `folds`, if any.
-    """
+    task: Task
+    loss: Loss
+    truth: Truth
+    """Of all rows of the table."""
+    notes: list[str]
+
+
+@dataclass
+class Examined:
+    """The main table of a run with its task, before anything is fitted to it."""
+
+    table: Table
+    """The rows with a weight and a target."""
+    fingerprint: dict[str, str]
+    weights: NDArray[np.float64] | None
+    choice: TaskChoice | None
+    """None after a `Trouble`."""
+    notes: list[str]
+    troubles: Troubles
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether classes are to be predicted."""
+        return self.choice is not None and self.choice.task.form != "values"
+
+
+def examine(data: Data, loss: Loss | None = None, task: str | None = None) -> Examined:
+    """Read the main table of `data`; if `task` or `loss` is None, the target implies it."""
     table, fingerprint = read_with_target(data.path, data.target_path, data, data.hints)
-    settings = Fit(data, loss, task, scale_target or NoScaling(), dtype, seed)
-    parts, transforms, loss, notes = learn(table, settings)
-    del table  # before the next one is read
+    troubles = Troubles()
+    check_names(table, data)
+    table, weights, columns, notes = usable_rows(table, data, troubles)
+    choice = choose_task(table, columns, data, loss, task, troubles)
+    return Examined(table, fingerprint, weights, choice, notes, troubles)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The settings by which transforms are fitted to a table."""
+
+    data: Data
+    scale_target: Scaler | None
+    """For regression; None does not scale."""
+    dtype: Any
+    seed: int
+    folds: int = 0
+    """The number of parts into which the training rows are divided, each of which validates a member."""
+
+
+def load_dataset(examined: Examined, fit: Fit) -> Dataset:
+    """Split the rows, fit the transforms on the training rows and encode all parts; `examined` is used up."""
+    data, fingerprint = fit.data, examined.fingerprint
+    parts, transforms, loss, notes = learn(examined, fit)
     for name, path, target_path in (
         ("validation", data.validation_path, data.validation_target_path),
         ("test", data.test_path, data.test_target_path),
@@ -283,19 +328,19 @@ def load_dataset(
             hints = replace(transforms.hints, wanted=())
             other, digests = read_with_target(path, target_path, data, hints)
             fingerprint |= digests
-            parts[name], more = transforms.part(other, dtype, data.missing_target == "drop")
+            parts[name], more = transforms.part(other, fit.dtype, data.missing_target == "drop")
             notes += [f"{note} ({path})" for note in more]
     training = parts["train"]
     assert training is not None
     dataset = Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
-    return with_folds(dataset, folds, seed, data.path) if folds else dataset
+    return with_folds(dataset, fit) if fit.folds else dataset
 
 
-def with_folds(dataset: Dataset, folds: int, seed: int, path: str) -> Dataset:
-    """`dataset` with its training rows in `folds`, stratified by class."""
+def with_folds(dataset: Dataset, fit: Fit) -> Dataset:
+    """`dataset` with its training rows in folds, stratified by class."""
     training = dataset.training
     strata = training.targets if training.targets.ndim == 1 else None
-    held_out = fold_rows(training.rows, strata, folds, stream(seed, "folds"), path)
+    held_out = fold_rows(training.rows, strata, fit.folds, stream(fit.seed, "folds"), fit.data.path)
     parts = [Fold(training.of(training.rows[~np.isin(training.rows, rows)]), training.of(rows)) for rows in held_out]
     return replace(dataset, folds=tuple(parts), validation=training.of(np.concatenate(held_out)))
 
@@ -318,38 +363,13 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
     return transforms.part(table.select(rows), dtype, drop)[0] if len(rows) else None
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The settings by which transforms are fitted to a table."""
-
-    data: Data
-    loss: Loss | None
-    task: str | None
-    scaler: Scaler
-    dtype: Any
-    seed: int
-
-
-@dataclass(frozen=True)
-class TaskChoice:
-    """The task and the loss of a run, with the true values of the target."""
-
-    task: Task
-    loss: Loss
-    truth: Truth
-    """Of all rows of the table."""
-    notes: list[str]
-
-
-def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
+def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
     """Split the main table, fit the transforms and encode it: the parts by name, the transforms, the loss and notes.
 
     One error reports everything that is wrong with its columns.
     """
-    data, troubles = fit.data, Troubles()
-    check_names(table, data)
-    table, weights, columns, notes = usable_rows(table, data, troubles)
-    choice = choose_task(table, columns, fit, troubles)
+    data, table, choice, troubles = fit.data, examined.table, examined.choice, examined.troubles
+    weights, notes = examined.weights, examined.notes
     names, more = choose_features(table, data)
     chosen = {"train": np.arange(table.rows)}
     with troubles.collected():
@@ -360,7 +380,7 @@ def learn(table: Table, fit: Fit) -> tuple[dict[str, Part | None], Transforms, L
     assert choice is not None
     training = chosen["train"]
     counted = None if weights is None else weights[training]
-    task = choice.task.learn(choice.truth[training], counted, choice.loss, fit.scaler, table)
+    task = choice.task.learn(choice.truth[training], counted, choice.loss, fit.scale_target or NoScaling(), table)
     transforms = Transforms(
         encoders=encoders, task=task, missing_values=data.missing_values, sample_weight=data.sample_weight
     )
@@ -404,25 +424,27 @@ def target_column(table: Table, name: str, missing: Sequence[str]) -> Column:
     return column
 
 
-def choose_task(table: Table, columns: Sequence[Column], fit: Fit, troubles: Troubles) -> TaskChoice | None:
-    """The task and the loss, from the spec or else implied by the target; None after a `Trouble`."""
+def choose_task(
+    table: Table, columns: Sequence[Column], data: Data, given: Loss | None, wanted: str | None, troubles: Troubles
+) -> TaskChoice | None:
+    """The task and the loss, as `given` and `wanted` or else implied by the target; None after a `Trouble`."""
     notes: list[str] = []
     if not columns:
         return None
     with troubles.collected():
-        if fit.task is not None:
-            kind = task_kinds()[fit.task]
-        elif fit.loss is not None:
-            kind = tasks_for_loss(fit.loss)[0]
+        if wanted is not None:
+            kind = task_kinds()[wanted]
+        elif given is not None:
+            kind = tasks_for_loss(given)[0]
         else:
-            kind = implied_task(columns, table, fit.data.missing_values)
+            kind = implied_task(columns, table, data.missing_values)
             notes = kind.assumptions(columns)
-        loss = fit.loss or kind.default_loss()
-        columns = [kind.view(column, table, fit.data.missing_values) for column in columns]
+        loss = given or kind.default_loss()
+        columns = [kind.view(column, table, data.missing_values) for column in columns]
         try:
             task = kind.fit(columns, loss, table)
         except AnotherTask as trouble:
-            raise trouble.with_lines(fit.task is not None, fit.loss is not None) from trouble
+            raise trouble.with_lines(wanted is not None, given is not None) from trouble
         return TaskChoice(task, loss, task.truth(columns, table), notes)
     return None
 

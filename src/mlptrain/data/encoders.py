@@ -96,6 +96,11 @@ class Encoder(Component):
         """Number of inputs."""
         return len(self.inputs)
 
+    @property
+    def details(self) -> int:
+        """How many of the inputs, at the end, only refine the others; their weights start at 0."""
+        return 0
+
     @classmethod
     def claims(cls, column: Column) -> bool:
         """Whether this is the encoder for `column` where the spec names none."""
@@ -325,7 +330,11 @@ class Number(Encoder):
 
     @property
     def width(self) -> int:
-        return self.size + len(self.indicators) + max(0, len(self.edges) - 1)
+        return self.size + len(self.indicators) + self.details
+
+    @property
+    def details(self) -> int:
+        return max(0, len(self.edges) - 1)
 
     @classmethod
     def claims(cls, column: Column) -> bool:

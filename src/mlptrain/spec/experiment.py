@@ -17,7 +17,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from mlptrain.component import Frozen, OneOf, refuse, resolve
-from mlptrain.data.scalers import NoScaling, Scaler, Standard
+from mlptrain.data import scalers
+from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
 from mlptrain.nn.losses import Loss
@@ -25,6 +26,7 @@ from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
 from mlptrain.spec.conflicts import conflicts
+from mlptrain.spec.presets import Facts, Preset, default_preset, fill
 from mlptrain.spec.sections import Ensemble, NetworkSpec, Training
 from mlptrain.tasks import Task, task_kinds
 
@@ -39,6 +41,10 @@ def known_task(value: str | None) -> str | None:
 class Experiment(Frozen):
     """Everything that determines a run."""
 
+    preset: Annotated[Preset, OneOf()] = Field(
+        default_factory=default_preset,
+        description="What fills the settings that are not given: plain (the textbook network), quick, standard, best.",
+    )
     name: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
@@ -93,7 +99,22 @@ class Experiment(Frozen):
             return self.data.scale_target
         free = self.network.output_activation.is_identity
         scalable = self.loss is None or self.loss.scalable
-        return Standard() if free and scalable else NoScaling()
+        return scalers.Standard() if free and scalable else NoScaling()
+
+    def filled(self, rows: int, classes: bool) -> Self:
+        """The experiment with the settings of its preset for what it does not give, on a table of that many `rows`."""
+        linear = self.network.output_activation.is_identity and bool(self.network.hidden)
+        facts = Facts(
+            rows=rows,
+            classes=classes,
+            folds=not (self.data.validation_path or "validation" in self.data.split.model_fields_set),
+            linear=linear and self.network.initializer.file is None,
+            epochs=self.training.epochs if "epochs" in self.training.model_fields_set else None,
+            own_optimizer="optimizer" in self.model_fields_set,
+        )
+        found = fill(self, self.preset.settings(facts))
+        found.locate_like(self)
+        return found
 
     def completed(self, loss: Loss) -> dict[str, Any]:
         """The settings by name, with all defaults filled in that depend on other settings or on the data."""

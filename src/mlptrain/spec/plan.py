@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from mlptrain.component import OneOf
-from mlptrain.dataset import Dataset, Transforms, load_dataset
+from mlptrain.dataset import Dataset, Fit, Transforms, examine, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
 from mlptrain.nn.layers import Layer
 from mlptrain.nn.layout import Layout
@@ -82,15 +82,11 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         training = experiment.training.model_copy(update={"dtype": dtype})
         experiment = experiment.model_copy(update={"training": training})
     seed = draw_seed() if experiment.seed is None else experiment.seed
-    dataset = load_dataset(
-        experiment.data,
-        experiment.loss,
-        experiment.target_scaler,
-        experiment.training.dtype,
-        seed,
-        experiment.task,
-        experiment.ensemble.members if experiment.ensemble.folds else 0,
-    )
+    examined = examine(experiment.data, experiment.loss, experiment.task)
+    experiment = experiment.filled(examined.table.rows, examined.is_classification)
+    folds = experiment.ensemble.members if experiment.ensemble.folds else 0
+    fit = Fit(experiment.data, experiment.target_scaler, experiment.training.dtype, seed, folds)
+    dataset = load_dataset(examined, fit)
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
         raise DataError(f"{plan.data.path}: one training row has no variance; network.normalization cannot be batch")

@@ -36,7 +36,7 @@ def start(plan: Plan, network: Network, dataset: Dataset, linear: LinearModels |
         plan.network.initializer,
         network.dtype,
         plan.seed,
-        dataset.training.active_inputs(),
+        dataset.training.active_inputs() & ~plan.transforms.details,
         ema=plan.training.ema is not None,
         progress=Progress(schedule=plan.schedule.start()),
     )

@@ -1,0 +1,7 @@
+"""`mlptrain` with the textbook network as the default, for tests that run it as a process of its own."""
+
+from mlptrain.cli import main
+from mlptrain.spec import presets
+
+presets.DEFAULT = presets.Plain()
+main()
