@@ -24,12 +24,12 @@ from mlptrain.optim.optimizers import SGD, Adam, AMSGrad, Optimizer, TensorOptim
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Plateau, Schedule
 from mlptrain.randomness import DropoutStream
-from mlptrain.runs.run import begin, proceed
+from mlptrain.runs.run import begin, finish, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.spec.sections import Ema, Training
 from mlptrain.train.diagnostics import Diagnosis, Trend
-from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone
+from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone, part_listener
 from mlptrain.train.state import Progress
 from mlptrain.train.step import Step, Update
 
@@ -178,10 +178,46 @@ def test_a_consumer_hears_of_a_divergence(spec: Write, classes: Path, tmp_path: 
 def test_a_consumer_that_wants_no_steps_is_not_asked(spec: Write, classes: Path, tmp_path: Path) -> None:
     class Quiet(Consumer):
         def __getattribute__(self, name: str) -> Any:
-            assert name != "step"
+            assert name not in ("step", "part")
             return super().__getattribute__(name)
 
     listen(spec(CLASSES + "training: {epochs: 1}\n"), tmp_path / "run", Quiet())
+    assert part_listener([Quiet(), Listener()]) is None
+
+
+class Parts(Consumer):
+    """Takes down the parts of the work."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def part(self, name: str, layer: int) -> None:
+        self.names.append(f"{name} {layer}")
+
+
+STEP = ["other 0", "gather 0", "forward 0", "forward 1", "loss 0", "backward 1", "backward 0"]
+STEP += ["penalty 0", "clip 0", "optimizer 0", "averages 0"]
+
+
+def test_a_consumer_hears_the_parts_of_each_step(spec: Write, classes: Path, tmp_path: Path) -> None:
+    path = spec(CLASSES + "training: {epochs: 2, batch_size: 16}\n")
+    first, second = Parts(), Parts()
+    listen(path, tmp_path / "run", first, Listener(), second)
+    assert first.names == second.names == ["other 0", "shuffle 0", *STEP, *STEP, "other 0", "epoch 0"] * 2
+
+
+def test_a_consumer_of_the_whole_run_hears_all_of_it(spec: Write, classes: Path, tmp_path: Path) -> None:
+    path = spec(CLASSES + "training: {epochs: 1, batch_size: full, baselines: false}\n")
+    parts, listener = Parts(), Listener()
+    run = begin(load_experiment(path), "run", tmp_path / "run", [parts, listener])
+    proceed(run, lambda: None)
+    finish(run)
+    assert parts.names[:2] == ["other 0", "prepare 0"]
+    assert parts.names[4 : 4 + len(STEP)] == STEP
+    written = [name for name in parts.names if name in ("checkpoint 0", "model 0", "metrics 0")]
+    assert written == ["checkpoint 0", "model 0", "metrics 0", "metrics 0", "metrics 0"]
+    assert [step for step, *_ in listener.steps] == [1]
+    assert listener.ends == ["epochs", "closed"]
 
 
 # -- optimizers

@@ -1,14 +1,14 @@
 """What does one training step compute, in numbers?
 
-A `Recorder` is a probe of the training loop. It copies the arrays of one step after each of its parts: the forward pass
-layer by layer, the loss, the backward pass layer by layer, penalties, clipping, the update and the averages. The
-notation is that of `nn/layers.py`.
+A `Recorder` is a consumer that copies the arrays of one step after each of its parts: the forward pass layer by layer,
+the loss, the backward pass layer by layer, penalties, clipping, the update and the averages. The notation is that of
+`nn/layers.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,37 @@ from mlptrain.errors import UsageError
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layers import Stage
 from mlptrain.spec.plan import Plan
-from mlptrain.train.events import StepDone
+from mlptrain.train.events import Consumer, Event, StepDone, feed
 from mlptrain.train.loop import Loop, network_for, start
 
 
-@np.errstate(all="ignore")
 def explain(plan: Plan, dataset: Dataset, number: int) -> list[Stage]:
     """The stages of training step `number`, counted from 1; runs the steps before it first."""
-    recorder, done = Recorder(plan, dataset, number), 0
-    for event in recorder.loop.events():
-        if isinstance(event, StepDone):
-            done = event.step
-            if done == number:
-                return recorder.stages(event)
-    raise UsageError(f"the run ends after {done} steps; --step must be at most that")
+    recorder = Recorder(plan, dataset, number)
+    feed(until(number, recorder.loop.events()), [recorder])
+    if not recorder.stages:
+        raise UsageError(f"the run ends after {recorder.steps} steps; --step must be at most that")
+    return recorder.stages
 
 
-class Recorder:
-    """A probe that copies what step `number` computes, each array before it is overwritten."""
+def until(number: int, events: Iterable[Event]) -> Iterator[Event]:
+    """The events up to step `number`."""
+    for event in events:
+        yield event
+        if isinstance(event, StepDone) and event.step == number:
+            return
+
+
+class Recorder(Consumer):
+    """Copies what step `number` computes, each array before it is overwritten."""
 
     def __init__(self, plan: Plan, dataset: Dataset, number: int) -> None:
         self._plan, self._number = plan, number
         self._network = network_for(plan)
         self._state = start(plan, self._network, dataset)
-        self.loop = Loop(plan, self._network, self._state, dataset, self)
+        self.loop = Loop(plan, self._network, self._state, dataset, [self])
+        self.stages: list[Stage] = []
+        """The whole step, in the order of computation; empty before it is done."""
         self._before = self._state.parameters.copy()
         self._describe: dict[str, Callable[[int], Iterator[Stage]]] = {
             "gather": self._batch,
@@ -54,20 +61,27 @@ class Recorder:
         }
         self._parts: dict[str, list[Stage]] = {part: [] for part in self._describe}
 
-    def __call__(self, part: str, i: int) -> None:
-        """Copy what `part` of the step has computed, for layer `i` if it has layers."""
-        if self._state.progress.step != self._number - 1 or part not in self._describe:
-            return
-        if part == "gather":
-            np.copyto(self._before, self._state.parameters)
-        stages = self._describe[part](i)
-        self._parts[part] += [Stage(stage.title, stage.formula, copied(stage.value)) for stage in stages]
+    @property
+    def steps(self) -> int:
+        """The number of steps that were run."""
+        return self._state.progress.step
 
-    def stages(self, event: StepDone) -> list[Stage]:
-        """The whole step, in the order of computation."""
+    def part(self, name: str, layer: int) -> None:
+        """Copy what this part of the step has computed."""
+        if self.steps != self._number - 1 or name not in self._describe:
+            return
+        if name == "gather":
+            np.copyto(self._before, self._state.parameters)
+        stages = self._describe[name](layer)
+        self._parts[name] += [Stage(stage.title, stage.formula, copied(stage.value)) for stage in stages]
+
+    def step(self, event: StepDone) -> None:
+        """Put the parts of the step together."""
+        if event.step != self._number:
+            return
         self._parts["loss"].insert(2, Stage("", "L", event.loss))
         computed = [stage for part in self._parts.values() for stage in part]
-        return [*computed, *self._update(event), *self._averages()]
+        self.stages = [*computed, *self._update(event), *self._averages()]
 
     @property
     def _layers(self) -> list[Any]:

@@ -31,7 +31,7 @@ from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
 from mlptrain.spec.load import load_experiment
 from mlptrain.system import STOP_SIGNALS
-from mlptrain.train.step import Probe
+from mlptrain.train.events import Consumer
 
 
 @dataclass(frozen=True)
@@ -53,44 +53,45 @@ class Request:
 def run(request: Request) -> None:
     """Run the command."""
     console = stderr_console(request.quiet)
-    with profiling(console) if request.profile else nullcontext() as probe, opened(request, probe) as current:
+    measuring = profiling(console) if request.profile else nullcontext(())
+    with measuring as consumers, opened(request, consumers) as current:
         train_and_report(current, console, request)
 
 
 @contextmanager
-def opened(request: Request, probe: Probe | None) -> Iterator[Run]:
+def opened(request: Request, consumers: Sequence[Consumer]) -> Iterator[Run]:
     """The requested run, new or resumed, locked against other processes."""
     if request.resume is not None:
         if request.config is not None or request.overrides or request.out is not None:
             raise UsageError("--resume continues a run with its own settings: remove the config, --set and --out")
         folder = RunFolder.open(request.resume)
         with folder.locked():
-            yield resume(folder, probe)
+            yield resume(folder, consumers)
         return
-    begun = begun_by(request, probe)
+    begun = begun_by(request, consumers)
     with begun.folder.locked():
         yield begun
 
 
-def begun_by(request: Request, probe: Probe | None) -> Run:
+def begun_by(request: Request, consumers: Sequence[Consumer]) -> Run:
     """A new run."""
     config = request.config
     if config is None:
         raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to continue a run)")
     if (config / "spec.yaml").exists():
         raise UsageError(f"{config}: is a run's folder; to continue it: mlptrain fit --resume {config}")
-    return begin(load_experiment(config, request.overrides), default_name(config), request.out, probe)
+    return begin(load_experiment(config, request.overrides), default_name(config), request.out, consumers)
 
 
 @contextmanager
-def profiling(console: Console) -> Iterator[Probe]:
+def profiling(console: Console) -> Iterator[Sequence[Consumer]]:
     """Measure the time of the parts of a run, and print it."""
     from mlptrain.runs.profile import Profile
 
     profile = Profile()
     try:
         with profile:
-            yield profile
+            yield (profile,)
     finally:
         console.print(profile_table(profile.seconds, profile.calls, profile.total, kernels.PRESENT))
 

@@ -1,12 +1,13 @@
 """How much time did each part of a run take?
 
-A profile is a probe: the run calls it at the end of each part of the work with the name of the part, and it reads the
-clock.
+A profile is a consumer that is told the end of each part of the work, and reads the clock.
 """
 
 from __future__ import annotations
 
 import time
+
+from mlptrain.train.events import Consumer
 
 SECTIONS: dict[str, str] = {
     "prepare": "reading and preparing the data",
@@ -26,8 +27,8 @@ SECTIONS: dict[str, str] = {
 """The parts with a separate row, {} for the number of the layer; all others are "everything else"."""
 
 
-class Profile:
-    """Seconds and calls of each section: `with Profile() as profile: begin(..., probe=profile)`."""
+class Profile(Consumer):
+    """Seconds and calls of each section: `with Profile() as profile: begin(..., consumers=[profile])`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -43,12 +44,12 @@ class Profile:
     def __exit__(self, *error: object) -> None:
         self.total = time.perf_counter() - self._began
 
-    def __call__(self, part: str, number: int) -> None:
-        """Add the time since the last call to `part`."""
+    def part(self, name: str, layer: int) -> None:
+        """Add the time since the last call to the part `name`."""
         now = time.perf_counter()
         spent, self._last = now - self._last, now
-        section = SECTIONS.get(part)
+        section = SECTIONS.get(name)
         if section is not None:
-            name = section.format(number)
+            name = section.format(layer)
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
             self.calls[name] = self.calls.get(name, 0) + 1

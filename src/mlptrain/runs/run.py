@@ -37,7 +37,6 @@ from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.linear import LinearModels
 from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.state import Diagnosed, TrainState
-from mlptrain.train.step import Probe
 
 SAVE_SECONDS = 5.0
 """Interval between checkpoints: the most work that a kill can lose."""
@@ -57,8 +56,8 @@ class Run:
     environment: Environment
     notes: tuple[str, ...]
     """Notes for the user about the start: filled values, a different environment."""
-    probe: Probe | None = None
-    """Called at the end of each part of the work."""
+    consumers: Sequence[Consumer] = ()
+    """Receive the events of the whole run, and the parts of its work before and after training too."""
     blend: Blend | None = None
     """The linear model beside the network, which is chosen after training."""
 
@@ -80,9 +79,8 @@ class Run:
         )
 
     def mark(self, part: str) -> None:
-        """Call the probe at the end of a part of the work."""
-        if self.probe is not None:
-            self.probe(part, 0)
+        """Tell the consumers that a part of the work is done."""
+        tell(self.consumers, part)
 
     def save_checkpoint(self) -> None:
         """Save the current state for resuming; refuse non-finite weights."""
@@ -118,14 +116,14 @@ class Results:
     diagnoses: tuple[Diagnosed, ...]
 
 
-def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | None = None) -> Run:
+def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequence[Consumer] = ()) -> Run:
     """A new run of `experiment` in a new folder; `name` is used if the experiment has none.
 
-    All settings and data are checked before the folder is created.
+    All settings and data are checked before the folder is created. `consumers` follow the run from here to its end.
     """
     if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error without permission
         raise UsageError(f"{out}: exists already, and a run never overwrites another; choose a new --out")
-    plan, dataset = prepared(experiment, name, probe)
+    plan, dataset = prepared(experiment, name, consumers)
     check_monitor(plan, columns(plan))
     check_start(plan)
     network = network_for(plan)
@@ -139,7 +137,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, probe: Probe | No
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, probe)
+    return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, consumers)
 
 
 def check_start(plan: Plan) -> None:
@@ -162,17 +160,21 @@ def check_start(plan: Plan) -> None:
     )
 
 
-def prepared(experiment: Experiment, name: str, probe: Probe | None) -> tuple[Plan, Dataset]:
-    """The plan and the data; `probe` is called before and after."""
-    if probe is not None:
-        probe("other", 0)
+def tell(consumers: Sequence[Consumer], part: str) -> None:
+    """Tell `consumers` that a part of the work is done."""
+    for consumer in consumers:
+        consumer.part(part, 0)
+
+
+def prepared(experiment: Experiment, name: str, consumers: Sequence[Consumer]) -> tuple[Plan, Dataset]:
+    """The plan and the data; `consumers` are told before and after."""
+    tell(consumers, "other")
     found = prepare(experiment, name)
-    if probe is not None:
-        probe("prepare", 0)
+    tell(consumers, "prepare")
     return found
 
 
-def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
+def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     """The run in `folder` at its last checkpoint; a run without a checkpoint starts again."""
     raw = files.read_file(folder.checkpoint) if folder.checkpoint.exists() else None
     saved = None if raw is None else files.decode_checkpoint(raw, str(folder.checkpoint))
@@ -183,7 +185,7 @@ def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
                 f"{folder.spec}: changed since the run began: {changes}. Undo the change, or start a new run"
             )
         files.check_fingerprint(saved.header.fingerprint, "the run began")
-    plan, dataset = prepared(spec, folder.path.name, probe)
+    plan, dataset = prepared(spec, folder.path.name, consumers)
     if saved is not None:
         plan = plan.model_copy(update={"threads": saved.header.environment.threads})
     network, environment, notes = network_for(plan), Environment.now(plan.threads), dataset.notes
@@ -191,11 +193,11 @@ def resume(folder: RunFolder, probe: Probe | None = None) -> Run:
     if saved is None:
         with blas_threads(plan.threads):
             state = start(plan, network, dataset, linear)
-        return Run(folder, plan, dataset, network, linear, state, environment, notes, probe)
+        return Run(folder, plan, dataset, network, linear, state, environment, notes, consumers)
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
-    return Run(folder, plan, dataset, network, linear, saved.state, environment, notes, probe)
+    return Run(folder, plan, dataset, network, linear, saved.state, environment, notes, consumers)
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -241,14 +243,15 @@ def proceed(
     save_seconds: float = SAVE_SECONDS,
     consumers: Sequence[Consumer] = (),
 ) -> None:
-    """Train to the end, passing every event to the checkpoints, the history and `consumers`.
+    """Train to the end, passing every event to the checkpoints, the history, the run's consumers and `consumers`.
 
     Raises `Interrupted` and `Diverged`, after saving the run.
     """
     saver = Saver(run, signalled, save_seconds)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
+    everyone = [saver, history, *run.consumers, *consumers]
     try:
-        feed(train(run.plan, run.network, run.state, run.dataset, run.probe), [saver, history, *consumers])
+        feed(train(run.plan, run.network, run.state, run.dataset, everyone), everyone)
     except Diverged as error:
         raise Diverged(f"{error}. {what_is_kept(run)}") from error
 

@@ -1,6 +1,6 @@
 """Which events does the training loop yield?
 
-Consumers receive them: the console, the history, the checkpoints, or your own tracker.
+Consumers receive them: the console, the history, the checkpoints, the profile, or your own tracker.
 
     class Printer(Consumer):
         def epoch(self, event):
@@ -10,7 +10,7 @@ Consumers receive them: the console, the history, the checkpoints, or your own t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,10 +62,19 @@ class TrainingDone:
 
 
 Event = StepDone | EpochDone | TrainingDone
+PartDone = Callable[[str, int], None]
+"""Called as `Consumer.part` is."""
 
 
 class Consumer:
     """Receives the events of a run. A subclass overrides the methods of the events that it needs."""
+
+    def part(self, name: str, layer: int) -> None:
+        """Called after each part of a step, and of the work around the steps; only where a consumer overrides it.
+
+        `layer` is 0 for a part without layers. The arrays of the step are as this part has left them: the profile reads
+        the clock, `explain` copies them.
+        """
 
     def step(self, event: StepDone) -> None:
         """Called after each step; must be fast."""
@@ -81,6 +90,19 @@ class Consumer:
 
     def close(self) -> None:
         """Called at the end in any case."""
+
+
+def part_listener(consumers: Sequence[Consumer]) -> PartDone | None:
+    """What to call after each part of a step; None if no consumer overrides `part`, so that nothing is called."""
+    listening = [consumer.part for consumer in consumers if type(consumer).part is not Consumer.part]
+    if len(listening) < 2:
+        return listening[0] if listening else None
+
+    def tell_all(name: str, layer: int) -> None:
+        for call in listening:
+            call(name, layer)
+
+    return tell_all
 
 
 @np.errstate(all="ignore")  # an overflow in training is found and told by the step, not by a warning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from mlptrain.spec.plan import Plan
 from mlptrain.train.batches import Batches, MemberBatches
 from mlptrain.train.early_stopping import higher_is_better, monitored
 from mlptrain.train.epoch import EpochEnd, Measured
-from mlptrain.train.events import EpochDone, Event, StepDone, TrainingDone
+from mlptrain.train.events import Consumer, EpochDone, Event, StepDone, TrainingDone, part_listener
 from mlptrain.train.linear import LinearModels
 from mlptrain.train.state import Progress, TrainState
-from mlptrain.train.step import Probe, Step, Update
+from mlptrain.train.step import Step, Update
 
 
 def network_for(plan: Plan) -> Network:
@@ -65,31 +65,32 @@ def make_batches(plan: Plan, dataset: Dataset) -> Batches | MemberBatches:
     return Batches(dataset.training, plan.batch_rows, plan.training.shuffle, plan.seed, avoid_single_row)
 
 
-def make_step(plan: Plan, network: Network, state: TrainState, probe: Probe | None = None) -> Step:
+def make_step(plan: Plan, network: Network, state: TrainState, consumers: Sequence[Consumer] = ()) -> Step:
     """The training step on `state`."""
-    return Step(network, state, Update.of(plan), DropoutStream(plan.seed), probe)
+    return Step(network, state, Update.of(plan), DropoutStream(plan.seed), consumers)
 
 
 def train(
-    plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
+    plan: Plan, network: Network, state: TrainState, dataset: Dataset, consumers: Sequence[Consumer] = ()
 ) -> Iterator[Event]:
     """Train from `state` until all epochs are done or early stopping ends training.
 
     `state` is changed in place and is consistent at every event: a run that is saved there and resumed later continues
-    exactly as without the interruption. Raises `Diverged` when the loss or the gradient is not finite.
+    exactly as without the interruption. Raises `Diverged` when the loss or the gradient is not finite. `consumers` are
+    told the parts of each step, while `feed` passes them the events.
     """
-    return Loop(plan, network, state, dataset, probe).events()
+    return Loop(plan, network, state, dataset, consumers).events()
 
 
 class Loop:
     """The training of one network: the model, or the linear baseline."""
 
     def __init__(
-        self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, probe: Probe | None = None
+        self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, consumers: Sequence[Consumer] = ()
     ) -> None:
-        self._plan, self._network, self._state, self._probe = plan, network, state, probe
+        self._plan, self._network, self._state, self._part = plan, network, state, part_listener(consumers)
         self.batches = make_batches(plan, dataset)
-        self.step = make_step(plan, network, state, probe)
+        self.step = make_step(plan, network, state, consumers)
         self.batch: tuple[Array, Target, Weights]
         """Inputs, targets and row weights of the last step."""
         self._end = EpochEnd(plan, network, state, dataset)
@@ -100,15 +101,15 @@ class Loop:
 
     def events(self) -> Iterator[Event]:
         """Train, step by step and epoch by epoch."""
-        progress, probe = self._state.progress, self._probe
+        progress, part = self._state.progress, self._part
         if progress.step == 0 and self._network.linear and self._plan.validates:
             self._measure_start()
         while progress.stopped is None:
-            if probe is not None:
-                probe("other", 0)
+            if part is not None:
+                part("other", 0)
             self.batches.begin(progress.epoch)
-            if probe is not None:
-                probe("shuffle", 0)
+            if part is not None:
+                part("shuffle", 0)
             for index in range(progress.batch, len(self.batches)):
                 yield self._train_on(index)
             yield self._end_epoch()
@@ -133,12 +134,12 @@ class Loop:
 
     def _train_on(self, index: int) -> StepDone:
         """One step on batch number `index`."""
-        progress, step, done, probe = self._state.progress, self.step, self._done, self._probe
-        if probe is not None:
-            probe("other", 0)
+        progress, step, done, part = self._state.progress, self.step, self._done, self._part
+        if part is not None:
+            part("other", 0)
         self.batch = x, target, weights = self.batches.gather(index)
-        if probe is not None:
-            probe("gather", 0)
+        if part is not None:
+            part("gather", 0)
         rate = self._constant_rate or self.learning_rate(progress.step)
         done.learning_rate = rate
         try:
@@ -152,17 +153,17 @@ class Loop:
 
     def _end_epoch(self) -> EpochDone:
         """Measure the epoch, whose steps are all done, and start the next one."""
-        progress, stopping, probe = self._state.progress, self._plan.training.early_stopping, self._probe
-        if probe is not None:
-            probe("other", 0)
+        progress, stopping, part = self._state.progress, self._plan.training.early_stopping, self._part
+        if part is not None:
+            part("other", 0)
         measured = self._end.measure(self.learning_rate(progress.step - 1))
         self._state.history.append(list(measured.record.values()))
         improved = self._update_best(measured)
         if diagnoses := self._end.diagnose(measured):
             progress.warn(diagnoses)
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
-        if probe is not None:
-            probe("epoch", 0)
+        if part is not None:
+            part("epoch", 0)
         return EpochDone(measured.record, improved, diagnoses)
 
     def _update_best(self, measured: Measured) -> bool:

@@ -9,7 +9,7 @@ created once, buffers are overwritten.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
@@ -27,13 +27,8 @@ from mlptrain.randomness import DropoutStream
 from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
 from mlptrain.spec.sections import Training
+from mlptrain.train.events import Consumer, PartDone, part_listener
 from mlptrain.train.state import TrainState
-
-Probe = Callable[[str, int], None]
-"""Called at the end of each part of the work with its name and, for layers, with the number of the layer.
-
-The profile uses it to read the clock, `explain` to copy arrays.
-"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,12 @@ class Step:
     """One training step on the arrays of `state`. The loop updates the counters."""
 
     def __init__(
-        self, network: Network, state: TrainState, update: Update, dropout: DropoutStream, probe: Probe | None = None
+        self,
+        network: Network,
+        state: TrainState,
+        update: Update,
+        dropout: DropoutStream,
+        consumers: Sequence[Consumer] = (),
     ) -> None:
         layout = network.layout
         self._network, self._state, self._update, self._dropout = network, state, update, dropout
@@ -75,9 +75,9 @@ class Step:
         self._ema_decay = None if update.training.ema is None else update.training.ema.decay
         self._penalized = bool(update.penalty.l1 or update.penalty.l2)
         self._drops = network.stochastic
-        self._probe = probe
-        self._on_forward = None if probe is None else partial(probe, "forward")
-        self._on_backward = None if probe is None else partial(tell_backward, probe, layout.depth)
+        self._part = part = part_listener(consumers)
+        self._on_forward = None if part is None else partial(part, "forward")
+        self._on_backward = None if part is None else partial(tell_backward, part, layout.depth)
         self.squared_norm = 0.0
         """The squared norm of the last gradient, with penalties, before clipping; of several members, the mean."""
         self.layer_squared_norms = NONE
@@ -98,7 +98,7 @@ class Step:
 
     def _differentiate(self, x: Array, target: Target, weights: Weights) -> float:
         """Compute the gradient of the objective; returns the loss."""
-        network, probe = self._network, self._probe
+        network, part = self._network, self._part
         rng = self._dropout.at(self._state.progress.step) if self._drops else None
         network.forward(x, self._views, self._running, True, rng, self._on_forward)
         loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
@@ -106,8 +106,8 @@ class Step:
             loss = float(loss.mean())
         if self._penalized:
             self._update.penalty.add_gradient(self._weights, self._weight_gradient, self._scratch)
-        if probe is not None:
-            probe("penalty", 0)
+        if part is not None:
+            part("penalty", 0)
         return float(loss)
 
     def _check(self, loss: float) -> None:
@@ -133,22 +133,22 @@ class Step:
 
     def _apply(self, learning_rate: float, rows: int) -> None:
         """Update parameters, running statistics and moving averages."""
-        state, optimizer, probe = self._state, self._update.optimizer, self._probe
+        state, optimizer, part = self._state, self._update.optimizer, self._part
         t = state.progress.step + 1
-        if probe is not None:
-            probe("clip", 0)
+        if part is not None:
+            part("clip", 0)
         optimizer.decay(self._weights, learning_rate)
         for (w, g, slots, scratch), factor in self._pieces:
             optimizer.update(w, g, slots, scratch, learning_rate * factor, t)
-        if probe is not None:
-            probe("optimizer", 0)
+        if part is not None:
+            part("optimizer", 0)
         if state.buffers.size:
             self._network.update_running(self._running, rows)
         if self._ema_decay is not None and state.ema is not None:
             for average, now in zip(state.ema, (state.parameters, state.buffers), strict=True):
                 update_ema(average, now, self._ema_decay, t, self._scratch)
-        if probe is not None:
-            probe("averages", 0)
+        if part is not None:
+            part("averages", 0)
 
 
 def pieces_with_rates(
@@ -166,12 +166,12 @@ def pieces_with_rates(
         yield from ((piece, tensor.spec.ntk_rate) for piece in pieces)
 
 
-def tell_backward(probe: Probe, layers: int, i: int) -> None:
-    """Tell `probe` that the backward pass of layer `i` is done, or that of the loss if `i` is the number of layers."""
+def tell_backward(part: PartDone, layers: int, i: int) -> None:
+    """Tell `part` that the backward pass of layer `i` is done, or that of the loss if `i` is the number of layers."""
     if i == layers:
-        probe("loss", 0)
+        part("loss", 0)
     else:
-        probe("backward", i)
+        part("backward", i)
 
 
 def update_ema(average: Array, now: Array, decay: float, t: int, scratch: Array) -> None:
