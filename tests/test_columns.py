@@ -320,3 +320,88 @@ def test_what_is_no_date_is_no_date(cli: Cli, spec: Write, tmp_path: Path) -> No
     fitted(cli, spec, settings="encoders: {x: date}").refused(3, "column 'x' must hold dates, but 80 of its cells are")
     fitted(cli, spec, settings="encoders: {z: date}").refused(3, "column 'z' must hold dates, but 80 of its cells are")
     assert "read as" not in fitted(cli, spec).succeeded().err
+
+
+# --- Many categories
+
+
+def code(i: int) -> str:
+    """Codes of which some are in many rows, most in two or three, and some in one."""
+    return f"k{i % 8}" if i % 2 else f"c{i * 7919 % 350}" if i % 11 else f"once {i}"
+
+
+def test_of_many_categories_the_frequent_ones_have_inputs(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(2000)])
+    said = fitted(cli, spec, settings="split: {validation: 0, test: 0}").succeeded().err
+    assert "'c' read as many categories: the 64 most frequent have an input each" in said
+    rows = [code(i) for i in range(2000)]
+    counts = pl.Series("c", rows).value_counts().sort(["count", "c"], descending=[True, False])
+    named = [name.partition("=")[2] for name in transforms(tmp_path / "run").inputs if name.startswith("c=")]
+    assert named == [*sorted(counts["c"][:64]), "(other)"]
+    write_csv(tmp_path / "new.csv", "c,x", [("k3", 0), (counts["c"][100], 0), ("once 0", 0), ("never", 0), ("", 0)])
+    found = inputs(tmp_path / "run", tmp_path / "new.csv")
+    assert found["c=k3"].tolist() == [1, 0, 0, 0, 0]
+    assert found["c=(other)"].tolist() == [0, 1, 1, 1, 1]
+    wanted = np.log([counts["count"][0], counts["count"][100], 1, 1, 1]) / np.log(counts["count"][0])
+    assert counts["c"][0] in ("k1", "k3", "k5", "k7")
+    assert_close(found["c (frequency)"], wanted, 1e-9, scale=1.0)
+
+
+@pytest.mark.parametrize("missing", ["own_column", "most_frequent", "error"])
+def test_a_missing_one_of_many_categories(cli: Cli, spec: Write, tmp_path: Path, missing: str) -> None:
+    rows = [("" if i % 10 == 0 else code(i), i % 7, label(i)) for i in range(1200)]
+    write_csv(tmp_path / "t.csv", "c,x,y", rows)
+    outcome = fitted(cli, spec, settings=f"categorical: {{missing: {missing}}}, split: {{validation: 0, test: 0}}")
+    if missing == "error":
+        outcome.refused(3, "column 'c' has 120 missing values")
+        return
+    assert "120 missing in 'c'" in outcome.succeeded().err
+    found = inputs(tmp_path / "run", tmp_path / "t.csv")
+    ones = (
+        "c=(missing)"
+        if missing == "own_column"
+        else max(("c=k1", "c=k3", "c=k5", "c=k7"), key=lambda k: found[k].sum())
+    )
+    assert found[ones][::10].all()
+
+
+@pytest.mark.parametrize("unknown", ["own_column", "ignore", "error"])
+def test_an_unknown_one_of_many_categories(cli: Cli, spec: Write, tmp_path: Path, unknown: str) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(1200)])
+    settings = f"categorical: {{unknown: {unknown}}}, split: {{validation: 0, test: 0}}"
+    fitted(cli, spec, settings=settings).succeeded()
+    (tmp_path / "new.csv").write_text("c,x\nk1,1\nnever,1\n")
+    if unknown == "error":
+        cli("predict", "run", "new.csv").refused(3, "column 'c' holds categories that training did not see: 'never'")
+        cli("predict", "run", "t.csv").succeeded()
+        return
+    found = inputs(tmp_path / "run", tmp_path / "new.csv")
+    assert found["c=(other)"].tolist() == [0, float(unknown == "own_column")]
+
+
+def test_a_limit_that_is_set_refuses_many_categories(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(1200)])
+    settings = "categorical: {max_categories: 150}, split: {validation: 0, test: 0}"
+    fitted(cli, spec, settings=settings).refused(3, "categories in 1200 training rows", "to allow", "inputs for them")
+    assert "read as many" not in fitted(cli, spec, settings="categorical: {min_count: 50}").succeeded().err
+    assert "read as many" in fitted(cli, spec, settings="encoders: {c: many_categories}").succeeded().err
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_many_categories_are_the_same_from_every_format(cli: Cli, spec: Write, tmp_path: Path, suffix: str) -> None:
+    frame = pl.DataFrame({"c": [code(i) for i in range(900)], "y": [label(i) for i in range(900)]})
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "t.parquet")
+    np.savez(tmp_path / "t.npz", c=np.array(frame["c"].to_list()), y=np.array(frame["y"].to_list()))
+    for name in ("t.csv", f"t.{suffix}"):
+        fitted(cli, spec, name, out=f"run.{name}").succeeded()
+    assert transforms(tmp_path / "run.t.csv") == transforms(tmp_path / f"run.t.{suffix}")
+    assert cli("predict", "run.t.csv", f"t.{suffix}") == cli("predict", f"run.t.{suffix}", "t.csv").succeeded()
+
+
+def test_a_category_that_only_the_test_rows_have(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "c,d,y", [("ab"[i % 2], code(i), label(i)) for i in range(600)])
+    write_csv(tmp_path / "test.csv", "c,d,y", [("z" if i == 3 else "a", f"new {i}", label(i)) for i in range(40)])
+    said = fitted(cli, spec, settings="test_path: test.csv").succeeded().err
+    assert "1 unknown in 'c'" in said
+    cli("evaluate", "run").succeeded()

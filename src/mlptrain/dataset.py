@@ -399,7 +399,8 @@ def fit_encoders(
     chosen: list[tuple[type[Encoder], Column]] = []
     for name in names:
         with troubles.collected(), remedied(data, name):
-            chosen.append(choose_encoder(table, name, data))
+            kind, column = choose_encoder(table, name, data)
+            chosen.append((kind.suited(column, training, data), column))
     data = with_number_of_bins(data, chosen, len(training))
     encoders, columns = [], []
     for kind, column in chosen:

@@ -50,6 +50,8 @@ Numbers = Annotated[tuple[float, ...], Field(strict=False)]
 Rows = Annotated[tuple[Numbers, ...], Field(strict=False)]
 DAYS_OF_A_YEAR = 365.2425
 _POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median faster than NumPy
+_MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
+_MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
 
 
@@ -107,6 +109,11 @@ class Encoder(Component):
         return interpret(table, name, missing)
 
     @classmethod
+    def suited(cls, column: Column, rows: Indices, data: Data) -> type[Encoder]:
+        """The kind to fit in place of this one, which only the training `rows` tell."""
+        return cls
+
+    @classmethod
     @abstractmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         """Fit to the training `rows` of `column`; a `Trouble` if the column cannot be used."""
@@ -152,8 +159,8 @@ class Category(Encoder):
     """
 
     kind: Literal["category"] = "category"
-    formula: ClassVar = (r"x_k = [\mathrm{the\ cell\ is\ category} \ k]",)
-    examples: ClassVar = (
+    formula: ClassVar[tuple[str, ...]] = (r"x_k = [\mathrm{the\ cell\ is\ category} \ k]",)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {
             "column": "x",
             "categories": ("a", "b"),
@@ -192,16 +199,16 @@ class Category(Encoder):
         return as_text(table, name, missing)
 
     @classmethod
+    def suited(cls, column: Column, rows: Indices, data: Data) -> type[Encoder]:
+        assert isinstance(column, TextColumn)
+        kept = np.count_nonzero(category_counts(column, rows) >= data.categorical.min_count)
+        too_many = data.categorical.max_categories is None and kept > data.categorical.allowed(len(rows))
+        return ManyCategories if too_many and cls is Category else cls
+
+    @classmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         assert isinstance(column, TextColumn)
-        settings, codes = data.categorical, column.codes[rows]
-        if column.name not in (*data.categorical.columns, *data.encoders):
-            refuse_no_categories(column, data, table)
-        if settings.missing == "error" and (codes < 0).any():
-            raise missing_trouble(table, column.name, rows[codes < 0], "categorical")
-        counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
-        if not counts.any():
-            raise no_value(column.name, data, table)
+        settings, codes, counts = data.categorical, column.codes[rows], refused_or_counts(column, rows, data, table)
         pairs = zip(column.categories, counts, strict=True)
         kept = [category for category, count in pairs if count >= max(1, settings.min_count)]
         if len(kept) > settings.allowed(len(rows)):
@@ -262,6 +269,107 @@ class Category(Encoder):
         own = absent and not unknown and self.missing_input
         rule = " filled from training" if filled else " treated as a category of their own" if own else ""
         return f"{counts} in '{self.column}'{rule}"
+
+
+class ManyCategories(Category):
+    """A column of more categories than have an input each: the frequent ones do, the others share one.
+
+    Up to 64 categories have an input of their own: the most frequent ones, if they are in at least 2 training rows and
+    in 1 of 1000. The other categories and unknown ones share an input. One more input is the logarithm of how many
+    training rows have the category, from 0 (one row, or unknown) to 1 (the most frequent one). It is chosen for columns
+    with more categories than `data.categorical.max_categories` allows where that is not set.
+    """
+
+    kind: Literal["many_categories"] = "many_categories"  # type: ignore[assignment]  # another kind than its base
+    formula: ClassVar = (
+        r"x_k = [\mathrm{the\ cell\ is\ frequent\ category} \ k], \qquad x_o = [\mathrm{it\ is\ another\ one}]",
+        r"x_f = \frac{\log n}{\log \max_c n_c}, \qquad n = \mathrm{training\ rows\ of\ the\ category}",
+    )
+    examples: ClassVar = (
+        {**Category.examples[0], "others": ("c", "d"), "frequencies": (1.0, 0.8, 0.3, 0.3), "unknown_input": True},
+    )
+    size_setting: ClassVar[str] = "the number of columns"
+    others: Words
+    """The categories without an input of their own that training saw more than once."""
+    frequencies: Numbers
+    """The scaled logarithm of the count of each of `categories` and `others`."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if len(self.frequencies) != len(self.categories) + len(self.others):
+            refuse([("frequencies", "must be as many as the categories and the others")])
+        return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        known = (f"{self.column}={category}" for category in self.categories)
+        missing = [f"{self.column}=(missing)"] * self.missing_input
+        return (*known, *missing, f"{self.column}=(other)", f"{self.column} (frequency)")
+
+    @property
+    def width(self) -> int:
+        return len(self.categories) + self.missing_input + 2
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return False
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, TextColumn)
+        settings, counts = data.categorical, refused_or_counts(column, rows, data, table)
+        order = np.argsort(-counts, kind="stable")  # the categories are sorted, so that ties have an order
+        least = max(2, len(rows) / _ROWS_OF_FREQUENT, settings.min_count)
+        frequent = np.sort(order[:_MOST_FREQUENT][counts[order[:_MOST_FREQUENT]] >= least])
+        seen = 1 if settings.unknown == "error" else 2  # a category of one row is encoded as an unknown one
+        known = order[counts[order] >= seen][: len(order) if seen == 1 else _MOST_KNOWN]
+        others = np.setdiff1d(known, frequent)
+        logs = np.log(counts[np.append(frequent, others)]) / max(np.log(counts.max()), 1.0e-9)
+        return cls(
+            column=column.name,
+            categories=tuple(column.categories[i] for i in frequent),
+            others=tuple(column.categories[i] for i in others),
+            frequencies=tuple(logs.tolist()),
+            fill=column.categories[order[0]] if settings.missing == "most_frequent" else None,
+            missing_input=settings.missing == "own_column" and bool(column.absent[rows].any()),
+            unknown_input=settings.unknown == "own_column",
+            unknown_allowed=settings.unknown != "error",
+            missing_allowed=settings.missing != "error",
+        )
+
+    def remark(self) -> str | None:
+        own = f"the {len(self.categories)} most frequent have an input each" if self.categories else "none is frequent"
+        return f"read as many categories: {own}"
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, TextColumn)
+        known = (*self.categories, *self.others)
+        places = column.places(known)
+        absent, unknown = np.flatnonzero(places == -2), np.flatnonzero(places == -1)
+        if len(absent) and not self.missing_allowed:
+            raise missing_trouble(table, self.column, absent, "categorical")
+        if len(unknown) and not self.unknown_allowed:
+            self._refuse_unknown(column, unknown, len(places) - len(absent), table)
+        if self.fill is not None:
+            places[absent] = known.index(self.fill) if self.fill in known else -1
+        inputs = self._inputs(places)
+        frequencies = np.array([*self.frequencies, 0.0, 0.0])[places]  # the last two for missing and unknown
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            some = inputs[rows]
+            active = np.flatnonzero(some >= 0)
+            out[...] = 0
+            out[active, some[active]] = 1
+            out[:, -1] = frequencies[rows]
+
+        return Writer(write, self._note(len(absent), 0))
+
+    def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        other = self.width - 2
+        missing = len(self.categories) if self.missing_input else other if self.unknown_input else -1
+        named = np.where(places < len(self.categories), places, other)
+        unknown = other if self.unknown_input else -1
+        return np.where(places == -1, unknown, np.where(places == -2, missing, named))
 
 
 class Number(Encoder):
@@ -727,8 +835,26 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
         return
     example = f"such as '{column.categories[0]}'; {ADVICE[meant]}"
     text = f"column '{column.name}' holds {meant}, {example}, or write {leave_out}"
-    few = len(column.categories) <= data.categorical.allowed(table.rows)
-    raise Trouble(table.path, text + (f", {as_categories}" if few else ""), data.without(column.name))
+    raise Trouble(table.path, f"{text}, {as_categories}", data.without(column.name))
+
+
+def category_counts(column: TextColumn, rows: Indices) -> NDArray[np.intp]:
+    """(categories,): how many of the `rows` have each category."""
+    codes = column.codes[rows]
+    return np.bincount(codes[codes >= 0], minlength=len(column.categories))
+
+
+def refused_or_counts(column: TextColumn, rows: Indices, data: Data, table: Table) -> NDArray[np.intp]:
+    """The counts of the categories in the training `rows`; a `Trouble` if the column cannot be one of categories."""
+    if column.name not in (*data.categorical.columns, *data.encoders):
+        refuse_no_categories(column, data, table)
+    absent = column.absent[rows]
+    if data.categorical.missing == "error" and absent.any():
+        raise missing_trouble(table, column.name, rows[absent], "categorical")
+    counts = category_counts(column, rows)
+    if not counts.any():
+        raise no_value(column.name, data, table)
+    return counts
 
 
 def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_out: str, data: Data) -> Iterator[str]:
@@ -737,7 +863,8 @@ def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_o
     missing = data.remedy(data.with_missing(*words), "if that stands for a missing value")
     if few:
         yield missing
-    if len(column.categories) <= data.categorical.allowed(len(column.codes)):
+    limit = data.categorical.max_categories
+    if limit is None or len(column.categories) <= limit:
         yield as_categories
     yield leave_out
 

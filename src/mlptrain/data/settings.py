@@ -90,8 +90,9 @@ class Categorical(Frozen):
     max_categories: int | None = Field(
         None,
         ge=1,
-        description="Columns with more categories are refused, as a likely mistake (an identifier, free text); null "
-        f"allows {MAX_CATEGORIES}, or one for every {ROWS_PER_CATEGORY} training rows if that is more.",
+        description="Columns with more categories are refused. With null, a column of more than "
+        f"{MAX_CATEGORIES} categories, or than one for every {ROWS_PER_CATEGORY} training rows if that is more, has "
+        "inputs for the frequent ones only (`many_categories`).",
     )
 
     @model_validator(mode="after")
