@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mlptrain.component import Component, OneOf, refuse, variants
+from mlptrain.data.amounts import MARKS, Notation, find_notation, sampled, taken_apart
 from mlptrain.data.bins import bin_edges, edge_names, shares_of_bins
 from mlptrain.data.columns import (
     Column,
@@ -29,7 +30,9 @@ from mlptrain.data.columns import (
     as_pixels,
     as_text,
     interpret,
+    is_flag,
     is_temporal,
+    is_text,
     not_numbers,
     quoted,
     words_among_numbers,
@@ -139,7 +142,7 @@ def encoder_kinds() -> dict[str, type[Encoder]]:
 def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], Column]:
     """The kind of encoder for a column, declared by the spec or else inferred, and the column read for it."""
     kind = data.encoders.get(name)
-    kind = kind or ("number" if name in data.numeric.columns else None)
+    kind = kind or (number_kind(table, name, data) if name in data.numeric.columns else None)
     kind = kind or ("category" if name in data.categorical.columns else None)
     if kind is not None:
         chosen = encoder_kinds()[kind]
@@ -147,6 +150,13 @@ def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], 
     column = interpret(table, name, data.missing_values)
     chosen = next(kind for kind in reversed(variants(Encoder)) if kind.claims(column))
     return chosen, chosen.read(table, name, data.missing_values) if chosen.verbatim else column
+
+
+def number_kind(table: Table, name: str, data: Data) -> str:
+    """The kind of encoder for a column that the spec says holds numbers, however they are written."""
+    raw = table.column(name)
+    written = not isinstance(raw, np.ndarray) or raw.dtype.kind == "U"
+    return (Amount if written and Amount.claims(interpret(table, name, data.missing_values)) else Number).name()
 
 
 class Category(Encoder):
@@ -382,11 +392,11 @@ class Number(Encoder):
     """
 
     kind: Literal["number"] = "number"
-    formula: ClassVar = (
+    formula: ClassVar[tuple[str, ...]] = (
         r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
         r"e_t = \min(\max(\frac{x - b_{t-1}}{b_t - b_{t-1}}, 0), 1)",
     )
-    examples: ClassVar = (
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},
         {
             "column": "x",
@@ -494,6 +504,76 @@ class Number(Encoder):
                 shares_of_bins(values[:, 0], edges, out[:, first_bin:])
 
         return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+
+class Amount(Number):
+    """Numbers written with a decimal comma, marks of thousands or a unit: `1.234,50`, `12 %`, `$5`, `5 kg`.
+
+    The notation is found on the training rows, one for the whole column, and every table must be written in it. Commas
+    are marks of thousands if exactly three digits follow each of them, and decimal marks otherwise; a dot is a decimal
+    mark, unless a number has two of them or a decimal comma after them. Percent are not divided by 100.
+    """
+
+    kind: Literal["amount"] = "amount"  # type: ignore[assignment]  # another kind than its base
+    formula: ClassVar = (r"x \leftarrow \mathrm{number}(\mathrm{cell}), \qquad \mathrm{then\ as} \ \mathrm{number}",)
+    examples: ClassVar = ({**Number.examples[0], "decimal": ",", "thousands": ".", "prefix": "", "suffix": "kg"},)
+    textual: ClassVar[bool] = True
+    verbatim: ClassVar[bool] = True
+    decimal: str = Field(min_length=1, max_length=1)
+    thousands: str = Field(min_length=1, max_length=1)
+    prefix: str
+    suffix: str
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        if not isinstance(column, TextColumn):
+            return False
+        wrong = words_among_numbers(column)
+        if wrong.all():
+            return meant_as(column.categories) in ("numbers with commas", "amounts with a unit")
+        words = [word for word, is_wrong in zip(column.categories, wrong, strict=True) if is_wrong]
+        return all(taken_apart(word) for word in sampled(words))
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        raw = table.column(name)
+        written = not is_temporal(raw) and not is_flag(raw) and is_text(raw, name, table.path)
+        return as_cells(table, name, missing) if written else as_numeric(table, name, missing)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, TextColumn | NumericColumn)
+        notation = Notation(*MARKS[0])
+        if isinstance(column, TextColumn):
+            if column.absent[rows].all():
+                raise no_value(column.name, data, table)
+            trained = np.bincount(column.codes[rows] + 1, minlength=len(column.categories) + 1)[1:] > 0
+            words = [word for word, is_there in zip(column.categories, trained, strict=True) if is_there]
+            notation = find_notation(words, column.categories)
+            column = numbers_in(column, notation, table, data)
+        return cls(
+            column=column.name,
+            **cls.statistics(column, rows, data, table),
+            decimal=notation.decimal,
+            thousands=notation.thousands,
+            prefix=notation.prefix,
+            suffix=notation.suffix,
+        )
+
+    @property
+    def notation(self) -> Notation:
+        """How the amounts are written."""
+        return Notation(self.decimal, self.thousands, self.prefix, self.suffix)
+
+    def remark(self) -> str | None:
+        unit = self.prefix or self.suffix
+        said = ["decimal commas"] * (self.decimal == ",") + [f"the unit {unit}"] * bool(unit)
+        return f"read as numbers with {' and '.join(said or ['marks of thousands'])}"
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        return super().writer(
+            numbers_in(column, self.notation, table) if isinstance(column, TextColumn) else column, table
+        )
 
 
 class Pixels(Encoder):
@@ -650,10 +730,9 @@ class Date(Encoder):
             raise missing_trouble(table, column.name, rows[absent], "numeric")
         if isinstance(column, TextColumn):
             spelling = spelling_of(column, rows, data, table)
-            refuse_other_spellings(column, spelling, table, data)
         else:
             spelling = CLOCK if column.clock else "YYYY-MM-DD"
-        moments = seconds_of(column, spelling)[rows][~absent]
+        moments = seconds_of(column, spelling, table, data)[rows][~absent]
         first = float(np.floor(moments.min() / DAY))
         values = np.stack([moments / DAY - first, years(moments)], axis=1)
         kept = 0 if spelling == CLOCK else 1 + int(np.ptp(values[:, 1]) > 0)
@@ -674,11 +753,7 @@ class Date(Encoder):
 
     def writer(self, column: Column, table: Table) -> Writer:
         assert isinstance(column, TextColumn | MomentColumn)
-        if isinstance(column, TextColumn):
-            refuse_other_spellings(column, self.spelling, table)
-        elif column.clock != (self.spelling == CLOCK):
-            raise Trouble(table.path, f"column '{self.column}' must hold {self.spelling}, as in training")
-        seconds, absent = seconds_of(column, self.spelling), column.absent
+        seconds, absent = seconds_of(column, self.spelling, table), column.absent
         missing = int(np.count_nonzero(absent))
         if missing and not self.missing_allowed:
             raise missing_trouble(table, self.column, np.flatnonzero(absent), "numeric")
@@ -730,11 +805,20 @@ def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in fitted.tolist())
 
 
-def seconds_of(column: TextColumn | MomentColumn, spelling: str) -> Values:
-    """The moment of each row, NaN where it is missing or spelled otherwise."""
+def seconds_of(column: TextColumn | MomentColumn, spelling: str, table: Table, data: Data | None = None) -> Values:
+    """The moment of each row, NaN where it is missing; a `Trouble` for cells that are spelled otherwise.
+
+    It has remedies if `data` are settings to write them in.
+    """
     if isinstance(column, MomentColumn):
+        if column.clock != (spelling == CLOCK):
+            raise Trouble(table.path, f"column '{column.name}' must hold {spelling}, as in training")
         return column.seconds
-    return np.append(moments(as_series(column), spelling), np.nan)[column.codes]
+    found = moments(as_series(column), spelling)
+    if (wrong := np.isnan(found)).any():
+        what = f"holds {'times' if spelling == CLOCK else 'dates'} ({spelling})"
+        raise written_otherwise(column, wrong, what, "write all of them in this way", table, data)
+    return np.append(found, np.nan)[column.codes]
 
 
 def spelling_of(column: TextColumn, rows: Indices, data: Data, table: Table) -> str:
@@ -762,12 +846,15 @@ def spelling_of(column: TextColumn, rows: Indices, data: Data, table: Table) -> 
     return pair[0] if data.day_first is not False else pair[1]
 
 
-def refuse_other_spellings(column: TextColumn, spelling: str, table: Table, data: Data | None = None) -> None:
-    """Refuse cells that are no dates of this spelling, with remedies if there are settings to write them in."""
-    wrong = np.isnan(moments(as_series(column), spelling))
-    if wrong.any():
-        what = f"holds {'times' if spelling == CLOCK else 'dates'} ({spelling})"
-        raise written_otherwise(column, wrong, what, "write all of them in this way", table, data)
+def numbers_in(column: TextColumn, notation: Notation, table: Table, data: Data | None = None) -> NumericColumn:
+    """A column of amounts as numbers; a `Trouble` for cells in another notation."""
+    values = notation.values(column.categories)
+    if (wrong := np.isnan(values)).any():
+        known = next((word for word, is_wrong in zip(column.categories, wrong, strict=True) if not is_wrong), "")
+        meant = meant_as(column.categories) or "amounts with a unit"
+        raise written_otherwise(column, wrong, f"holds {meant}, such as '{known}'", ADVICE[meant], table, data)
+    numbers = np.append(values, np.nan)[column.codes]
+    return NumericColumn(column.name, numbers, int(np.count_nonzero(column.absent)))
 
 
 def written_otherwise(
@@ -821,7 +908,7 @@ def places_in_time(moments: Values, dates: bool, time: bool) -> Iterator[Values]
 
 
 def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
-    """Refuse words that are probably numbers or dates, since every value would become an input."""
+    """Refuse words among numbers, since every number would become an input."""
     wrong = words_among_numbers(column)
     leave_out = data.remedy(data.without(column.name), "to leave it out")
     as_categories = data.remedy(data.with_categories(column.name), "if these are categories")
@@ -830,12 +917,6 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
         ways = list(mixed_ways(column, words, as_categories, leave_out, data))
         text = f"column '{column.name}' holds numbers, but {not_numbers(column, table)}. Correct the table, or write "
         raise Trouble(table.path, f"{text}{', '.join(ways)}", data.without(column.name))
-    meant = meant_as(column.categories)
-    if meant is None:
-        return
-    example = f"such as '{column.categories[0]}'; {ADVICE[meant]}"
-    text = f"column '{column.name}' holds {meant}, {example}, or write {leave_out}"
-    raise Trouble(table.path, f"{text}, {as_categories}", data.without(column.name))
 
 
 def category_counts(column: TextColumn, rows: Indices) -> NDArray[np.intp]:
