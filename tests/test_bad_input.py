@@ -526,13 +526,16 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     ),
     "header again": (HEAD + ROWS + HEAD + ROWS, ("column 'x1' holds numbers, but 1 of its cells", "'x1' in row 41")),
     "decimal commas": (HEAD + ROWS.replace(".", ","), ("line 2 has 6 cells", "")),
-    "quoted decimal commas": (
-        HEAD + "".join(f'"{i},5",1,red,{"yes" if i % 2 else "no"}\n' for i in range(40)),
-        ("column 'x1' holds numbers with commas, such as '0,5'", "decimal point"),
+    "two units": (
+        HEAD + "".join(f"{i}{' kg' if i < 30 else ' g'},1,red,{'yes' if i % 2 else 'no'}\n" for i in range(40)),
+        (
+            "column 'x1' holds amounts with a unit, such as '0 kg', but 10 of its cells are not",
+            "write them as plain num",
+        ),
     ),
-    "thousands": (
-        HEAD + "".join(f'"1,{i:03d}",1,red,{"yes" if i % 2 else "no"}\n' for i in range(40)),
-        ("holds numbers with commas, such as '1,000'", "no thousands separator"),
+    "points among commas": (
+        HEAD + "".join(f'"{f"1,{i:03d}.5" if i < 9 else f"1.{i:03d},5"}",1,red,{"yn"[i % 2]}\n' for i in range(40)),
+        ("such as '1.009,5', but 9 of its cells are not: '1,000.5'", "no thousands separator"),
     ),
     "dates in two spellings": (
         HEAD
@@ -564,13 +567,20 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
         HEAD + ROWS.replace("yes", "1").replace("no", "0"),
         ("(2 values: 0, 1)", "'task: classification' if each value is a class or 'task: regression' to predict a quan"),
     ),
-    "nothing in a column": (
-        HEAD + ROWS.replace("red", "").replace("green", "").replace("blue", "NA"),
-        ("column 'colour' has no value in any training row", "data: {exclude: [colour]}"),
+    "nothing in any column": (
+        HEAD + "".join(f"1,,NA,{'yes' if i % 2 else 'no'}\n" for i in range(40)),
+        (
+            "no column is left to learn from beside the target: 'x1' left out: it is the same in every training row; ",
+            "use it, write data: {numeric: {columns: [x1]}}; 'x2', 'colour' left out: each has no value in any",
+        ),
     ),
-    "identifier": (
+    "nothing in a named column": (
+        HEAD + ROWS.replace("red", "").replace("green", "").replace("blue", "NA"),
+        ("column 'colour' has no value in any training row", "data: {features: [x1]}"),
+    ),
+    "only identifiers": (
         HEAD + "".join(f"1,1,id{i},{'yes' if i % 2 else 'no'}\n" for i in range(200)),
-        ("column 'colour' has 140 categories in 140 training rows", "data: {exclude: [colour]}"),
+        ("'colour' left out: it has a text of its own in nearly every row", "categorical: {columns: [colour]}}"),
     ),
     "one row": (HEAD + "1,1,red,yes\n", ("only one class: 'yes' in all 1 rows", "")),
     "two rows": (HEAD + "1,1,red,yes\n2,2,red,no\n", ("have a single row ('no', 'yes')", "")),
@@ -583,7 +593,8 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
 @pytest.mark.parametrize(("content", "case"), TABLES.values(), ids=TABLES)
 def test_a_wrong_table(cli: Cli, spec: Write, tmp_path: Path, content: str | bytes, case: Case) -> None:
     (tmp_path / "classes.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    spec(DATA + QUICK)
+    named = any("features: [x1]" in text for text in case)
+    spec((DATA.replace("}", ", features: [x1, colour]}") if named else DATA) + QUICK)
     refuses(cli, tmp_path, 3, "classes.csv", *case)
 
 
@@ -787,7 +798,7 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "parquet, cut": damaged(b"PAR1 and no more", "cannot be read as Parquet"),
     "parquet, durations": parquet("column 'x' is of type Duration", x=[timedelta(1)] * 40, answer=LABELS),
     "parquet, lists": parquet("column 'x' is of type List(Int64)", x=[[1, 2]] * 40, answer=LABELS),
-    "parquet, nulls": parquet("column 'x' has no value in any training row", x=[None] * 40, answer=LABELS),
+    "parquet, nulls": parquet("'x' left out: it has no value in any training row", x=[None] * 40, answer=LABELS),
     "parquet, infinite": parquet("column 'x' holds infinite values in row 40", x=[1.5] * 39 + [np.inf], answer=LABELS),
     "parquet, arrays": parquet(
         "column 'x' is of type Array(Int64", x=pl.Series([[1, 2]] * 40, dtype=pl.Array(pl.Int64, 2)), answer=LABELS
@@ -803,7 +814,7 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "npz, two-column target": npz("target 'answer' has 2 columns", x=X, answer=X + 0.5),
     "npz, no arrays": npz("0 data rows"),
     "npz, half a character": npz("array 'answer' holds text that is not Unicode", x=X, answer=["\ud800", "no"] * 20),
-    "npz, all missing": npz("column 'x' has no value in any training row", x=X * np.nan, answer=LABELS),
+    "npz, all missing": npz("'x' left out: it has no value in any training row", x=X * np.nan, answer=LABELS),
     "npz, no features": npz("no column is left to learn from", answer=LABELS),
     "idx, cut header": damaged(b"\0\0\x08\x03\0\0", "truncated IDX header"),
     "idx, too short": damaged(

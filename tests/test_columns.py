@@ -6,6 +6,7 @@ A spec of two lines is run on small tables. What the inputs are is read from the
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -320,3 +321,222 @@ def test_what_is_no_date_is_no_date(cli: Cli, spec: Write, tmp_path: Path) -> No
     fitted(cli, spec, settings="encoders: {x: date}").refused(3, "column 'x' must hold dates, but 80 of its cells are")
     fitted(cli, spec, settings="encoders: {z: date}").refused(3, "column 'z' must hold dates, but 80 of its cells are")
     assert "read as" not in fitted(cli, spec).succeeded().err
+
+
+# --- Many categories
+
+
+def code(i: int) -> str:
+    """Codes of which some are in many rows, most in two or three, and some in one."""
+    return f"k{i % 8}" if i % 2 else f"c{i * 7919 % 350}" if i % 11 else f"once {i}"
+
+
+def test_of_many_categories_the_frequent_ones_have_inputs(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(2000)])
+    said = fitted(cli, spec, settings="split: {validation: 0, test: 0}").succeeded().err
+    assert "'c' read as many categories: the 64 most frequent have an input each" in said
+    rows = [code(i) for i in range(2000)]
+    counts = pl.Series("c", rows).value_counts().sort(["count", "c"], descending=[True, False])
+    named = [name.partition("=")[2] for name in transforms(tmp_path / "run").inputs if name.startswith("c=")]
+    assert named == [*sorted(counts["c"][:64]), "(other)"]
+    write_csv(tmp_path / "new.csv", "c,x", [("k3", 0), (counts["c"][100], 0), ("once 0", 0), ("never", 0), ("", 0)])
+    found = inputs(tmp_path / "run", tmp_path / "new.csv")
+    assert found["c=k3"].tolist() == [1, 0, 0, 0, 0]
+    assert found["c=(other)"].tolist() == [0, 1, 1, 1, 1]
+    wanted = np.log([counts["count"][0], counts["count"][100], 1, 1, 1]) / np.log(counts["count"][0])
+    assert counts["c"][0] in ("k1", "k3", "k5", "k7")
+    assert_close(found["c (frequency)"], wanted, 1e-9, scale=1.0)
+
+
+@pytest.mark.parametrize("missing", ["own_column", "most_frequent", "error"])
+def test_a_missing_one_of_many_categories(cli: Cli, spec: Write, tmp_path: Path, missing: str) -> None:
+    rows = [("" if i % 10 == 0 else code(i), i % 7, label(i)) for i in range(1200)]
+    write_csv(tmp_path / "t.csv", "c,x,y", rows)
+    outcome = fitted(cli, spec, settings=f"categorical: {{missing: {missing}}}, split: {{validation: 0, test: 0}}")
+    if missing == "error":
+        outcome.refused(3, "column 'c' has 120 missing values")
+        return
+    assert "120 missing in 'c'" in outcome.succeeded().err
+    found = inputs(tmp_path / "run", tmp_path / "t.csv")
+    ones = (
+        "c=(missing)"
+        if missing == "own_column"
+        else max(("c=k1", "c=k3", "c=k5", "c=k7"), key=lambda k: found[k].sum())
+    )
+    assert found[ones][::10].all()
+
+
+@pytest.mark.parametrize("unknown", ["own_column", "ignore", "error"])
+def test_an_unknown_one_of_many_categories(cli: Cli, spec: Write, tmp_path: Path, unknown: str) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(1200)])
+    settings = f"categorical: {{unknown: {unknown}}}, split: {{validation: 0, test: 0}}"
+    fitted(cli, spec, settings=settings).succeeded()
+    (tmp_path / "new.csv").write_text("c,x\nk1,1\nnever,1\n")
+    if unknown == "error":
+        cli("predict", "run", "new.csv").refused(3, "column 'c' holds categories that training did not see: 'never'")
+        cli("predict", "run", "t.csv").succeeded()
+        return
+    found = inputs(tmp_path / "run", tmp_path / "new.csv")
+    assert found["c=(other)"].tolist() == [0, float(unknown == "own_column")]
+
+
+def test_a_limit_that_is_set_refuses_many_categories(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(1200)])
+    settings = "categorical: {max_categories: 150}, split: {validation: 0, test: 0}"
+    fitted(cli, spec, settings=settings).refused(3, "categories in 1200 training rows", "to allow", "inputs for them")
+    assert "read as many" not in fitted(cli, spec, settings="categorical: {min_count: 50}").succeeded().err
+    assert "read as many" in fitted(cli, spec, settings="encoders: {c: many_categories}").succeeded().err
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_many_categories_are_the_same_from_every_format(cli: Cli, spec: Write, tmp_path: Path, suffix: str) -> None:
+    frame = pl.DataFrame({"c": [code(i) for i in range(900)], "y": [label(i) for i in range(900)]})
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "t.parquet")
+    np.savez(tmp_path / "t.npz", c=np.array(frame["c"].to_list()), y=np.array(frame["y"].to_list()))
+    for name in ("t.csv", f"t.{suffix}"):
+        fitted(cli, spec, name, out=f"run.{name}").succeeded()
+    assert transforms(tmp_path / "run.t.csv") == transforms(tmp_path / f"run.t.{suffix}")
+    assert cli("predict", "run.t.csv", f"t.{suffix}") == cli("predict", f"run.t.{suffix}", "t.csv").succeeded()
+
+
+def test_a_category_that_only_the_test_rows_have(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "c,d,y", [("ab"[i % 2], code(i), label(i)) for i in range(600)])
+    write_csv(tmp_path / "test.csv", "c,d,y", [("z" if i == 3 else "a", f"new {i}", label(i)) for i in range(40)])
+    said = fitted(cli, spec, settings="test_path: test.csv").succeeded().err
+    assert "1 unknown in 'c'" in said
+    cli("evaluate", "run").succeeded()
+
+
+# --- Amounts
+
+WRITTEN: dict[str, tuple[Callable[[float], str], str]] = {
+    "1,234.50": (lambda x: f"{x:,.2f}", "marks of thousands"),
+    "1.234,50": (lambda x: f"{x:,.2f}".translate(str.maketrans(",.", ".,")), "decimal commas"),
+    "1 234,50": (lambda x: f"{x:,.2f}".translate(str.maketrans(",.", " ,")), "decimal commas"),
+    "1'234.50": (lambda x: f"{x:,.2f}".replace(",", "'"), "marks of thousands"),
+    "a narrow space": (lambda x: f"{x:,.2f}".replace(",", "\u202f"), "marks of thousands"),
+    "0,5": (lambda x: f"{x:.2f}".replace(".", ","), "decimal commas"),
+    "12 %": (lambda x: f"{x:.2f} %", "the unit %"),
+    "12%": (lambda x: f"{x:.2f}%", "the unit %"),
+    "$ 5": (lambda x: f"$ {x:,.2f}", "the unit $"),
+    "-$5": (lambda x: f"{'-' * (x < 0)}${abs(x):,.2f}", "the unit $"),
+    "€3": (lambda x: f"€{x:.2f}".replace(".", ","), "decimal commas and the unit €"),
+    "5 kg": (lambda x: f"{x:.2f} kg", "the unit kg"),
+    "1.234,50 kg": (lambda x: f"{x:,.2f} kg".translate(str.maketrans(",.", ".,")), "decimal commas and the unit kg"),
+    "(5)": (lambda x: f"({-x:,.2f})" if x < 0 else f"{x:,.2f}", "marks of thousands"),
+}
+
+
+def amount(i: int) -> float:
+    return round(((7 * i) % 61 - 20) ** 3 / 8, 2)
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_amounts_are_read_as_numbers(cli: Cli, spec: Write, tmp_path: Path, form: str) -> None:
+    write, said = WRITTEN[form]
+    cells = [write(amount(i)) if i % 9 else "" for i in range(150)]
+    frame = pl.DataFrame({"v": cells, "z": [i % 7 for i in range(150)], "y": [label(i) for i in range(150)]})
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "t.parquet")
+    np.savez(tmp_path / "t.npz", v=np.array(cells), z=frame["z"].to_numpy(), y=np.array(frame["y"].to_list()))
+    names = [f"t.{suffix}" for suffix in ("csv", "parquet", "npz")]
+    for name in names:
+        outcome = fitted(cli, spec, name, "numeric: {scale: none, indicator: true, bins: 4}", f"run.{name}").succeeded()
+        assert f"'v' read as numbers with {said}" in outcome.err
+        assert "17 missing in 'v' filled from training" in outcome.err
+    found = inputs(tmp_path / "run.t.csv", tmp_path / "t.csv")
+    present = np.array([i % 9 > 0 for i in range(150)])
+    assert_close(found["v"][present], [amount(i) for i in range(150) if i % 9], 1e-9)
+    assert np.array_equal(found["v=(missing)"], ~present)
+    assert len({transforms(tmp_path / f"run.{name}").model_dump_json() for name in names}) == 1
+    predicted = [cli("predict", f"run.{one}", other).succeeded() for one in names for other in names]
+    assert all(outcome == predicted[0] for outcome in predicted)
+
+
+COMMAS: dict[str, tuple[Callable[[int], str], float]] = {
+    "three digits after each": (lambda i: f"{1 + i % 90},{i * 7 % 1000:03d}", 1000),
+    "three digits after most": (lambda i: f"{1 + i % 90},{i * 7 % 1000:03d}" if i % 30 else f"{i},5", 1),
+    "a zero before": (lambda i: f"{i % 5},{100 + i * 7 % 900}", 1),
+}
+
+
+@pytest.mark.parametrize("case", COMMAS)
+def test_a_comma_is_one_of_thousands_if_three_digits_follow_everywhere(
+    cli: Cli, spec: Write, tmp_path: Path, case: str
+) -> None:
+    cell, factor = COMMAS[case]
+    write_csv(tmp_path / "t.csv", "v;y", [(f"{cell(i)};{label(i)}",) for i in range(150)])
+    fitted(cli, spec, settings="delimiter: ';', numeric: {scale: none}").succeeded()
+    found = inputs(tmp_path / "run", tmp_path / "t.csv")["v"]
+    assert_close(found, [factor * float(cell(i).replace(",", ".")) for i in range(150)], 1e-9)
+
+
+def test_new_amounts_must_be_written_as_in_training(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "v,z,y", [(f"{amount(i)} kg", i % 7, label(i)) for i in range(90)])
+    fitted(cli, spec).succeeded()
+    (tmp_path / "new.csv").write_text("v,z\n5 kg,1\n5 g,1\n,1\n7,1\n")
+    said = cli("predict", "run", "new.csv").refused(3, "column 'v' holds amounts", "but 2 of its cells are not").err
+    assert "'5 g', '7' in rows 2, 4; write them as plain numbers" in said
+    (tmp_path / "new.csv").write_text('v,z\n"1,005.5 kg",1\n-3 kg,2\n')
+    assert len(cli("predict", "run", "new.csv").succeeded().out.splitlines()) == 3
+
+
+def test_a_declared_number_may_be_written_as_an_amount(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "v,z,y", [(f"${amount(i)}", "xyz"[i % 3], label(i)) for i in range(90)])
+    assert "the unit $" in fitted(cli, spec, settings="numeric: {columns: [v]}").succeeded().err
+    fitted(cli, spec, settings="numeric: {columns: [z]}").refused(3, "column 'z' must be numeric, but 90 of its cells")
+    fitted(cli, spec, settings="categorical: {columns: [v]}").succeeded()
+
+
+def test_a_word_among_amounts_is_refused_with_its_row(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "v,z,y", [("?" if i == 50 else f"{i} kg", i % 7, label(i)) for i in range(90)])
+    said = fitted(cli, spec).refused(3, "column 'v' holds amounts with a unit, such as '0 kg'", "'?' in row 51").err
+    assert "data: {missing_values: ['', NA, N/A, NaN, nan, 'null', 'NULL', '?']} if that stands for a" in said
+
+
+# --- What says nothing
+
+
+def test_what_says_nothing_is_left_out_with_a_line_that_brings_it_back(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    rows = [(f"Person {i}", "same", 7, "", i % 7, f"{day(0):%d.%m.%Y}", label(i)) for i in range(60)]
+    write_csv(tmp_path / "t.csv", "name,k,seven,empty,x,when,y", rows)
+    said = fitted(cli, spec).succeeded().err
+    assert "network 1-4" in said
+    line = "write data: {categorical: {columns: [%s]}}"
+    assert f"'name' left out: it has a text of its own in nearly every row; to use it, {line % 'name'}" in said
+    assert f"'k', 'when' left out: each is the same in every training row; to use them, {line % 'k, when'}" in said
+    assert (
+        "'seven' left out: it is the same in every training row; to use it, write data: {numeric: {columns: [" in said
+    )
+    assert "'empty' left out: it has no value in any training row;" not in said
+    assert "'empty' left out: it has no value in any training row" in said
+    cli("predict", "run", "-", stdin=b"x\n3\n").succeeded()  # what is left out need not be there
+    for settings in ("categorical: {columns: [name, k, when]}", "numeric: {columns: [seven]}", "features: [name, x]"):
+        assert "network 1-4" not in fitted(cli, spec, settings=settings).succeeded().err
+
+
+def test_a_number_is_never_left_out_for_a_word_among_many(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "v,x,y", [("n.a." if i == 5 else i * i, i % 7, label(i)) for i in range(60)])
+    fitted(cli, spec).refused(3, "column 'v' holds numbers, but 1 of its cells does not read as a number: 'n.a.'")
+
+
+@pytest.mark.parametrize("rows", [6, 20, 21])
+def test_few_rows_with_texts_of_their_own(cli: Cli, spec: Write, tmp_path: Path, rows: int) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(f"c{i}", i % 4, f"{i % 5}.5") for i in range(rows)])
+    said = fitted(cli, spec, settings="split: {validation: 0, test: 0}").succeeded().err
+    assert ("'c' left out" in said) == (rows > 20)
+
+
+def test_twenty_thousand_columns(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    """Numbers, of which some are constant, words, dates and amounts; the notes stay short."""
+    columns: dict[str, Any] = {f"x{i}": [(i % 16 + 1) * k % 17 for k in range(40)] for i in range(14_500)}
+    columns |= {f"same{i}": [i] * 40 for i in range(5000)}
+    columns |= {f"date{i}": [f"{day(i + k):%Y-%m-%d}" for k in range(40)] for i in range(100)}
+    columns |= {f"name{i}": [f"n{i} {k}" for k in range(40)] for i in range(200)}
+    columns |= {f"cost{i}": [f"${i + k}" for k in range(40)] for i in range(200)}
+    columns["y"] = [label(k) for k in range(40)]
+    pl.DataFrame(columns).write_parquet(tmp_path / "t.parquet")
+    said = fitted(cli, spec, "t.parquet", "numeric: {bins: auto, indicator: true}").succeeded().err
+    assert "'same0', 'same1', 'same2', 'same3', 'same4' and 4995 more left out" in said
+    assert max(map(len, said.splitlines())) < 2500

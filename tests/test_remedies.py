@@ -75,12 +75,10 @@ def numbers(i: int) -> list[str]:
 BAD_COLUMNS: dict[str, Callable[[int], str]] = {
     "a word among numbers": lambda i: "n.a." if i == 59 else str(3 * i % 50),
     "words and numbers": lambda i: f"A{i % 7}" if i % 3 else str(i % 5),
-    "an identifier": lambda i: f"id-{i}",
     "a day that is none": lambda i: f"2024-02-{1 + i % 30:02d}",
     "days that may be months": lambda i: f"{1 + i % 12}/{1 + i % 11}/2024",
-    "amounts with a unit": lambda i: f"{i} kg",
-    "numbers with commas": lambda i: f"{i},5",
-    "nothing": lambda i: "",
+    "amounts with two units": lambda i: f"{i} kg" if i % 5 else f"{i % 3} g",
+    "commas of two kinds": lambda i: f"{i},5" if i % 7 else "1,000.5",
     "infinite values": lambda i: "inf" if i == 7 else str(i % 30),
 }
 
@@ -106,7 +104,7 @@ def test_each_way_out_of_a_bad_column_works(cli: Cli, tmp_path: Path, kind: str,
 
 
 def test_a_column_among_named_features_is_taken_off_their_list(cli: Cli, tmp_path: Path) -> None:
-    table(tmp_path / "t.csv", ["id", "x", "y"], [[f"id-{i}", *numbers(i)] for i in range(160)])
+    table(tmp_path / "t.csv", ["id", "x", "y"], [["", *numbers(i)] for i in range(160)])
     settings = {"data": {"path": "t.csv", "target": "y", "features": ["id", "x"]}, **QUICK}
     ways = list(remedies(fit(cli, tmp_path, settings, 0).refused(3).err))
     assert ways[0] == {"data": {"features": ["x"]}}
@@ -114,8 +112,11 @@ def test_a_column_among_named_features_is_taken_off_their_list(cli: Cli, tmp_pat
 
 
 def test_all_troubles_of_a_table_are_told_at_once_with_one_line_for_all(cli: Cli, tmp_path: Path) -> None:
-    """As in the Titanic's table: two texts, a column of half numbers, rows without a target."""
-    rows = [[f"Name {i}", f"C{i}" if i % 3 else str(i), f"A/{i}", *numbers(i)] for i in range(160)]
+    """A word among numbers, a column of words and numbers, amounts in two units, rows without a target."""
+    rows = [
+        [str(i) if i else "n.a.", f"C{i % 9}" if i % 3 else str(i), f"{i % 40} {'mg'[i % 2]}", *numbers(i)]
+        for i in range(160)
+    ]
     rows[5][-1] = rows[9][-1] = ""
     table(tmp_path / "t.csv", ["Name", "Ticket, no", "Cabin", "x", "y"], rows)
     settings = {"data": {"path": "t.csv", "target": "y"}, **QUICK}

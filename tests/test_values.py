@@ -325,7 +325,7 @@ def test_a_column_that_does_not_vary_has_no_effect_later(
     later = "other" if value == "same" else f"{float(value) + 1}"
     for name, cell in (("t", value), ("later", later)):
         write_csv(tmp_path / f"{name}.csv", "x,k,y", [(halves(i), cell, 2 * halves(i) + 0.25) for i in range(40)])
-    spec(f"data: {{path: t.csv, target: y, numeric: {{scale: {scale}}}}}\n" + QUICK)
+    spec(f"data: {{path: t.csv, target: y, features: [x, k], numeric: {{scale: {scale}}}}}\n" + QUICK)
     fitted = cli("fit", "spec.yaml", "--out", "run").succeeded()
     assert "'k' is the same in every training row and has no effect" in fitted.err
     if value == "same":  # that every category is unknown is refused, so some are not
@@ -449,7 +449,9 @@ def test_a_hundred_rows_a_category_are_no_identifier(cli: Cli, spec: Write, tmp_
     spec("data: {path: t.csv, target: y}\ntraining: {epochs: 1, baselines: false, batch_size: 1024}\n")
     cli("fit", "spec.yaml").succeeded()
     write_csv(tmp_path / "t.csv", "dest,y", rows[:9000])
-    cli("fit", "spec.yaml").refused(
+    said = cli("fit", "spec.yaml").succeeded().err
+    assert "'dest' read as many categories: the 64 most frequent have an input each" in said
+    cli("fit", "spec.yaml", "--set", "data.categorical.max_categories=100").refused(
         3, "'dest' has 120 categories in 6300 training rows", "min_count: ", "to allow 120 inputs for them"
     )
 

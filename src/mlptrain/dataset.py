@@ -24,15 +24,16 @@ from mlptrain.data.columns import (
     Column,
     MomentColumn,
     NumericColumn,
-    TextColumn,
+    PixelColumn,
     as_numeric,
     interpret,
     is_text,
     matrix,
     parse_numbers,
     single_column,
+    words_among_numbers,
 )
-from mlptrain.data.encoders import Encoder, Number, Writer, choose_encoder
+from mlptrain.data.encoders import Category, Encoder, Number, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.spellings import ADVICE
@@ -50,6 +51,9 @@ PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
 DROP: Change = {"missing_target": "drop"}
 """The settings that leave out rows without a target."""
+NUMBERS_ROWS, NO_VALUE = "{} numbers the rows", "{} has no value in any training row"
+ALL_SAME, OWN_TEXT = "{} is the same in every training row", "{} has a text of its own in nearly every row"
+_NEARLY_ALL = 0.9  # of the rows with a text: where as many texts differ, they are names or free text
 SHOWN = 5
 """Columns that a note names."""
 _MIN_INDEX_ROWS = 20  # in a shorter table, a column that counts the rows may be informative
@@ -375,7 +379,7 @@ def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transfo
     with troubles.collected():
         if choice is not None:
             chosen = choose_rows(choice.task, choice.truth, data.effective_split, fit.seed, table)
-    encoders, features = fit_encoders(table, names, chosen["train"], data, troubles)
+    encoders, features, empty = fit_encoders(table, names, chosen["train"], data, troubles)
     troubles.refuse()
     assert choice is not None
     training = chosen["train"]
@@ -392,7 +396,7 @@ def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transfo
         name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype) if len(rows) else None
         for name, rows in chosen.items()
     }
-    return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *read, *constant, *filled]
+    return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *empty, *read, *constant, *filled]
 
 
 def usable_rows(
@@ -451,19 +455,67 @@ def choose_task(
 
 def fit_encoders(
     table: Table, names: Sequence[str], training: Indices, data: Data, troubles: Troubles
-) -> tuple[tuple[Encoder, ...], list[Column]]:
-    """An encoder for each column, fitted on the `training` rows, and the columns as they were read for them."""
+) -> tuple[tuple[Encoder, ...], list[Column], list[str]]:
+    """An encoder for each column, fitted on the `training` rows, the columns as they were read for them, and notes."""
     chosen: list[tuple[type[Encoder], Column]] = []
+    empty: dict[tuple[str, bool], list[str]] = {}
     for name in names:
         with troubles.collected(), remedied(data, name):
-            chosen.append(choose_encoder(table, name, data))
+            kind, column = choose_encoder(table, name, data)
+            if name not in data.declared and (why := nothing_to_learn(kind, column, training)):
+                empty.setdefault((why, not isinstance(column, NumericColumn)), []).append(name)
+            else:
+                chosen.append((kind.suited(column, training, data), column))
+    notes = [left_out_note(found, why, words, data) for (why, words), found in empty.items()]
+    if not chosen and not troubles.found:
+        text = f"no column is left to learn from beside the target: {'; '.join(notes)}"
+        raise Trouble(table.path, text)
     data = with_number_of_bins(data, chosen, len(training))
     encoders, columns = [], []
     for kind, column in chosen:
         with troubles.collected(), remedied(data, column.name):
             encoders.append(kind.fit(column, training, data, table))
             columns.append(column)
-    return tuple(encoders), columns
+    return tuple(encoders), columns, notes
+
+
+def nothing_to_learn(kind: type[Encoder], column: Column, training: Indices) -> str | None:
+    """Why a column that the spec does not name is left out, if the `training` rows cannot learn from it."""
+    if isinstance(column, NumericColumn):
+        return nothing_in_numbers(column, training)
+    if isinstance(column, PixelColumn):
+        return None
+    absent = column.absent[training]
+    if absent.all():
+        return NO_VALUE
+    if isinstance(column, MomentColumn):
+        same = len(training) > 1 and bool((column.seconds[training] == column.seconds[training[0]]).all())
+        return ALL_SAME if same else None
+    codes = column.codes[training][~absent]
+    distinct = np.count_nonzero(np.bincount(codes))
+    if len(training) > 1 and distinct == 1 and not absent.any():
+        return ALL_SAME
+    as_words = issubclass(kind, Category) and words_among_numbers(column).mean() > 0.5
+    return OWN_TEXT if as_words and len(codes) > _MIN_INDEX_ROWS and distinct >= _NEARLY_ALL * len(codes) else None
+
+
+def nothing_in_numbers(column: NumericColumn, training: Indices) -> str | None:
+    """Why a column of numbers, or a block of them, is left out; the first rows are usually enough to decide."""
+    values = column.values
+    for rows in (training[:_MIN_INDEX_ROWS], training):
+        some = values[rows]
+        same, absent = (some == some[0]).all(), np.isnan(some).all()
+        if not same and not absent:
+            return None
+    return NO_VALUE if absent else ALL_SAME if len(training) > 1 else None
+
+
+def left_out_note(names: Sequence[str], why: str, words: bool, data: Data) -> str:
+    """A note on columns that are left out, with the line that brings them back."""
+    line = setting(data=data.with_columns(names[:SHOWN], words))
+    each, them = ("it", "it") if len(names) == 1 else ("each", "them")
+    note = f"{listed_columns(names)} left out: {why.format(each)}"
+    return note if why == NO_VALUE else f"{note}; to use {them}, write {line}"
 
 
 @contextmanager
@@ -522,13 +574,16 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
     if names or not counting:
         if not names:
             raise DataError(f"{table.path}: no column is left to learn from beside the target")
-        return names, [f"'{name}' left out: it numbers the rows" for name in counting]
-    words = isinstance(interpret(table, counting[0], data.missing_values), TextColumn)
-    raise Trouble(
-        table.path,
-        f"no column is left to learn from beside the target: '{counting[0]}' numbers the rows; if it says something, "
-        f"write {setting(data=data.with_column(counting[0], words))}",
-    )
+        return names, index_notes(table, counting, data)
+    notes = index_notes(table, counting, data)
+    raise Trouble(table.path, f"no column is left to learn from beside the target: {'; '.join(notes)}")
+
+
+def index_notes(table: Table, names: Sequence[str], data: Data) -> list[str]:
+    """Notes on columns that are left out because they number the rows."""
+    words = {name: not isinstance(interpret(table, name, data.missing_values), NumericColumn) for name in names}
+    groups = [[name for name in names if words[name] is kind] for kind in (False, True)]
+    return [left_out_note(group, NUMBERS_ROWS, group is groups[1], data) for group in groups if group]
 
 
 def is_row_index(table: Table, name: str) -> bool:

@@ -38,7 +38,7 @@ _NAMED = ("DD MON YYYY", "MON DD YYYY", "YYYY MON DD", "DD MON YY", "MON DD YY")
 SPELLINGS = (*(form.replace(" ", mark) for form, mark in product(_NUMERIC, "-/.")), *_NAMED, CLOCK)
 """Every spelling of dates that is read, each with or without a time after it."""
 _PIVOT = 69  # years of two digits from here on are of the last century
-_SAMPLE = 500  # cells that decide which spellings are tried on all
+_SAMPLE = 200  # cells that decide which spellings are tried on all
 
 
 @cache
@@ -67,43 +67,34 @@ def moments(cells: pl.Series, spelling: str) -> NDArray[np.float64]:
     >>> moments(pl.Series(["02.01.1970", "1.1.1970 00:01", "31.02.1970", "1970-01-01"]), "DD.MM.YYYY").tolist()
     [86400.0, 60.0, nan, nan]
     """
-    fields = cells.str.extract_groups(pattern(spelling)).struct.unnest()
-    found = {name: numbers(fields[name]) for name in fields.columns if name not in ("name", "half")}
-    if "name" in fields.columns:
-        found["month"] = months_by_name(fields["name"])
-    time = time_of_day(found, fields["half"])
+    import polars as pl
+
+    fields = cells.to_frame("cell").select(groups=pl.col("cell").str.extract_groups(pattern(spelling))).unnest("groups")
+    read = {
+        "name": pl.col("^name$").str.to_lowercase().cast(pl.Enum(_MONTHS), strict=False).to_physical() + 1,
+        "half": pl.col("half")
+        .str.to_lowercase()
+        .replace_strict({"a": 0, "p": 12}, default=None, return_dtype=pl.Float64),
+    }
+    digits = pl.exclude(*read).str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    numbers = fields.select(digits, *read.values()).select(pl.all().cast(pl.Float64).fill_null(np.nan))
+    found = {name: np.asarray(numbers[name].to_numpy()) for name in numbers.columns}
+    time = time_of_day(found)
     return time if spelling == CLOCK else days(found) * DAY + np.where(np.isnan(found["hour"]), 0.0, time)
 
 
-def numbers(cells: pl.Series) -> NDArray[np.float64]:
-    """Digits as numbers, NaN where there are none."""
-    import polars as pl
-
-    read = cells.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    return np.asarray(read.fill_null(np.nan).to_numpy())
-
-
-def months_by_name(cells: pl.Series) -> NDArray[np.float64]:
-    """Names of months as numbers from 1 to 12."""
-    import polars as pl
-
-    short = cells.str.to_lowercase().cast(pl.Enum(_MONTHS), strict=False).to_physical()
-    return np.asarray((short.cast(pl.Float64) + 1).fill_null(np.nan).to_numpy())
-
-
-def time_of_day(found: dict[str, NDArray[np.float64]], half: pl.Series) -> NDArray[np.float64]:
+def time_of_day(found: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Seconds since midnight; NaN for a time that no clock shows."""
-    hour, minute, second = found["hour"], found["minute"], np.nan_to_num(found["second"])
-    halves = half.str.to_lowercase()
-    am, pm = ((halves == letter).fill_null(False).to_numpy() for letter in "ap")
-    valid = (hour < 24) & (minute < 60) & (second < 61) & ~((am | pm) & ((hour < 1) | (hour > 12)))
-    hour = np.where(am | pm, hour % 12 + 12 * pm, hour)
+    hour, minute, second, half = found["hour"], found["minute"], np.nan_to_num(found["second"]), found["half"]
+    halved = ~np.isnan(half)
+    valid = (hour < 24) & (minute < 60) & (second < 61) & ~(halved & ((hour < 1) | (hour > 12)))
+    hour = np.where(halved, hour % 12 + half, hour)
     return np.where(valid, hour * 3600 + minute * 60 + second, np.nan)
 
 
 def days(found: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Days since the start of 1970; NaN for a day that is not in the calendar."""
-    year, month, day = found["year"], found["month"], found["day"]
+    year, month, day = found["year"], found.get("month", found.get("name", np.zeros(0))), found["day"]
     valid = ~np.isnan(year) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
     year, month, day = (np.where(valid, values, 1) for values in (year, month, day))
     year = np.where(year < 100, year + np.where(year < _PIVOT, 2000, 1900), year)
@@ -121,10 +112,9 @@ def best_spellings(cells: pl.Series) -> list[str]:
     (['DD/MM/YYYY', 'MM/DD/YYYY'], ['DD/MM/YYYY'])
     """
     some = cells.gather_every(max(1, len(cells) // _SAMPLE))
-    likely = {spelling: count for spelling in SPELLINGS if (count := readable(some, spelling))}
-    if len(some) < len(cells):
-        likely = {spelling: readable(cells, spelling) for spelling in likely}
-    return [spelling for spelling, count in likely.items() if count == max(likely.values())]
+    likely = [spelling for spelling in SPELLINGS if any(map(re.compile(pattern(spelling)).match, some))]
+    counts = {spelling: readable(cells, spelling) for spelling in likely}
+    return [spelling for spelling, count in counts.items() if count == max(counts.values()) > 0]
 
 
 def readable(cells: pl.Series, spelling: str) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mlptrain.component import Component, OneOf, refuse, variants
+from mlptrain.data.amounts import MARKS, Notation, find_notation, sampled, taken_apart
 from mlptrain.data.bins import bin_edges, edge_names, shares_of_bins
 from mlptrain.data.columns import (
     Column,
@@ -29,7 +30,9 @@ from mlptrain.data.columns import (
     as_pixels,
     as_text,
     interpret,
+    is_flag,
     is_temporal,
+    is_text,
     not_numbers,
     quoted,
     words_among_numbers,
@@ -50,6 +53,8 @@ Numbers = Annotated[tuple[float, ...], Field(strict=False)]
 Rows = Annotated[tuple[Numbers, ...], Field(strict=False)]
 DAYS_OF_A_YEAR = 365.2425
 _POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median faster than NumPy
+_MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
+_MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
 
 
@@ -112,6 +117,11 @@ class Encoder(Component):
         return interpret(table, name, missing)
 
     @classmethod
+    def suited(cls, column: Column, rows: Indices, data: Data) -> type[Encoder]:
+        """The kind to fit in place of this one, which only the training `rows` tell."""
+        return cls
+
+    @classmethod
     @abstractmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         """Fit to the training `rows` of `column`; a `Trouble` if the column cannot be used."""
@@ -137,7 +147,7 @@ def encoder_kinds() -> dict[str, type[Encoder]]:
 def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], Column]:
     """The kind of encoder for a column, declared by the spec or else inferred, and the column read for it."""
     kind = data.encoders.get(name)
-    kind = kind or ("number" if name in data.numeric.columns else None)
+    kind = kind or (number_kind(table, name, data) if name in data.numeric.columns else None)
     kind = kind or ("category" if name in data.categorical.columns else None)
     if kind is not None:
         chosen = encoder_kinds()[kind]
@@ -145,6 +155,13 @@ def choose_encoder(table: Table, name: str, data: Data) -> tuple[type[Encoder], 
     column = interpret(table, name, data.missing_values)
     chosen = next(kind for kind in reversed(variants(Encoder)) if kind.claims(column))
     return chosen, chosen.read(table, name, data.missing_values) if chosen.verbatim else column
+
+
+def number_kind(table: Table, name: str, data: Data) -> str:
+    """The kind of encoder for a column that the spec says holds numbers, however they are written."""
+    raw = table.column(name)
+    written = not isinstance(raw, np.ndarray) or raw.dtype.kind == "U"
+    return (Amount if written and Amount.claims(interpret(table, name, data.missing_values)) else Number).name()
 
 
 class Category(Encoder):
@@ -157,8 +174,8 @@ class Category(Encoder):
     """
 
     kind: Literal["category"] = "category"
-    formula: ClassVar = (r"x_k = [\mathrm{the\ cell\ is\ category} \ k]",)
-    examples: ClassVar = (
+    formula: ClassVar[tuple[str, ...]] = (r"x_k = [\mathrm{the\ cell\ is\ category} \ k]",)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {
             "column": "x",
             "categories": ("a", "b"),
@@ -197,16 +214,16 @@ class Category(Encoder):
         return as_text(table, name, missing)
 
     @classmethod
+    def suited(cls, column: Column, rows: Indices, data: Data) -> type[Encoder]:
+        assert isinstance(column, TextColumn)
+        kept = np.count_nonzero(category_counts(column, rows) >= data.categorical.min_count)
+        too_many = data.categorical.max_categories is None and kept > data.categorical.allowed(len(rows))
+        return ManyCategories if too_many and cls is Category else cls
+
+    @classmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         assert isinstance(column, TextColumn)
-        settings, codes = data.categorical, column.codes[rows]
-        if column.name not in (*data.categorical.columns, *data.encoders):
-            refuse_no_categories(column, data, table)
-        if settings.missing == "error" and (codes < 0).any():
-            raise missing_trouble(table, column.name, rows[codes < 0], "categorical")
-        counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
-        if not counts.any():
-            raise no_value(column.name, data, table)
+        settings, codes, counts = data.categorical, column.codes[rows], refused_or_counts(column, rows, data, table)
         pairs = zip(column.categories, counts, strict=True)
         kept = [category for category, count in pairs if count >= max(1, settings.min_count)]
         if len(kept) > settings.allowed(len(rows)):
@@ -269,6 +286,107 @@ class Category(Encoder):
         return f"{counts} in '{self.column}'{rule}"
 
 
+class ManyCategories(Category):
+    """A column of more categories than have an input each: the frequent ones do, the others share one.
+
+    Up to 64 categories have an input of their own: the most frequent ones, if they are in at least 2 training rows and
+    in 1 of 1000. The other categories and unknown ones share an input. One more input is the logarithm of how many
+    training rows have the category, from 0 (one row, or unknown) to 1 (the most frequent one). It is chosen for columns
+    with more categories than `data.categorical.max_categories` allows where that is not set.
+    """
+
+    kind: Literal["many_categories"] = "many_categories"  # type: ignore[assignment]  # another kind than its base
+    formula: ClassVar = (
+        r"x_k = [\mathrm{the\ cell\ is\ frequent\ category} \ k], \qquad x_o = [\mathrm{it\ is\ another\ one}]",
+        r"x_f = \frac{\log n}{\log \max_c n_c}, \qquad n = \mathrm{training\ rows\ of\ the\ category}",
+    )
+    examples: ClassVar = (
+        {**Category.examples[0], "others": ("c", "d"), "frequencies": (1.0, 0.8, 0.3, 0.3), "unknown_input": True},
+    )
+    size_setting: ClassVar[str] = "the number of columns"
+    others: Words
+    """The categories without an input of their own that training saw more than once."""
+    frequencies: Numbers
+    """The scaled logarithm of the count of each of `categories` and `others`."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if len(self.frequencies) != len(self.categories) + len(self.others):
+            refuse([("frequencies", "must be as many as the categories and the others")])
+        return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        known = (f"{self.column}={category}" for category in self.categories)
+        missing = [f"{self.column}=(missing)"] * self.missing_input
+        return (*known, *missing, f"{self.column}=(other)", f"{self.column} (frequency)")
+
+    @property
+    def width(self) -> int:
+        return len(self.categories) + self.missing_input + 2
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        return False
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, TextColumn)
+        settings, counts = data.categorical, refused_or_counts(column, rows, data, table)
+        order = np.argsort(-counts, kind="stable")  # the categories are sorted, so that ties have an order
+        least = max(2, len(rows) / _ROWS_OF_FREQUENT, settings.min_count)
+        frequent = np.sort(order[:_MOST_FREQUENT][counts[order[:_MOST_FREQUENT]] >= least])
+        seen = 1 if settings.unknown == "error" else 2  # a category of one row is encoded as an unknown one
+        known = order[counts[order] >= seen][: len(order) if seen == 1 else _MOST_KNOWN]
+        others = np.setdiff1d(known, frequent)
+        logs = np.log(counts[np.append(frequent, others)]) / max(np.log(counts.max()), 1.0e-9)
+        return cls(
+            column=column.name,
+            categories=tuple(column.categories[i] for i in frequent),
+            others=tuple(column.categories[i] for i in others),
+            frequencies=tuple(logs.tolist()),
+            fill=column.categories[order[0]] if settings.missing == "most_frequent" else None,
+            missing_input=settings.missing == "own_column" and bool(column.absent[rows].any()),
+            unknown_input=settings.unknown == "own_column",
+            unknown_allowed=settings.unknown != "error",
+            missing_allowed=settings.missing != "error",
+        )
+
+    def remark(self) -> str | None:
+        own = f"the {len(self.categories)} most frequent have an input each" if self.categories else "none is frequent"
+        return f"read as many categories: {own}"
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        assert isinstance(column, TextColumn)
+        known = (*self.categories, *self.others)
+        places = column.places(known)
+        absent, unknown = np.flatnonzero(places == -2), np.flatnonzero(places == -1)
+        if len(absent) and not self.missing_allowed:
+            raise missing_trouble(table, self.column, absent, "categorical")
+        if len(unknown) and not self.unknown_allowed:
+            self._refuse_unknown(column, unknown, len(places) - len(absent), table)
+        if self.fill is not None:
+            places[absent] = known.index(self.fill) if self.fill in known else -1
+        inputs = self._inputs(places)
+        frequencies = np.array([*self.frequencies, 0.0, 0.0])[places]  # the last two for missing and unknown
+
+        def write(rows: slice, out: NDArray[Any]) -> None:
+            some = inputs[rows]
+            active = np.flatnonzero(some >= 0)
+            out[...] = 0
+            out[active, some[active]] = 1
+            out[:, -1] = frequencies[rows]
+
+        return Writer(write, self._note(len(absent), 0))
+
+    def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        other = self.width - 2
+        missing = len(self.categories) if self.missing_input else other if self.unknown_input else -1
+        named = np.where(places < len(self.categories), places, other)
+        unknown = other if self.unknown_input else -1
+        return np.where(places == -1, unknown, np.where(places == -2, missing, named))
+
+
 class Number(Encoder):
     """A column of numbers, or a block of them: missing values are filled, then all are scaled.
 
@@ -279,11 +397,11 @@ class Number(Encoder):
     """
 
     kind: Literal["number"] = "number"
-    formula: ClassVar = (
+    formula: ClassVar[tuple[str, ...]] = (
         r"x \leftarrow \mathrm{scale}(x), \qquad x \leftarrow \mathrm{fill} \ \mathrm{where\ missing}",
         r"e_t = \min(\max(\frac{x - b_{t-1}}{b_t - b_{t-1}}, 0), 1)",
     )
-    examples: ClassVar = (
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"column": "x", "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,)), "fill": (0.0,)},
         {
             "column": "x",
@@ -395,6 +513,76 @@ class Number(Encoder):
                 shares_of_bins(values[:, 0], edges, out[:, first_bin:])
 
         return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+
+class Amount(Number):
+    """Numbers written with a decimal comma, marks of thousands or a unit: `1.234,50`, `12 %`, `$5`, `5 kg`.
+
+    The notation is found on the training rows, one for the whole column, and every table must be written in it. Commas
+    are marks of thousands if exactly three digits follow each of them, and decimal marks otherwise; a dot is a decimal
+    mark, unless a number has two of them or a decimal comma after them. Percent are not divided by 100.
+    """
+
+    kind: Literal["amount"] = "amount"  # type: ignore[assignment]  # another kind than its base
+    formula: ClassVar = (r"x \leftarrow \mathrm{number}(\mathrm{cell}), \qquad \mathrm{then\ as} \ \mathrm{number}",)
+    examples: ClassVar = ({**Number.examples[0], "decimal": ",", "thousands": ".", "prefix": "", "suffix": "kg"},)
+    textual: ClassVar[bool] = True
+    verbatim: ClassVar[bool] = True
+    decimal: str = Field(min_length=1, max_length=1)
+    thousands: str = Field(min_length=1, max_length=1)
+    prefix: str
+    suffix: str
+
+    @classmethod
+    def claims(cls, column: Column) -> bool:
+        if not isinstance(column, TextColumn):
+            return False
+        wrong = words_among_numbers(column)
+        if wrong.all():
+            return meant_as(column.categories) in ("numbers with commas", "amounts with a unit")
+        words = [word for word, is_wrong in zip(column.categories, wrong, strict=True) if is_wrong]
+        return all(taken_apart(word) for word in sampled(words))
+
+    @classmethod
+    def read(cls, table: Table, name: str, missing: Sequence[str]) -> Column:
+        raw = table.column(name)
+        written = not is_temporal(raw) and not is_flag(raw) and is_text(raw, name, table.path)
+        return as_cells(table, name, missing) if written else as_numeric(table, name, missing)
+
+    @classmethod
+    def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
+        assert isinstance(column, TextColumn | NumericColumn)
+        notation = Notation(*MARKS[0])
+        if isinstance(column, TextColumn):
+            if column.absent[rows].all():
+                raise no_value(column.name, data, table)
+            trained = np.bincount(column.codes[rows] + 1, minlength=len(column.categories) + 1)[1:] > 0
+            words = [word for word, is_there in zip(column.categories, trained, strict=True) if is_there]
+            notation = find_notation(words, column.categories)
+            column = numbers_in(column, notation, table, data)
+        return cls(
+            column=column.name,
+            **cls.statistics(column, rows, data, table),
+            decimal=notation.decimal,
+            thousands=notation.thousands,
+            prefix=notation.prefix,
+            suffix=notation.suffix,
+        )
+
+    @property
+    def notation(self) -> Notation:
+        """How the amounts are written."""
+        return Notation(self.decimal, self.thousands, self.prefix, self.suffix)
+
+    def remark(self) -> str | None:
+        unit = self.prefix or self.suffix
+        said = ["decimal commas"] * (self.decimal == ",") + [f"the unit {unit}"] * bool(unit)
+        return f"read as numbers with {' and '.join(said or ['marks of thousands'])}"
+
+    def writer(self, column: Column, table: Table) -> Writer:
+        return super().writer(
+            numbers_in(column, self.notation, table) if isinstance(column, TextColumn) else column, table
+        )
 
 
 class Pixels(Encoder):
@@ -551,10 +739,9 @@ class Date(Encoder):
             raise missing_trouble(table, column.name, rows[absent], "numeric")
         if isinstance(column, TextColumn):
             spelling = spelling_of(column, rows, data, table)
-            refuse_other_spellings(column, spelling, table, data)
         else:
             spelling = CLOCK if column.clock else "YYYY-MM-DD"
-        moments = seconds_of(column, spelling)[rows][~absent]
+        moments = seconds_of(column, spelling, table, data)[rows][~absent]
         first = float(np.floor(moments.min() / DAY))
         values = np.stack([moments / DAY - first, years(moments)], axis=1)
         kept = 0 if spelling == CLOCK else 1 + int(np.ptp(values[:, 1]) > 0)
@@ -575,11 +762,7 @@ class Date(Encoder):
 
     def writer(self, column: Column, table: Table) -> Writer:
         assert isinstance(column, TextColumn | MomentColumn)
-        if isinstance(column, TextColumn):
-            refuse_other_spellings(column, self.spelling, table)
-        elif column.clock != (self.spelling == CLOCK):
-            raise Trouble(table.path, f"column '{self.column}' must hold {self.spelling}, as in training")
-        seconds, absent = seconds_of(column, self.spelling), column.absent
+        seconds, absent = seconds_of(column, self.spelling, table), column.absent
         missing = int(np.count_nonzero(absent))
         if missing and not self.missing_allowed:
             raise missing_trouble(table, self.column, np.flatnonzero(absent), "numeric")
@@ -631,11 +814,20 @@ def as_rows(fitted: Values) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in fitted.tolist())
 
 
-def seconds_of(column: TextColumn | MomentColumn, spelling: str) -> Values:
-    """The moment of each row, NaN where it is missing or spelled otherwise."""
+def seconds_of(column: TextColumn | MomentColumn, spelling: str, table: Table, data: Data | None = None) -> Values:
+    """The moment of each row, NaN where it is missing; a `Trouble` for cells that are spelled otherwise.
+
+    It has remedies if `data` are settings to write them in.
+    """
     if isinstance(column, MomentColumn):
+        if column.clock != (spelling == CLOCK):
+            raise Trouble(table.path, f"column '{column.name}' must hold {spelling}, as in training")
         return column.seconds
-    return np.append(moments(as_series(column), spelling), np.nan)[column.codes]
+    found = moments(as_series(column), spelling)
+    if (wrong := np.isnan(found)).any():
+        what = f"holds {'times' if spelling == CLOCK else 'dates'} ({spelling})"
+        raise written_otherwise(column, wrong, what, "write all of them in this way", table, data)
+    return np.append(found, np.nan)[column.codes]
 
 
 def spelling_of(column: TextColumn, rows: Indices, data: Data, table: Table) -> str:
@@ -663,12 +855,15 @@ def spelling_of(column: TextColumn, rows: Indices, data: Data, table: Table) -> 
     return pair[0] if data.day_first is not False else pair[1]
 
 
-def refuse_other_spellings(column: TextColumn, spelling: str, table: Table, data: Data | None = None) -> None:
-    """Refuse cells that are no dates of this spelling, with remedies if there are settings to write them in."""
-    wrong = np.isnan(moments(as_series(column), spelling))
-    if wrong.any():
-        what = f"holds {'times' if spelling == CLOCK else 'dates'} ({spelling})"
-        raise written_otherwise(column, wrong, what, "write all of them in this way", table, data)
+def numbers_in(column: TextColumn, notation: Notation, table: Table, data: Data | None = None) -> NumericColumn:
+    """A column of amounts as numbers; a `Trouble` for cells in another notation."""
+    values = notation.values(column.categories)
+    if (wrong := np.isnan(values)).any():
+        known = next((word for word, is_wrong in zip(column.categories, wrong, strict=True) if not is_wrong), "")
+        meant = meant_as(column.categories) or "amounts with a unit"
+        raise written_otherwise(column, wrong, f"holds {meant}, such as '{known}'", ADVICE[meant], table, data)
+    numbers = np.append(values, np.nan)[column.codes]
+    return NumericColumn(column.name, numbers, int(np.count_nonzero(column.absent)))
 
 
 def written_otherwise(
@@ -722,7 +917,7 @@ def places_in_time(moments: Values, dates: bool, time: bool) -> Iterator[Values]
 
 
 def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
-    """Refuse words that are probably numbers or dates, since every value would become an input."""
+    """Refuse words among numbers, since every number would become an input."""
     wrong = words_among_numbers(column)
     leave_out = data.remedy(data.without(column.name), "to leave it out")
     as_categories = data.remedy(data.with_categories(column.name), "if these are categories")
@@ -731,13 +926,25 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
         ways = list(mixed_ways(column, words, as_categories, leave_out, data))
         text = f"column '{column.name}' holds numbers, but {not_numbers(column, table)}. Correct the table, or write "
         raise Trouble(table.path, f"{text}{', '.join(ways)}", data.without(column.name))
-    meant = meant_as(column.categories)
-    if meant is None:
-        return
-    example = f"such as '{column.categories[0]}'; {ADVICE[meant]}"
-    text = f"column '{column.name}' holds {meant}, {example}, or write {leave_out}"
-    few = len(column.categories) <= data.categorical.allowed(table.rows)
-    raise Trouble(table.path, text + (f", {as_categories}" if few else ""), data.without(column.name))
+
+
+def category_counts(column: TextColumn, rows: Indices) -> NDArray[np.intp]:
+    """(categories,): how many of the `rows` have each category."""
+    codes = column.codes[rows]
+    return np.bincount(codes[codes >= 0], minlength=len(column.categories))
+
+
+def refused_or_counts(column: TextColumn, rows: Indices, data: Data, table: Table) -> NDArray[np.intp]:
+    """The counts of the categories in the training `rows`; a `Trouble` if the column cannot be one of categories."""
+    if column.name not in (*data.categorical.columns, *data.encoders):
+        refuse_no_categories(column, data, table)
+    absent = column.absent[rows]
+    if data.categorical.missing == "error" and absent.any():
+        raise missing_trouble(table, column.name, rows[absent], "categorical")
+    counts = category_counts(column, rows)
+    if not counts.any():
+        raise no_value(column.name, data, table)
+    return counts
 
 
 def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_out: str, data: Data) -> Iterator[str]:
@@ -746,7 +953,8 @@ def mixed_ways(column: TextColumn, words: list[str], as_categories: str, leave_o
     missing = data.remedy(data.with_missing(*words), "if that stands for a missing value")
     if few:
         yield missing
-    if len(column.categories) <= data.categorical.allowed(len(column.codes)):
+    limit = data.categorical.max_categories
+    if limit is None or len(column.categories) <= limit:
         yield as_categories
     yield leave_out
 

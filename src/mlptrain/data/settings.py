@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -90,8 +90,9 @@ class Categorical(Frozen):
     max_categories: int | None = Field(
         None,
         ge=1,
-        description="Columns with more categories are refused, as a likely mistake (an identifier, free text); null "
-        f"allows {MAX_CATEGORIES}, or one for every {ROWS_PER_CATEGORY} training rows if that is more.",
+        description="Columns with more categories are refused. With null, a column of more than "
+        f"{MAX_CATEGORIES} categories, or than one for every {ROWS_PER_CATEGORY} training rows if that is more, has "
+        "inputs for the frequent ones only (`many_categories`).",
     )
 
     @model_validator(mode="after")
@@ -181,11 +182,11 @@ class Data(Frozen):
             return {"features": [feature for feature in self.features if feature != name]}
         return {"exclude": [*self.exclude, name]}
 
-    def with_column(self, name: str, words: bool) -> dict[str, Any]:
-        """The settings that use the column `name` of numbers or words too, where it would be left out."""
-        if words:
-            return self.with_categories(name)
-        return self.with_setting("numeric", columns=[*self.numeric.columns, name])
+    def with_columns(self, names: Sequence[str], words: bool) -> dict[str, Any]:
+        """The settings that use these columns of numbers or words too, where they would be left out."""
+        section = self.categorical if words else self.numeric
+        name = "categorical" if words else "numeric"
+        return self.with_setting(name, columns=[*section.columns, *names])
 
     def with_categories(self, name: str) -> dict[str, Any]:
         """The settings that read the column `name` as categories."""

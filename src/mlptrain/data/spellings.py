@@ -14,14 +14,16 @@ _DATE = (
 )
 _COMMA_NUMBER = r"[-+]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+,\d+)"
 _NUMBER = r"(\d{1,3}([ ,.'\u00a0\u202f]\d{3})+|\d+)([.,]\d+)?"
-_CURRENCY = r"([$€£¥₹]|USD|EUR|GBP|CHF|JPY)"
-_UNIT = (
-    rf"(%|‰|{_CURRENCY}|kg|g|mg|t|lbs?|oz|km|m|cm|mm|mi|ft|in|l|ml|h|hrs?|min|s|ms|days?|years?|yrs?|kB|MB|GB|Hz|W|kW)"
+CURRENCY = r"(?:[$€£¥₹]|US\$|USD|EUR|GBP|CHF|JPY|Rs\.?)"
+UNIT = (
+    rf"(?:%|‰|{CURRENCY}|kg|g|mg|t|lbs?|oz|km|m|cm|mm|mi|ft|in|l|ml|h|hrs?|min|s|ms|days?|years?|yrs?|kB|MB|GB|Hz|W|kW"
+    r"|cc|CC|bhp|hp|PS|kmpl|km/kg|km/h|mph|m²|m2|sqft|sq\.? ?ft|km²|°C|°F|°|kWh|GHz|MHz|TB|weeks?|months?)"
 )
 _AMOUNT = (
-    rf"[-+]?{_CURRENCY}\s?[-+]?{_NUMBER}|[-+]?{_NUMBER}\s?{_UNIT}|\({_CURRENCY}?\s?{_NUMBER}\s?{_UNIT}?\)"
+    rf"[-+]?{CURRENCY}\s?[-+]?{_NUMBER}|[-+]?{_NUMBER}\s?{UNIT}|\({CURRENCY}?\s?{_NUMBER}\s?{UNIT}?\)"
     r"|[-+]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?"
 )
+_SAMPLE = 2000  # words that are looked at, of many
 MAX_UNIT_CATEGORIES = 10
 """Up to this many distinct words with a unit may be meant as categories: 10%, 20% and 30%."""
 
@@ -35,6 +37,7 @@ ADVICE = {
 
 def meant_as(words: Sequence[str]) -> str | None:
     """What most of `words` probably mean: numbers with commas, dates, amounts with a unit; None for categories."""
+    words = words[:: max(1, len(words) // _SAMPLE)]
     matchers = (re.compile(pattern).fullmatch for pattern in (_COMMA_NUMBER, _DATE, _AMOUNT))
     numbers, dates, amounts = (sum(match(word) is not None for word in words) for match in matchers)
     most = len(words) / 2
