@@ -257,8 +257,13 @@ class Dataset:
     """The rows of each member, where they differ; else every member has the training and the validation rows."""
 
     def members(self, number: int) -> tuple[Fold, ...]:
-        """The rows of each of `number` members."""
-        return self.folds or (Fold(self.training, self.validation),) * number
+        """The rows of each of `number` members; if there are more members than folds, they take turns."""
+        return tuple(self.groups[k % len(self.groups)] for k in range(number))
+
+    @property
+    def groups(self) -> tuple[Fold, ...]:
+        """The different rows that members can have."""
+        return self.folds or (Fold(self.training, self.validation),)
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -385,6 +390,7 @@ def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transfo
     training = chosen["train"]
     counted = None if weights is None else weights[training]
     task = choice.task.learn(choice.truth[training], counted, choice.loss, fit.scale_target or NoScaling(), table)
+    task = task.clipped(choice.truth[training]) if data.clip_predictions else task
     transforms = Transforms(
         encoders=encoders, task=task, missing_values=data.missing_values, sample_weight=data.sample_weight
     )

@@ -153,6 +153,10 @@ class Task(Component):
         """The task fitted to the `truth` and the weights of the training rows."""
         return self
 
+    def clipped(self, truth: Truth) -> Self:
+        """The task with predictions limited to what the training `truth` holds; most tasks have limits anyway."""
+        return self
+
     def encode(self, truth: Truth) -> Target:
         """The targets as the loss takes them."""
         return truth
@@ -392,6 +396,8 @@ class Regression(Task):
     examples: ClassVar = ({"columns": ("y",), "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,))},)
     scaler: Annotated[Scaler, OneOf()]
     fitted: Rows
+    limits: Rows | None = None
+    """The lowest and the highest target of each column, if predictions are clipped to them."""
 
     @property
     def outputs(self) -> int:
@@ -457,7 +463,15 @@ class Regression(Task):
 
     def unscaled(self, values: Array) -> NDArray[np.float64]:
         """Predictions (n, ...) in the units of the columns."""
-        return np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
+        found = np.asarray(self.scaler.invert(values.astype(np.float64), np.asarray(self.fitted)))
+        if self.limits is None:
+            return found
+        low, high = np.asarray(self.limits)
+        return np.clip(found, low, high)
+
+    def clipped(self, truth: Truth) -> Self:
+        """The task with predictions clipped to the range of the training `truth`."""
+        return self.model_copy(update={"limits": as_rows(np.stack([truth.min(axis=0), truth.max(axis=0)]))})
 
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
         point = loss.predict(scores)

@@ -26,9 +26,11 @@ def automatic_bins(rows: int, columns: int) -> int | None:
 
 
 def bin_edges(values: Values, bins: int) -> Values:
-    """The increasing edges of at most `bins` bins for training `values` (n,): their quantiles, each once.
+    """The increasing edges of at most `bins` bins for training `values` (n,).
 
     Where there are few distinct values, they are the edges themselves. No edges where there are no more than two.
+    Otherwise, a value that is as frequent as a bin, such as the zeros of an amount, is an edge, and the other edges are
+    the quantiles of the remaining values: quantiles of all values would coincide there.
 
     >>> bin_edges(np.array([1.0, 2.0, 2.0, 5.0]), 8), bin_edges(np.arange(9.0), 2), bin_edges(np.array([0.0, 1.0]), 4)
     (array([1., 2., 5.]), array([0., 4., 8.]), array([], dtype=float64))
@@ -37,7 +39,17 @@ def bin_edges(values: Values, bins: int) -> Values:
     distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
     if len(distinct) <= 2 or not _LEAST_SPAN < distinct[-1] / 2 - distinct[0] / 2 < 1 / _LEAST_SPAN:
         return np.zeros(0)
-    return merged(distinct if len(distinct) <= bins + 1 else quantiles(ordered, np.linspace(0, 1, bins + 1)))
+    return merged(distinct if len(distinct) <= bins + 1 else quantile_edges(ordered, distinct, bins))
+
+
+def quantile_edges(ordered: Values, distinct: Values, bins: int) -> Values:
+    """Frequent values and the quantiles of the others, in increasing order."""
+    counts = np.diff(np.append(np.searchsorted(ordered, distinct), len(ordered)))
+    frequent = counts * bins >= len(ordered)
+    others = ordered[~np.repeat(frequent, counts)]
+    shares = np.linspace(0, 1, max(1, bins - int(frequent.sum())) + 1)
+    found = np.sort(np.concatenate([distinct[frequent], quantiles(others, shares) if len(others) else others]))
+    return np.asarray(found[np.append(True, found[1:] != found[:-1])])
 
 
 def quantiles(ordered: Values, shares: Values) -> Values:

@@ -155,6 +155,10 @@ class Data(Frozen):
         description="Regression: the scaling of the target in training; null is standard, none for a bounded output.",
     )
 
+    clip_predictions: bool = Field(
+        False, description="Regression: clip predictions to the range of the training targets."
+    )
+
     @property
     def target_names(self) -> tuple[str, ...]:
         """The target columns; `label` where the target is in a separate file and not named."""

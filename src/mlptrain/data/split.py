@@ -17,6 +17,12 @@ class Split(Frozen):
 
     validation: float = Field(0.15, ge=0, lt=1, description="Fraction of the rows that select the best epoch.")
     test: float = Field(0.15, ge=0, lt=1, description="Fraction of the rows that only the final results use.")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="Parts of the training rows, for `ensemble.rows: folds`; null is one for each member. With fewer "
+        "folds than members, several members leave out the same one.",
+    )
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Split:

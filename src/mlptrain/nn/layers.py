@@ -147,6 +147,63 @@ class Layer(Component):
 
 
 @dataclass
+class ScaleWorkspace(LayerWorkspace):
+    """The arrays of a scale layer; each (..., n, units)."""
+
+    product: Array
+    ones: Array
+    """(n,): a product with it sums over the rows"""
+
+
+class Scale(Layer):
+    """A factor for each input: h = x s, with s = 1 at the start.
+
+    As the first layer, it lets training weigh the inputs: with `ntk` rates, its rate is six times the learning rate,
+    as in RealMLP (Holzmueller et al. 2024). Backward, with d = dL/dh: dL/ds is the sum of d x over the rows, dL/dx is
+    d s.
+    """
+
+    kind: Literal["scale"] = "scale"
+    formula: ClassVar = (
+        r"h_{rk} = x_{rk} s_k",
+        r"\frac{\partial L}{\partial s_k} = \sum_r \frac{\partial L}{\partial h_{rk}} x_{rk}",
+    )
+
+    def units(self, inputs: int) -> int:
+        return inputs
+
+    def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
+        return (TensorSpec("scale", (inputs,), start=1.0, ntk_factor=6.0),)
+
+    def workspace(self, inputs: int, scratch: Array) -> ScaleWorkspace:
+        return ScaleWorkspace(
+            output=np.empty_like(scratch),
+            grad=np.empty_like(scratch),
+            product=scratch,
+            ones=np.ones(scratch.shape[-2], scratch.dtype),
+        )
+
+    def forward(
+        self,
+        x: Array,
+        tensors: LayerViews,
+        running: LayerViews,
+        ws: ScaleWorkspace,
+        training: bool,
+        rng: np.random.Generator | None = None,
+    ) -> Array:
+        return np.multiply(x, tensors["scale"], out=ws.output)
+
+    def backward(
+        self, x: Array, tensors: LayerViews, grads: LayerViews, ws: ScaleWorkspace, x_grad: Array | None
+    ) -> None:
+        np.multiply(ws.grad, x, out=ws.product)
+        kernels.sum_rows(ws.product, ws.ones, grads["scale"])
+        if x_grad is not None:
+            np.multiply(ws.grad, tensors["scale"], out=x_grad)
+
+
+@dataclass
 class DenseWorkspace(LayerWorkspace):
     """The arrays of a dense layer; each (..., n, units)."""
 

@@ -165,9 +165,10 @@ class Layout:
         return neutral(self.buffers, self.buffer_size, dtype)
 
     def silence_inputs(self, parameters: Array, active: NDArray[np.bool_]) -> None:
-        """Set the weights of the inputs that are not `active` to zero, in the first layer."""
+        """Set the weights of the inputs that are not `active` to zero, in the first layer that has weights by input."""
+        first = min((tensor.layer for tensor in self.parameters if tensor.spec.by_input), default=0)
         for tensor in self.parameters:
-            if tensor.layer == 0 and tensor.spec.by_input:
+            if tensor.layer == first and tensor.spec.by_input and tensor.shape[0] == len(active):
                 view = tensor.view(parameters)
                 np.moveaxis(view, view.ndim - len(tensor.shape), 0)[~active] = 0
 

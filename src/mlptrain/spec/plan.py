@@ -84,7 +84,7 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
     seed = draw_seed() if experiment.seed is None else experiment.seed
     examined = examine(experiment.data, experiment.loss, experiment.task)
     experiment = experiment.filled(examined.table.rows, examined.is_classification)
-    folds = experiment.ensemble.members if experiment.ensemble.folds else 0
+    folds = experiment.data.split.folds or experiment.ensemble.members if experiment.ensemble.folds else 0
     fit = Fit(experiment.data, experiment.target_scaler, experiment.training.dtype, seed, folds)
     dataset = load_dataset(examined, fit)
     plan = decide(experiment, dataset, experiment.name or name, seed)

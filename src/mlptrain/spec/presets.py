@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from mlptrain.component import Component, Frozen
 from mlptrain.data.scalers import RobustClip
-from mlptrain.nn.layers import Dense
+from mlptrain.nn.layers import Dense, Scale
 from mlptrain.optim.optimizers import AdamW
 from mlptrain.optim.schedules import Cosine
 
 SectionT = TypeVar("SectionT", bound=Frozen)
 Settings = dict[str, Any]
 """Values by section and name, as in a spec."""
-FOLDS_BELOW = 10_000
+FOLDS_BELOW, FOLDS = 50_000, 4
 """Rows up to which each member leaves out its own fold; more rows share their validation rows."""
 
 
@@ -64,8 +64,8 @@ class Tabular(Preset):
     """Settings that suit tables: networks beside a linear model, on bins of numbers, with a rate for each tensor."""
 
     width: ClassVar[int] = 128
-    effort: ClassVar[float] = 1.0
-    """Factor of the number of epochs."""
+    steps: ClassVar[int] = 1200
+    """Steps of training; the epochs follow from them."""
 
     @abstractmethod
     def members(self, facts: Facts) -> int:
@@ -74,39 +74,36 @@ class Tabular(Preset):
     def settings(self, facts: Facts) -> Settings:
         members = self.members(facts)
         folds = facts.folds and members > 1 and facts.rows < FOLDS_BELOW
-        epochs = facts.epochs or self.epochs(facts.rows)
+        batch = batch_size(facts.rows)
+        epochs = facts.epochs or max(1, round(self.steps * batch / facts.rows))
         return {
             "data": {
                 "numeric": {"scale": RobustClip(), "indicator": True, "bins": "auto"},
-                "split": {"validation": 0.0 if folds else 0.15, "test": 0.0},
+                "split": {"validation": 0.0 if folds else 0.15, "test": 0.0, "folds": FOLDS if folds else None},
+                "clip_predictions": True,
             },
             "network": {
-                "hidden": (Dense(width=self.width), Dense(width=self.width)),
+                "hidden": (Scale(), Dense(width=self.width), Dense(width=self.width)),
                 "linear_path": facts.linear,
                 "output_scale": 0.0,
             },
             "optimizer": AdamW(
-                learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=0.1 if facts.classes else 0.02
+                learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=0.12 if facts.classes else 0.04
             ),
             "schedule": Cosine(warmup=min(1, epochs - 1)),
             "ensemble": {"members": members, "rows": "folds" if folds else "shared", "blend": facts.linear},
             "training": {
                 "epochs": epochs,
-                "batch_size": self.batch_size(facts.rows),
+                "batch_size": batch,
                 "rates": "uniform" if facts.own_optimizer else "ntk",
                 "early_stopping": None,
             },
         }
 
-    def epochs(self, rows: int) -> int:
-        """Fewer passes over more rows."""
-        return max(8, round(self.effort * 40 * min(1.0, math.sqrt(5000 / rows))))
 
-    @staticmethod
-    def batch_size(rows: int) -> int:
-        """Larger batches of more rows."""
-        sizes = (64, 1024), (128, 8192), (256, 30_000)
-        return next((size for size, most in sizes if rows <= most), 512)
+def batch_size(rows: int) -> int:
+    """About a thirtieth of the rows, from 16 to 512."""
+    return int(min(512, max(16, 2 ** round(math.log2(max(1, rows / 32))))))
 
 
 class Quick(Tabular):
@@ -124,7 +121,7 @@ class Standard(Tabular):
     kind: Literal["standard"] = "standard"
 
     def members(self, facts: Facts) -> int:
-        return 5 if facts.rows < FOLDS_BELOW else 3
+        return 8 if facts.rows < FOLDS_BELOW else 4
 
 
 class Best(Tabular):
@@ -132,10 +129,10 @@ class Best(Tabular):
 
     kind: Literal["best"] = "best"
     width: ClassVar[int] = 256
-    effort: ClassVar[float] = 1.5
+    steps: ClassVar[int] = 2400
 
     def members(self, facts: Facts) -> int:
-        return 10 if facts.rows < FOLDS_BELOW else 5
+        return 16 if facts.rows < FOLDS_BELOW else 8
 
 
 DEFAULT: Preset = Standard()

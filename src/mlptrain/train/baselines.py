@@ -11,12 +11,13 @@ import numpy as np
 from mlptrain.dataset import Dataset, Fold, Part
 from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
-from mlptrain.train.linear import LinearModels, held_out
+from mlptrain.train.evaluation import held_out
+from mlptrain.train.linear import LinearModels
 
 
 def baselines(network: Network, dataset: Dataset, part: Part, linear: LinearModels) -> dict[str, Metrics | None]:
     """The metrics on `part` of a constant and a linear model, fitted on the training rows; None if not finite."""
-    measured = dataset.transforms.task.measure(network.loss, linear.scores_of(part), part)
+    measured = dataset.transforms.task.measure(network.loss, linear.baseline_scores(part), part)
     return {"constant": constant(network, dataset, part), "linear": None if measured["loss"] is None else measured}
 
 

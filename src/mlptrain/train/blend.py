@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlptrain.dataset import Dataset, Features, Part
+from mlptrain.dataset import Dataset, Features
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.network import Network
-from mlptrain.train.evaluation import ensemble_scores, fold_scores, joined
-from mlptrain.train.linear import LinearModel, LinearModels
+from mlptrain.train.evaluation import ensemble_scores, validation_scores
+from mlptrain.train.linear import LinearModel, LinearModels, loss_of
 
 SHARES = tuple(i / 10 for i in range(11))
 
@@ -47,9 +47,7 @@ class Predictor:
         """The scores of the validation rows; with folds, of each row by what was fitted without it."""
         part = dataset.validation
         assert part is not None
-        if not dataset.folds:
-            return self.scores(part.features, part.rows)
-        own = joined(self.network.loss, fold_scores(self.network, self.parameters, self.buffers, dataset.folds), True)
+        own = np.concatenate(validation_scores(self.network, self.parameters, self.buffers, dataset))
         return own if self.blend is None else self._blended(own, linear.scores_of(part))
 
     def _blended(self, own: Array, linear: Array) -> Array:
@@ -73,9 +71,3 @@ def choose_blend(predictor: Predictor, dataset: Dataset, linear: LinearModels) -
     losses = [loss_of(network, mixed(network, scores, share), part) for share in SHARES]
     share = SHARES[int(np.argmin(losses))]
     return None if share == 1 else Blend(share, linear.on_all())
-
-
-def loss_of(network: Network, scores: Array, part: Part) -> float:
-    """The loss of `scores` on the rows of `part`; infinite where it is not finite."""
-    value = float(network.loss.value(scores, part.target(), part.weights(), network.class_weights))
-    return value if np.isfinite(value) else np.inf

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlptrain.dataset import Dataset, Fold, Part
+from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
@@ -16,7 +16,7 @@ from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Diagnostician
 from mlptrain.train.early_stopping import monitored
-from mlptrain.train.evaluation import ActivationWatch, fold_scores, joined, part_scores
+from mlptrain.train.evaluation import ActivationWatch, held_out, validation_scores
 from mlptrain.train.events import Record
 from mlptrain.train.state import Diagnosed, TrainState
 
@@ -94,28 +94,28 @@ class EpochEnd:
 
     @np.errstate(all="ignore")  # an overflow gives a loss that is not finite, which is checked
     def _validate(self, part: Part, watch: ActivationWatch | None) -> Validated:
-        network, members = self._network, self._network.layout.members
-        if members:
-            folds = self._dataset.members(*members)
-            by_member = fold_scores(network, *self._state.evaluated, folds, watch)
-            scores = joined(network.loss, by_member, bool(self._dataset.folds))
-        else:
-            folds, by_member = (), []
-            scores = part_scores(network, *self._state.evaluated, part, watch)
-        validation = self._dataset.transforms.task.measure(network.loss, scores, part)
+        network, dataset = self._network, self._dataset
+        by_fold = validation_scores(network, *self._state.evaluated, dataset, watch)
+        scores = np.concatenate(by_fold) if len(by_fold) > 1 else by_fold[0]
+        validation = dataset.transforms.task.measure(network.loss, scores, part)
         if validation["loss"] is None:
             raise Diverged(
                 f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "
                 + after_divergence(self._plan.optimizer.learning_rate, self._plan.training.clips)
             )
-        return Validated(validation, scores, tuple(self._monitored(*pair) for pair in zip(by_member, folds)))  # noqa: B905
+        return Validated(validation, scores, self._by_member(validation, by_fold))
 
-    def _monitored(self, scores: Array, fold: Fold) -> float | None:
-        """The monitored value of one member, given its scores for its validation rows."""
-        assert fold.validation is not None
+    def _by_member(self, validation: Metrics, by_fold: list[Array]) -> tuple[float | None, ...]:
+        """The monitored value of each member: that of all members that leave out the same rows."""
+        task, loss, members = self._dataset.transforms.task, self._network.loss, self._network.layout.members
+        if not members:
+            return ()
         name = (monitored(self._plan) or "validation_loss").removeprefix("validation_")
-        task, loss = self._dataset.transforms.task, self._network.loss
-        return task.measure(loss, scores, fold.validation).get(name)
+        if len(by_fold) == 1:
+            return (validation.get(name),) * members[0]
+        pairs = zip(by_fold, self._dataset.groups, strict=True)
+        values = [task.measure(loss, scores, held_out(fold)).get(name) for scores, fold in pairs]
+        return tuple(values[k % len(values)] for k in range(*members))
 
     def _figures(self, learning_rate: float, validation: Metrics) -> list[float | None]:
         progress, state = self._state.progress, self._state

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.dataset import Features, Fold, Part
+from mlptrain.dataset import Dataset, Features, Fold, Part
 from mlptrain.nn.activations import Activation
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.losses import Loss
@@ -101,26 +101,31 @@ def mean_prediction(loss: Loss, scores: Sequence[Array] | NDArray[Any]) -> Array
     return loss.average(np.asarray(scores), np.full(len(scores), 1 / len(scores)))
 
 
-def fold_scores(
+def validation_scores(
     network: Network,
     parameters: Array,
     buffers: Array,
-    folds: Sequence[Fold],
+    dataset: Dataset,
     watch: ActivationWatch | None = None,
 ) -> list[Array]:
-    """The scores of each member for the validation rows of its own fold; `watch` records the first member."""
-    found: list[Array] = []
-    for vectors, fold in zip(network.layout.members_of(parameters, buffers), folds, strict=True):
-        assert fold.validation is not None
-        found.append(part_scores(network.alone, *vectors, fold.validation, None if found else watch))
-    return found
+    """The scores of the validation rows, by fold: the mean prediction of the members that leave it out.
+
+    Without folds there is one list entry, by all members. `watch` records the first member.
+    """
+    if not network.layout.members:
+        (fold,) = dataset.groups
+        return [part_scores(network, parameters, buffers, held_out(fold), watch)]
+    groups, by_fold = dataset.groups, [list[Array]() for _ in dataset.groups]
+    for k, vectors in enumerate(network.layout.members_of(parameters, buffers)):
+        part = held_out(groups[k % len(groups)])
+        by_fold[k % len(groups)].append(part_scores(network.alone, *vectors, part, None if k else watch))
+    return [mean_prediction(network.loss, scores) if len(scores) > 1 else scores[0] for scores in by_fold]
 
 
-def joined(loss: Loss, by_member: Sequence[Array], folds: bool) -> Array:
-    """The scores of the validation rows: those of the folds one after the other, or of the mean prediction."""
-    if folds:
-        return np.concatenate(by_member)
-    return mean_prediction(loss, by_member)
+def held_out(fold: Fold) -> Part:
+    """The validation rows of a fold."""
+    assert fold.validation is not None
+    return fold.validation
 
 
 def part_scores(

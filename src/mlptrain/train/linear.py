@@ -1,14 +1,15 @@
 """Which linear model fits some rows best?
 
-It minimizes the mean loss plus |W|^2 / (2 n) over n rows. Without this weak ridge penalty, the weights of classes that
-can be separated would grow without end. For cross-entropy this is scikit-learn's `LogisticRegression` with its
-defaults, for a mean squared error its `Ridge(alpha=0.5)`. The problem is convex, so that the result is unique; for a
-table of more than `EXACT` cells it is approximate, by steps on random batches.
+It minimizes the mean loss plus c |W|^2 / (2 n) over n rows. Without this weak ridge penalty, the weights of classes
+that can be separated would grow without end. With c = 1, this is scikit-learn's `LogisticRegression` with its defaults
+for cross-entropy, and its `Ridge(alpha=0.5)` for a mean squared error. The problem is convex, so that the result is
+unique; for a table of more than `EXACT` cells it is approximate, by steps on random batches.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -23,11 +24,15 @@ from mlptrain.nn.network import LINEAR, Network
 from mlptrain.optim.lbfgs import minimize
 from mlptrain.optim.optimizers import Adam
 from mlptrain.randomness import stream
-from mlptrain.train.evaluation import joined, predict_scores
+from mlptrain.train.evaluation import held_out, predict_scores
 
 EXACT = 1 << 23
 """Cells (rows times inputs) of the largest table for which the minimum is found exactly, in float64."""
-_EVALUATIONS, _TOLERANCE = 1000, 1e-7
+_EVALUATIONS, _TOLERANCE = 500, 1e-8
+SMALL = 1 << 19
+"""Cells up to which the strength of the penalty is chosen on all folds."""
+STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+"""Strengths of the penalty, for the linear model beside a network."""
 _CHUNK = 4096
 _STEPS, _BATCH, _RATE = 1000, 256, 0.02  # of Adam, whose rate falls to 0 as a cosine
 
@@ -61,20 +66,20 @@ def linear_network(network: Network) -> Network:
     return Network(layers, network.inputs, network.loss, network.dtype, class_weights=network.class_weights)
 
 
-def fit_linear(network: Network, part: Part, start: LinearModel | None = None) -> LinearModel:
-    """The best linear model on the rows of `part` for the loss of `network`; `start` is a guess."""
+def fit_linear(network: Network, part: Part, strength: float = 1.0) -> LinearModel:
+    """The best linear model on the rows of `part` for the loss of `network`, with a penalty of this strength."""
     linear = linear_network(network)
     exact = len(part) * network.inputs <= EXACT
-    objective = RidgeObjective(linear, part, np.dtype(np.float64) if exact else network.dtype)
-    begin = np.zeros(linear.layout.parameter_size) if start is None else start.parameters.astype(np.float64)
+    objective = RidgeObjective(linear, part, strength, np.dtype(np.float64) if exact else network.dtype)
+    size = linear.layout.parameter_size
     with np.errstate(all="ignore"):  # a trial step may be far too large
-        found = minimize(objective, begin, _EVALUATIONS, _TOLERANCE) if exact else descend(objective, begin)
+        found = Whitened(objective).minimum(size) if exact else descend(objective, size)
     return LinearModel(linear, found.astype(network.dtype))
 
 
-def descend(objective: RidgeObjective, start: NDArray[np.float64]) -> NDArray[np.float64]:
+def descend(objective: RidgeObjective, size: int) -> NDArray[np.float64]:
     """The minimum by Adam on random batches."""
-    adam, vector, rng = Adam(), start.copy(), stream(0, "linear")
+    adam, vector, rng = Adam(), np.zeros(size), stream(0, "linear")
     slots, scratch = [np.zeros_like(vector) for _ in adam.slots], np.empty_like(vector)
     for t in range(_STEPS):
         rows = rng.choice(objective.part.rows, _BATCH)
@@ -84,10 +89,10 @@ def descend(objective: RidgeObjective, start: NDArray[np.float64]) -> NDArray[np
 
 
 class RidgeObjective:
-    """The mean loss of a linear network on the rows of a part, plus |W|^2 / (2 n), with its gradient."""
+    """The mean loss of a linear network on the rows of a part, plus strength |W|^2 / (2 n), with its gradient."""
 
-    def __init__(self, network: Network, part: Part, dtype: np.dtype[np.floating]) -> None:
-        self.part = part
+    def __init__(self, network: Network, part: Part, strength: float, dtype: np.dtype[np.floating]) -> None:
+        self.part, self.strength = part, strength
         self._network = Network(network.layers, network.inputs, network.loss, dtype, None, network.class_weights)
         features = part.features
         self._x = np.empty((min(_CHUNK, len(part)), features.width), features.dtype)
@@ -106,8 +111,19 @@ class RidgeObjective:
             total += loss * len(some) / len(rows)
             slope += gradient * (len(some) / len(rows))
         w, n = parameters[: self._network.layout.weight_size], len(self.part)
-        slope[: w.size] += w / n
-        return total + float(w.dot(w)) / (2 * n), slope
+        slope[: w.size] += self.strength * w / n
+        return total + self.strength * float(w.dot(w)) / (2 * n), slope
+
+    def second_moments(self) -> NDArray[np.float64]:
+        """(inputs + 1, inputs + 1): the mean of x'x over the rows, with a last input that is 1."""
+        width, rows = self._x.shape[1], self.part.rows
+        total = np.zeros((width + 1, width + 1))
+        for start in range(0, len(rows), _CHUNK):
+            x = self._gathered(rows[start : start + _CHUNK]).astype(np.float64, copy=False)
+            total[:-1, :-1] += x.T @ x
+            total[-1, :-1] += x.sum(axis=0)
+        total[:-1, -1], total[-1, -1] = total[-1, :-1], len(rows)
+        return total / len(rows)
 
     def _differentiate(self, rows: Indices, vector: Array) -> tuple[float, NDArray[np.float64]]:
         """The mean loss on `rows` and its gradient."""
@@ -126,28 +142,82 @@ class RidgeObjective:
         return x.astype(self._network.dtype, copy=False)
 
 
+class Whitened:
+    """An objective in variables in which its curvature is about the same in every direction: u = R w with R'R = H.
+
+    H = (x'x / 2 + c I) / n is the curvature of a loss whose second derivative is 1/2, with the bias as a weight of the
+    input 1. Correlated inputs, such as bins, would otherwise take hundreds of evaluations.
+    """
+
+    def __init__(self, objective: RidgeObjective) -> None:
+        self._objective = objective
+        moments, rows = objective.second_moments(), len(objective.part)
+        moments *= 0.5
+        moments[np.diag_indices_from(moments)] += objective.strength / rows
+        self._inverse = np.linalg.inv(np.linalg.cholesky(moments))
+        """R'^-1"""
+
+    def minimum(self, size: int) -> NDArray[np.float64]:
+        """The minimum, in the variables w."""
+        return self._original(minimize(self, np.zeros(size), _EVALUATIONS, _TOLERANCE))
+
+    def __call__(self, u: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = self._objective(self._original(u))
+        return value, (self._inverse @ gradient.reshape(len(self._inverse), -1)).reshape(-1)
+
+    def _original(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray((self._inverse.T @ u.reshape(len(self._inverse), -1)).reshape(-1))
+
+
 @dataclass
 class LinearModels:
-    """The linear models of a run, each fitted when it is first needed; with folds, one for each member."""
+    """The linear models of a run, each fitted when it is first needed.
+
+    The baseline has the penalty of strength 1. The models beside a network, with folds one for each member, have the
+    strength of `STRENGTHS` with the lowest validation loss; of a large table, only the first fold and every other
+    strength are tried.
+    """
 
     network: Network
     dataset: Dataset
-    _found: dict[int, LinearModel] = field(default_factory=dict)
+    _found: dict[tuple[int, float], LinearModel] = field(default_factory=dict)
 
-    def on(self, part: Part) -> LinearModel:
-        """The model for the rows of `part`."""
-        key = id(part)
+    def on(self, part: Part, strength: float | None = None) -> LinearModel:
+        """The model for the rows of `part`; by default with the chosen strength."""
+        key = id(part), self.strength if strength is None else strength
         if key not in self._found:
-            guess = next(iter(self._found.values()), None)
-            self._found[key] = fit_linear(self.network, part, guess)
+            self._found[key] = fit_linear(self.network, part, key[1])
         return self._found[key]
 
+    @cached_property
+    def strength(self) -> float:
+        """The chosen strength."""
+        cells, folds = len(self.dataset.training) * self.network.inputs, self.dataset.groups
+        if self.dataset.validation is None or cells > EXACT:
+            return 1.0
+        tried, folds = (STRENGTHS, folds) if cells <= SMALL else (STRENGTHS[1::2], folds[:1])
+        losses = [sum(self._loss(fold, strength) for fold in folds) for strength in tried]
+        return tried[int(np.argmin(losses))]
+
+    def _loss(self, fold: Fold, strength: float) -> float:
+        """The loss of the validation rows of a fold, summed over them."""
+        part = held_out(fold)
+        scores = self.on(fold.training, strength).scores(part.features, part.rows)
+        return loss_of(self.network, scores, part) * len(part)
+
+    def baseline_scores(self, part: Part) -> Array:
+        """The scores of the baseline for `part`; for rows in folds, by the models of the other folds."""
+        return self._scores(part, 1.0)
+
     def scores_of(self, part: Part) -> Array:
-        """The scores for `part`, by the model of the training rows; for rows in folds, by that of the other folds."""
+        """The scores for `part` by the model beside the network; for rows in folds, by those of the other folds."""
+        return self._scores(part, self.strength)
+
+    def _scores(self, part: Part, strength: float) -> Array:
         if part is self.dataset.validation and self.dataset.folds:
-            by_fold = [self.on(fold.training).scores(part.features, held_out(fold).rows) for fold in self.dataset.folds]
-            return joined(self.network.loss, by_fold, folds=True)
-        return self.on(self.dataset.training).scores(part.features, part.rows)
+            models = [(self.on(fold.training, strength), held_out(fold)) for fold in self.dataset.folds]
+            return np.concatenate([model.scores(part.features, rows.rows) for model, rows in models])
+        return self.on(self.dataset.training, strength).scores(part.features, part.rows)
 
     def on_all(self) -> LinearModel:
         """The model for all rows but those of the test: of training and, in the same file, of validation."""
@@ -155,7 +225,7 @@ class LinearModels:
         if validation is None or self.dataset.folds or validation.features is not training.features:
             return self.on(training)
         both = training.of(np.concatenate([training.rows, validation.rows]))
-        return fit_linear(self.network, both, self.on(training))
+        return fit_linear(self.network, both, self.strength)
 
     def write_into(self, layout: Layout, parameters: Array) -> None:
         """Write the linear model of each member into its linear path and the bias of its last layer."""
@@ -166,7 +236,7 @@ class LinearModels:
         views[-2]["bias"][...] = np.stack([model.bias for model in found]).reshape(views[-2]["bias"].shape)
 
 
-def held_out(fold: Fold) -> Part:
-    """The validation rows of a fold."""
-    assert fold.validation is not None
-    return fold.validation
+def loss_of(network: Network, scores: Array, part: Part) -> float:
+    """The loss of `scores` on the rows of `part`; infinite where it is not finite."""
+    value = float(network.loss.value(scores, part.target(), part.weights(), network.class_weights))
+    return value if np.isfinite(value) else np.inf
