@@ -8,35 +8,27 @@ stands before groups of three digits in a number that has two dots or a decimal 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.spellings import CURRENCY, UNIT
 
+if TYPE_CHECKING:
+    import polars as pl
+
 MARKS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 """Decimal mark and mark of thousands, in the order in which they are tried."""
-_SAMPLE = 20_000  # words that decide on the notation
-_SPACES = re.compile("[\u00a0\u202f\u2009]")
+_SAMPLE = 2000  # words that are looked at, of many
+_SPACES = "[\u00a0\u202f\u2009]"
 _SIGN = r"[-+\u2212]?"
-_CELL = re.compile(
-    rf"(?P<open>\()?(?P<first>{_SIGN}) ?(?P<prefix>{CURRENCY})? ?(?P<second>{_SIGN})"
-    rf"(?P<body>[.,]?\d[\d.,' ]*?(?:[eE][-+]?\d+)?) ?(?P<suffix>{UNIT})?(?P<close>\))?"
+_CELL = (
+    rf"^(?P<open>\(?)(?P<first>{_SIGN}) ?(?P<prefix>(?:{CURRENCY})?) ?(?P<second>{_SIGN})"
+    rf"(?P<body>[.,]?\d[\d.,' ]*?(?:[eE][-+]?\d+)?) ?(?P<suffix>(?:{UNIT})?)(?P<close>\)?)$"
 )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A cell, taken apart."""
-
-    negative: bool
-    unit: tuple[str, str]
-    """What stands before the number and after it."""
-    body: str
 
 
 @dataclass(frozen=True)
@@ -48,20 +40,11 @@ class Notation:
     prefix: str = ""
     suffix: str = ""
 
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
+    @property
+    def pattern(self) -> str:
         """What a number without sign and unit looks like."""
         point, mark = re.escape(self.decimal), re.escape(self.thousands)
-        return re.compile(
-            rf"([1-9]\d{{0,2}}({mark}\d{{3}})+|\d+)({point}\d*)?([eE][-+]?\d+)?|{point}\d+([eE][-+]?\d+)?"
-        )
-
-    def value(self, parts: Parts | None) -> float:
-        """The number that a cell holds, NaN if it is not written like this."""
-        if parts is None or parts.unit != (self.prefix, self.suffix) or not self.pattern.fullmatch(parts.body):
-            return np.nan
-        number = float(parts.body.replace(self.thousands, "").replace(self.decimal, "."))
-        return -number if parts.negative else number
+        return rf"^(?:(?:[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|\d+)(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?$"
 
     def values(self, cells: Sequence[str]) -> NDArray[np.float64]:
         """The number in each cell, NaN where it is not written like this.
@@ -69,21 +52,40 @@ class Notation:
         >>> Notation(",", ".", "", "kg").values(["1.234,5 kg", "-2kg", "3 g", "1,5"]).tolist()
         [1234.5, -2.0, nan, nan]
         """
-        return np.array([self.value(taken_apart(cell)) for cell in cells])
+        return self.numbers(taken_apart(cells))
+
+    def numbers(self, parts: pl.DataFrame) -> NDArray[np.float64]:
+        """The same for cells that are taken apart."""
+        import polars as pl
+
+        body = pl.col("body")
+        plain = body.str.replace_all(self.thousands, "", literal=True).str.replace(self.decimal, ".", literal=True)
+        fits = body.str.contains(self.pattern) & (pl.col("prefix") == self.prefix) & (pl.col("suffix") == self.suffix)
+        number = pl.when(fits).then(plain).cast(pl.Float64, strict=False) * pl.col("sign")
+        return np.array(parts.select(number.fill_null(np.nan)).to_series().to_numpy())
 
 
-def taken_apart(cell: str) -> Parts | None:
-    """Sign, unit and number of a cell; None if it is no amount."""
-    match = _CELL.fullmatch(_SPACES.sub(" ", cell))
-    if match is None or bool(match["open"]) != bool(match["close"]) or (match["first"] and match["second"]):
-        return None
-    negative = bool(match["open"]) or (match["first"] or match["second"]) in ("-", "\u2212")
-    return Parts(negative, (match["prefix"] or "", match["suffix"] or ""), match["body"])
+def taken_apart(cells: Sequence[str]) -> pl.DataFrame:
+    """Sign, unit and number of each cell, null for a cell that is no amount."""
+    import polars as pl
+
+    series = pl.Series("cell", cells, dtype=pl.String).str.replace_all(_SPACES, " ")
+    parts = series.to_frame().select(groups=pl.col("cell").str.extract_groups(_CELL)).unnest("groups")
+    first, second, opened, closed = (pl.col(name) != "" for name in ("first", "second", "open", "close"))
+    sound = (opened == closed) & ~(first & second)
+    negative = opened | (pl.col("first") + pl.col("second")).is_in(["-", "\u2212"])
+    sign = pl.when(sound).then(pl.when(negative).then(-1.0).otherwise(1.0))
+    return parts.select("prefix", "suffix", "body", sign=sign)
 
 
-def sampled(words: Sequence[str]) -> Sequence[str]:
-    """Some of many words, evenly."""
-    return words[:: max(1, len(words) // _SAMPLE)]
+def are_amounts(words: Sequence[str]) -> bool:
+    """Whether all of `words` look like amounts.
+
+    >>> are_amounts(["1,234", "5 kg", "12.5"]), are_amounts(["5 kg", "much"])
+    (True, False)
+    """
+    parts = taken_apart(words[:: max(1, len(words) // _SAMPLE)])
+    return bool(parts["body"].is_not_null().all() and parts["sign"].is_not_null().all())
 
 
 def find_notation(cells: Sequence[str], more: Sequence[str]) -> Notation:
@@ -93,12 +95,14 @@ def find_notation(cells: Sequence[str], more: Sequence[str]) -> Notation:
     >>> find_notation(cells, []).decimal, find_notation([*cells, "0,5"], []).decimal
     ('.', ',')
     """
-    found, others = ([part for part in map(taken_apart, sampled(words)) if part] for words in (cells, more))
-    units = Counter(part.unit for part in found)
-    unit = max(units, key=lambda key: units[key]) if units else ("", "")
+    parts, others = taken_apart(cells), taken_apart(more)
+    counts = parts.drop_nulls().group_by("prefix", "suffix").len().sort("len", "prefix", "suffix", descending=True)
+    unit = counts.row(0)[:2] if len(counts) else ("", "")
     notations = [Notation(*marks, *unit) for marks in MARKS]
 
-    def read(notation: Notation, parts: Sequence[Parts]) -> int:
-        return sum(not np.isnan(notation.value(part)) for part in parts)
+    def readable(notation: Notation, rows: pl.DataFrame) -> int:
+        return int(np.count_nonzero(~np.isnan(notation.numbers(rows))))
 
-    return max(notations, key=lambda notation: (read(notation, found), read(notation, others)))
+    counted = [(readable(notation, parts), notation) for notation in notations]
+    best = [notation for count, notation in counted if count == max(counted, key=lambda pair: pair[0])[0]]
+    return max(best, key=lambda notation: readable(notation, others)) if len(best) > 1 else best[0]

@@ -282,6 +282,11 @@ def iso_text(series: pl.Series) -> pl.Series:
     return series.cast(pl.String)
 
 
+def is_written(raw: Any) -> bool:
+    """Whether a raw column holds text, whatever it says."""
+    return str(raw.dtype).startswith(("String", "Categorical", "Enum"))  # arrays of text are read as such a series
+
+
 def is_temporal(raw: Any) -> bool:
     """Whether a raw column is of a type for dates, moments or times of day."""
     if isinstance(raw, np.ndarray):

@@ -103,6 +103,11 @@ class Table:
         columns = {name: self.columns.pop(name)[rows] for name in list(self.columns)}  # one at a time, to save memory
         return replace(self, rows=len(rows), columns=columns, numbers=numbers)
 
+    def sample(self, name: str, rows: int) -> Table:
+        """One column, of some of the rows, evenly."""
+        column = self.column(name)[:: max(1, self.rows // rows)]
+        return replace(self, rows=len(column), columns={name: column})
+
     def row_list(self, rows: NDArray[Any], shown: int = 5) -> str:
         """Row numbers of the file for a message."""
         return row_list(rows if self.numbers is None else self.numbers[rows], shown)
