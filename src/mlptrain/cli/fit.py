@@ -115,7 +115,7 @@ def train_and_report(current: Run, console: Console, request: Request) -> None:
             print_json(written_document(current))
         return
     describe(current, console)
-    with blas_threads(current.environment.threads):
+    with blas_threads(current.plan.blas_threads):
         finished = train_and_measure(current, console, request)
     report(current, finished, console, request.json)
 

@@ -56,6 +56,8 @@ _POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median fa
 _MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
 _SAMPLE_ROWS = 10_000  # of a longer table, rows that tell whether a column holds dates or amounts
 _MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
+MIN_MISSING = 10
+"""Training rows without a value from which on an indicator of missing values can be learned."""
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
 
 
@@ -401,9 +403,9 @@ class Number(Encoder):
     """A column of numbers, or a block of them: missing values are filled, then all are scaled.
 
     An input that is constant in the training rows carries no information; it is set to 0 in every table, so that other
-    values have no effect later. With `data.numeric.indicator`, every column with missing values in the training rows
-    has one more input, 1 where its value is missing. With `data.numeric.bins`, a single column has one more input for
-    each bin between quantiles of its training values: how far the value is through the bin, from 0 to 1.
+    values have no effect later. With `data.numeric.indicator`, every column that lacks a value in at least ten
+    training rows has one more input, 1 where its value is missing. With `data.numeric.bins`, a single column has one
+    more input for each bin between quantiles of its training values: how far the value is through it, from 0 to 1.
     """
 
     kind: Literal["number"] = "number"
@@ -497,7 +499,9 @@ class Number(Encoder):
             "scaler": settings.scale,
             "fitted": as_rows(settings.scale.fit(values)),
             "fill": None if fill is None else tuple(fill.tolist()),
-            "indicators": tuple(np.flatnonzero(absent.any(axis=0)).tolist()) if settings.indicator else (),
+            "indicators": tuple(np.flatnonzero(absent.sum(axis=0) >= MIN_MISSING).tolist())
+            if settings.indicator
+            else (),
             "edges": edges,
         }
 

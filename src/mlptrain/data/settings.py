@@ -59,7 +59,7 @@ class Numeric(Frozen):
     )
     indicator: bool = Field(
         False,
-        description="Another input for each column with missing values in the training rows: 1 where one is missing.",
+        description="Another input for each column that lacks a value in ten or more training rows: 1 where it does.",
     )
     bins: Annotated[int | Literal["auto"] | None, PlainValidator(check_bins)] = Field(
         None,

@@ -195,6 +195,11 @@ def by_layer(tensors: Sequence[Tensor], vector: Array, depth: int) -> tuple[Laye
     return views
 
 
+def some_members(views: Sequence[LayerViews], members: slice) -> tuple[LayerViews, ...]:
+    """The views of some members only."""
+    return tuple({name: view[members] for name, view in layer.items()} for layer in views)
+
+
 def neutral(tensors: Sequence[Tensor], size: int, dtype: Any) -> Array:
     """A new vector with the initial value of each tensor."""
     vector = np.zeros(size, dtype)

@@ -78,6 +78,11 @@ class Network:
         self._workspaces: dict[int, Workspace] = {}
         self.alone = self if members is None else Network(layers, inputs, loss, dtype, None, class_weights, linear)
         """The network of one member."""
+        self._arguments = layers, inputs, loss, dtype
+
+    def of_members(self, number: int) -> Network:
+        """The same network with another number of members."""
+        return Network(*self._arguments, number, self.class_weights, self.linear)
 
     @property
     def inputs(self) -> int:

@@ -24,8 +24,10 @@ slower.
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def choose_threads(layout: Layout, rows: int) -> int:
-    """The number of threads that a batch of `rows` rows keeps busy, at most one per core."""
+def choose_threads(layout: Layout, rows: int, members: int | None = None) -> int:
+    """The number of threads that a batch of `rows` rows keeps busy, at most one per core; members are divided."""
+    if members is not None:
+        return max(1, min(rows * layout.parameter_size // GRAIN, cores(), members))
     largest = rows * max(math.prod(tensor.shape) for tensor in layout.parameters)
     return max(1, min(largest // GRAIN, cores()))
 

@@ -72,7 +72,7 @@ def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, 
 @np.errstate(all="ignore")
 def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     """The metrics of `model` on `part`."""
-    with blas_threads(model.plan.threads):
+    with blas_threads(model.plan.blas_threads):
         scores = model.predictor.scores(part.features, part.rows)
     task, loss = model.transforms.task, model.network.loss
     refuse_nonfinite(scores, loss, "these rows")
@@ -94,7 +94,7 @@ def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
 def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Output columns for every row of `table`: label and probabilities, or values in the units of the target."""
     features, notes = model.transforms.encode(table, model.network.dtype)
-    with blas_threads(model.plan.threads):
+    with blas_threads(model.plan.blas_threads):
         scores = model.predictor.scores(features, np.arange(table.rows))
     refuse_nonfinite(scores, model.network.loss, table.path)
     return model.transforms.task.decode(model.network.loss, scores), notes

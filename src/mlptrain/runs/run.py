@@ -128,7 +128,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
     check_start(plan)
     network = network_for(plan)
     linear = LinearModels(network, dataset)
-    with blas_threads(plan.threads):
+    with blas_threads(plan.blas_threads):
         state = start(plan, network, dataset, linear)
     folder = RunFolder.create(plan.name, out)
     try:
@@ -191,7 +191,7 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     network, environment, notes = network_for(plan), Environment.now(plan.threads), dataset.notes
     linear = LinearModels(network, dataset)
     if saved is None:
-        with blas_threads(plan.threads):
+        with blas_threads(plan.blas_threads):
             state = start(plan, network, dataset, linear)
         return Run(folder, plan, dataset, network, linear, state, environment, notes, consumers)
     if saved.header.environment != environment:

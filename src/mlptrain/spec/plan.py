@@ -53,6 +53,16 @@ class Plan(Experiment):
         return self.ensemble.members if self.ensemble.members > 1 else None
 
     @property
+    def lanes(self) -> int:
+        """Threads among which the members are divided; the matrix products of each then use one thread."""
+        return min(self.threads, self.members or 1)
+
+    @property
+    def blas_threads(self) -> int:
+        """Threads of each matrix product in training."""
+        return 1 if self.lanes > 1 else self.threads
+
+    @property
     def batch_rows(self) -> int | None:
         """Rows per batch; None for all training rows."""
         size = self.training.batch_size
@@ -112,7 +122,7 @@ def chosen_threads(plan: Plan, layout: Layout, rows: int) -> int:
     """The number of threads from the spec, or else one that suits the network."""
     if plan.training.threads != "auto":
         return plan.training.threads
-    return choose_threads(layout, min(plan.batch_rows or rows, rows))
+    return choose_threads(layout, min(plan.batch_rows or rows, rows), plan.members)
 
 
 def check_memory(layout: Layout, plan: Plan) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from mlptrain.component import Component, Frozen
 from mlptrain.data.scalers import RobustClip
+from mlptrain.nn.activations import ReLU, SiLU
 from mlptrain.nn.layers import Dense, Scale
 from mlptrain.optim.optimizers import AdamW
 from mlptrain.optim.schedules import Cosine
@@ -21,8 +22,10 @@ from mlptrain.optim.schedules import Cosine
 SectionT = TypeVar("SectionT", bound=Frozen)
 Settings = dict[str, Any]
 """Values by section and name, as in a spec."""
-FOLDS_BELOW, FOLDS = 50_000, 4
-"""Rows up to which each member leaves out its own fold; more rows share their validation rows."""
+FOLDS = ((8, 3_000), (5, 12_000), (4, 100_000))
+"""Folds for tables of less than that many rows; larger ones share their validation rows."""
+LARGE = 12_000
+"""Rows from which on the cheaper activation is used."""
 
 
 @dataclass(frozen=True)
@@ -63,35 +66,40 @@ class Plain(Preset):
 class Tabular(Preset):
     """Settings that suit tables: networks beside a linear model, on bins of numbers, with a rate for each tensor."""
 
-    width: ClassVar[int] = 128
-    steps: ClassVar[int] = 1200
-    """Steps of training; the epochs follow from them."""
+    seeds: ClassVar[int] = 1
+    """Networks for each fold, or for the whole table."""
+    effort: ClassVar[float] = 1.0
+    """Factor of the steps of training."""
 
-    @abstractmethod
-    def members(self, facts: Facts) -> int:
-        """The number of networks."""
+    def folds(self, facts: Facts) -> int:
+        """The number of folds, more of a small table; 1 for validation rows that all members share."""
+        if not facts.folds:
+            return 1
+        return next((folds for folds, rows in FOLDS if facts.rows < rows), 1)
 
     def settings(self, facts: Facts) -> Settings:
-        members = self.members(facts)
-        folds = facts.folds and members > 1 and facts.rows < FOLDS_BELOW
-        batch = batch_size(facts.rows)
-        epochs = facts.epochs or max(1, round(self.steps * batch / facts.rows))
+        folds, batch = self.folds(facts), batch_size(facts.rows)
+        epochs = facts.epochs or max(1, round(self.effort * steps(facts) * batch / facts.rows))
+        members = max(1, folds * self.seeds)
         return {
             "data": {
                 "numeric": {"scale": RobustClip(), "indicator": True, "bins": "auto"},
-                "split": {"validation": 0.0 if folds else 0.15, "test": 0.0, "folds": FOLDS if folds else None},
+                "split": {
+                    "validation": 0.0 if folds > 1 else 0.15,
+                    "test": 0.0,
+                    "folds": folds if 1 < folds < members else None,
+                },
                 "clip_predictions": True,
             },
             "network": {
-                "hidden": (Scale(), Dense(width=self.width), Dense(width=self.width)),
+                "hidden": (Scale(), Dense(width=128), Dense(width=128)),
+                "activation": SiLU() if facts.rows < LARGE else ReLU(),
                 "linear_path": facts.linear,
                 "output_scale": 0.0,
             },
-            "optimizer": AdamW(
-                learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=0.12 if facts.classes else 0.04
-            ),
+            "optimizer": AdamW(learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=decay(facts)),
             "schedule": Cosine(warmup=min(1, epochs - 1)),
-            "ensemble": {"members": members, "rows": "folds" if folds else "shared", "blend": facts.linear},
+            "ensemble": {"members": members, "rows": "folds" if folds > 1 else "shared", "blend": facts.linear},
             "training": {
                 "epochs": epochs,
                 "batch_size": batch,
@@ -102,8 +110,21 @@ class Tabular(Preset):
 
 
 def batch_size(rows: int) -> int:
-    """About a thirtieth of the rows, from 16 to 512."""
+    """About a thirtieth of the rows, a power of two from 16 to 512."""
     return int(min(512, max(16, 2 ** round(math.log2(max(1, rows / 32))))))
+
+
+def steps(facts: Facts) -> float:
+    """The number of steps: more for larger tables, and for values, which are learned to more digits than classes."""
+    size = facts.rows / 3000
+    wanted, fewest, most = (600 * size**0.4, 400, 2000) if facts.classes else (1500 * size**0.3, 800, 4000)
+    return float(min(most, max(fewest, wanted)))
+
+
+def decay(facts: Facts) -> float:
+    """The weight decay, stronger for classes."""
+    size = math.sqrt(facts.rows / 3000)
+    return round(min(0.3, max(0.1, 0.1 * size)) if facts.classes else min(0.1, max(0.03, 0.03 * size)), 3)
 
 
 class Quick(Tabular):
@@ -111,28 +132,23 @@ class Quick(Tabular):
 
     kind: Literal["quick"] = "quick"
 
-    def members(self, facts: Facts) -> int:
+    def folds(self, facts: Facts) -> int:
         return 1
 
 
 class Standard(Tabular):
-    """A few networks, one for each fold of a small table."""
+    """Two networks for each of several folds, which see every row and are judged on rows that they have not seen."""
 
     kind: Literal["standard"] = "standard"
-
-    def members(self, facts: Facts) -> int:
-        return 8 if facts.rows < FOLDS_BELOW else 4
+    seeds: ClassVar[int] = 2
 
 
 class Best(Tabular):
-    """More and wider networks, trained longer, for up to five times the time of `standard`."""
+    """More networks, trained longer, for up to five times the time of `standard`."""
 
     kind: Literal["best"] = "best"
-    width: ClassVar[int] = 256
-    steps: ClassVar[int] = 2400
-
-    def members(self, facts: Facts) -> int:
-        return 16 if facts.rows < FOLDS_BELOW else 8
+    seeds: ClassVar[int] = 5
+    effort: ClassVar[float] = 1.5
 
 
 DEFAULT: Preset = Standard()

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target, Weights
-from mlptrain.nn.layout import Layout
+from mlptrain.nn.layout import LayerViews, Layout, some_members
+from mlptrain.nn.losses import LossValue
 from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, clip_norm_of_members, clip_value, squared_norm
 from mlptrain.optim.optimizers import BLOCK, Optimizer, Piece
@@ -39,11 +43,13 @@ class Update:
     penalty: Penalty
     training: Training = field(default_factory=Training)
     """For the clipping and the moving average."""
+    lanes: int = 1
+    """Threads among which the members are divided."""
 
     @classmethod
     def of(cls, plan: Plan) -> Update:
         """The settings of `plan`."""
-        return cls(plan.optimizer, plan.penalty, plan.training)
+        return cls(plan.optimizer, plan.penalty, plan.training, plan.lanes)
 
 
 NONE: list[float] = []
@@ -76,6 +82,8 @@ class Step:
         self._penalized = bool(update.penalty.l1 or update.penalty.l2)
         self._drops = network.stochastic
         self._part = part = part_listener(consumers)
+        lanes = update.lanes if part is None and not self._drops else 1
+        self._lanes = Lanes(network, self._views, self._gradient_views, self._running, lanes) if lanes > 1 else None
         self._on_forward = None if part is None else partial(part, "forward")
         self._on_backward = None if part is None else partial(tell_backward, part, layout.depth)
         self.squared_norm = 0.0
@@ -99,9 +107,13 @@ class Step:
     def _differentiate(self, x: Array, target: Target, weights: Weights) -> float:
         """Compute the gradient of the objective; returns the loss."""
         network, part = self._network, self._part
-        rng = self._dropout.at(self._state.progress.step) if self._drops else None
-        network.forward(x, self._views, self._running, True, rng, self._on_forward)
-        loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
+        loss: LossValue
+        if self._lanes is not None:
+            loss = self._lanes.differentiate(x, target, weights)
+        else:
+            rng = self._dropout.at(self._state.progress.step) if self._drops else None
+            network.forward(x, self._views, self._running, True, rng, self._on_forward)
+            loss = network.backward(x, target, self._views, self._gradient_views, weights, None, self._on_backward)
         if network.layout.members:
             loss = float(loss.mean())
         if self._penalized:
@@ -143,12 +155,71 @@ class Step:
         if part is not None:
             part("optimizer", 0)
         if state.buffers.size:
-            self._network.update_running(self._running, rows)
+            (self._lanes or self._network).update_running(self._running, rows)
         if self._ema_decay is not None and state.ema is not None:
             for average, now in zip(state.ema, (state.parameters, state.buffers), strict=True):
                 update_ema(average, now, self._ema_decay, t, self._scratch)
         if part is not None:
             part("averages", 0)
+
+
+class Lane(NamedTuple):
+    """Some members, which one thread computes."""
+
+    members: slice
+    network: Network
+    views: Sequence[LayerViews]
+    gradients: Sequence[LayerViews]
+    running: Sequence[LayerViews]
+
+
+class Lanes:
+    """The forward and backward pass of an ensemble on several threads, each with some of the members.
+
+    Members share nothing, so the numbers do not depend on the number of threads. NumPy releases the lock of the
+    interpreter in products and loops over arrays.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        views: Sequence[LayerViews],
+        gradients: Sequence[LayerViews],
+        running: Sequence[LayerViews],
+        number: int,
+    ) -> None:
+        members = prod(network.layout.members)
+        ends = [members * i // number for i in range(number + 1)]
+        self._lanes = [
+            Lane(
+                part,
+                network.of_members(part.stop - part.start),
+                *(some_members(v, part) for v in (views, gradients, running)),
+            )
+            for part in map(slice, ends[:-1], ends[1:])
+        ]
+        self._threads = ThreadPoolExecutor(number - 1, thread_name_prefix="member")
+
+    def differentiate(self, x: Array, target: Target, weights: Weights) -> NDArray[np.float64]:
+        """The loss (members,) of the batch of each member; writes the gradient of every parameter."""
+        first, *others = self._lanes
+        running = [self._threads.submit(differentiate_lane, lane, x, target, weights) for lane in others]
+        losses = [differentiate_lane(first, x, target, weights), *(future.result() for future in running)]
+        return np.concatenate(losses)
+
+    def update_running(self, running: Sequence[LayerViews], rows: int) -> None:
+        """Update the running statistics with those of the last batch."""
+        for lane in self._lanes:
+            lane.network.update_running(lane.running, rows)
+
+
+@np.errstate(all="ignore")  # of this thread: an overflow is found by the step, not by a warning
+def differentiate_lane(lane: Lane, x: Array, target: Target, weights: Weights) -> NDArray[np.float64]:
+    """Forward and backward pass of the members of one lane."""
+    part = lane.members
+    x, target, weights = x[part], target[part], None if weights is None else weights[part]
+    lane.network.forward(x, lane.views, lane.running, True)
+    return np.asarray(lane.network.backward(x, target, lane.views, lane.gradients, weights))
 
 
 def pieces_with_rates(
