@@ -64,7 +64,7 @@ class Plain(Preset):
 
 
 class Tabular(Preset):
-    """Settings that suit tables: networks beside a linear model, on bins of numbers, with a rate for each tensor."""
+    """Settings that suit tables: bins of numbers, a rate for each tensor, an output that starts at 0, a blend."""
 
     seeds: ClassVar[int] = 1
     """Networks for each fold, or for the whole table."""
@@ -75,7 +75,8 @@ class Tabular(Preset):
         """The number of folds, more of a small table; 1 for validation rows that all members share."""
         if not facts.folds:
             return 1
-        return next((folds for folds, rows in FOLDS if facts.rows < rows), 1)
+        folds = next((folds for folds, rows in FOLDS if facts.rows < rows), 1)
+        return max(1, min(folds, facts.rows // 2))
 
     def settings(self, facts: Facts) -> Settings:
         folds, batch = self.folds(facts), batch_size(facts.rows)
@@ -94,7 +95,6 @@ class Tabular(Preset):
             "network": {
                 "hidden": (Scale(), Dense(width=128), Dense(width=128)),
                 "activation": SiLU() if facts.rows < LARGE else ReLU(),
-                "linear_path": facts.linear,
                 "output_scale": 0.0,
             },
             "optimizer": AdamW(learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=decay(facts)),
