@@ -124,6 +124,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def distinct(self) -> int:
+        """The number of different rows; repeated folds hold out a row more than once."""
+        return int(np.count_nonzero(np.bincount(self.rows)))
+
     def target(self) -> Target:
         """The encoded targets of these rows, as the loss takes them."""
         return self.targets[self.rows]
@@ -403,12 +408,16 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
         table, _ = read_with_target(data.test_path, data.test_target_path, data, transforms.hints)
         return transforms.part(table, dtype, drop)[0]
     table, _ = read_with_target(data.path, data.target_path, data, transforms.hints)
-    table, _, _ = rows_with_weight(table, data.sample_weight, data.missing_values)
+    table, weights, _ = rows_with_weight(table, data.sample_weight, data.missing_values)
     task, missing = transforms.task, data.missing_values
-    table = table.select(rows_with_target(task.read(table, missing), table, drop))
-    truth = task.truth(task.read(table, missing), table)
-    rows = choose_rows(task, truth, data.effective_split, seed, table, read_keys(table, data))["test"]
-    return transforms.part(table.select(rows), dtype, drop)[0] if len(rows) else None
+    present = rows_with_target(task.read(table, missing), table, drop)
+    table, weights = table.select(present), None if weights is None else weights[present]
+    truth, keys = task.truth(task.read(table, missing), table), read_keys(table, data)
+    rows = choose_rows(task, truth, data.effective_split, seed, table, keys)["test"]
+    if not len(rows):
+        return None
+    features, _ = transforms.encode(table, dtype)  # all rows, as in training: those of the test may hold no known word
+    return make_part(task, features, truth, rows, weights, dtype, None if keys.units is None else keys.units.codes)
 
 
 def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:

@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "model": "writing the model",
     "scores": "predicting for the results",
     "metrics": "metrics of the results",
+    "intervals": "how sure the results are",
     "baselines": "baselines",
 }
 """The parts with a separate row, {} for the number of the layer; all others are "everything else"."""
