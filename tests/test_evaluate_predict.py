@@ -83,7 +83,7 @@ def test_evaluating_twice_changes_nothing(cli: Cli, here: Path) -> None:
 
 def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "classes", "--json", "--data", "classes.csv").succeeded().json()
-    assert list(result) == ["rows", "metrics", "confusion_matrix"]
+    assert list(result) == ["rows", "metrics", "intervals", "confusion_matrix"]
     assert list(result["metrics"]) == ["loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"]
     counts = np.array(result["confusion_matrix"]["counts"])
     assert result["confusion_matrix"]["classes"] == ["no", "yes"]
@@ -95,7 +95,7 @@ def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
 
 def test_the_document_of_a_regression(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "amounts", "--json", "--data", "amounts.csv").succeeded().json()
-    assert list(result) == ["rows", "metrics"]
+    assert list(result) == ["rows", "metrics", "intervals"]
     assert list(result["metrics"]) == ["loss", "rmse", "mae", "r2"]
     predicted = table(cli("predict", "amounts", "amounts.csv").succeeded().out)["price"].to_numpy()
     truth = np.array([float(str(row[2])) for row in amounts_rows()])
@@ -116,7 +116,9 @@ def test_a_table_and_a_confusion_matrix_are_shown(cli: Cli, here: Path) -> None:
     lines = [line.split() for line in outcome.out.splitlines()]
     assert lines[0] == ["6", "rows"]
     assert lines[2][0] == "accuracy"
-    assert lines[8] == ["true", "\\", "predicted", "no", "yes"]
+    assert lines[8][:2] == ["accuracy", lines[2][1]]
+    assert " ".join(lines[8]).endswith("95% intervals, bootstrap over 6 rows")
+    assert lines[10] == ["true", "\\", "predicted", "no", "yes"]
     assert outcome.err == ""
 
 

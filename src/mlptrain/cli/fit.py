@@ -18,6 +18,7 @@ from mlptrain.cli.console import (
     Course,
     Display,
     diagnosis_text,
+    interval_line,
     print_json,
     print_results,
     profile_table,
@@ -180,7 +181,7 @@ def describe(current: Run, console: Console) -> None:
     dataset = current.dataset
     members = current.network.layout.members
     sizes = (f"{members[0]} x " if members else "") + "-".join(str(size) for size in current.network.sizes)
-    rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
+    rows = ", ".join(f"{part.distinct} {name}" for name, part in dataset.parts.items())
     loss, threads = current.network.loss.name(), current.environment.threads
     console.print(
         f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}, "
@@ -202,9 +203,10 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     for diagnosed in finished.diagnoses[len(progress.warnings) :]:
         console.print(diagnosis_text(diagnosed))
     console.print(reason(current))
-    print_results(
-        results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
-    )
+    table = results_table(finished.results, finished.baselines, finished.baseline_part)
+    sure, part = finished.intervals, finished.baseline_part
+    line = "" if sure is None else interval_line(finished.results[part], sure)
+    print_results(table, *([f"\n{part}: {line}"] if line else []), f"\n{current.folder.path}")
 
 
 def written_document(current: Run) -> dict[str, Any]:
@@ -212,7 +214,7 @@ def written_document(current: Run) -> dict[str, Any]:
     summary = json.loads(current.folder.summary.read_text(encoding="utf8"))
     results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
     kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
-    return {"run": str(current.folder.path), "results": results, **kept}
+    return {"run": str(current.folder.path), "results": results, "intervals": summary.get("intervals"), **kept}
 
 
 def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:
@@ -222,6 +224,7 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
         "stopped": stopped,
         "best_epoch": current.state.progress.best_epoch,
         "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
+        "intervals": finished.interval_document(),
         "baselines": finished.baselines,
         "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
     }

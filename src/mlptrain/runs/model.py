@@ -21,6 +21,7 @@ from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, rea
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.yaml import TABLE
 from mlptrain.train.evaluation import member_scores
+from mlptrain.train.intervals import Intervals, intervals
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Evaluation:
     metrics: Metrics
     confusion: tuple[tuple[str, ...], NDArray[np.int64]] | None
     """The classes and their counts (classes, classes): row is the true class, column the predicted one."""
+    intervals: Intervals
+    """How sure the loss and the main metric are."""
     notes: tuple[str, ...]
 
 
@@ -78,7 +81,8 @@ def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
     task, loss = model.transforms.task, model.network.loss
     refuse_nonfinite(scores, loss, "these rows")
     metrics = task.measure(loss, scores, part)
-    return Evaluation(len(part), metrics, task.confusion(task.outcome(loss, scores, part.truth())), tuple(notes))
+    sure = intervals(task, loss, scores, part, model.plan.seed)
+    return Evaluation(len(part), metrics, task.confusion(task.outcome(loss, scores, part.truth())), sure, tuple(notes))
 
 
 def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:

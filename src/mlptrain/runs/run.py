@@ -16,6 +16,7 @@ import numpy as np
 from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
 from mlptrain.metrics import Metrics
+from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import after_divergence, setting
@@ -34,6 +35,7 @@ from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
+from mlptrain.train.intervals import Intervals, intervals
 from mlptrain.train.linear import LinearModels
 from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.state import Diagnosed, TrainState
@@ -114,6 +116,12 @@ class Results:
     """Metrics by baseline model, on `baseline_part`."""
     baseline_part: str
     diagnoses: tuple[Diagnosed, ...]
+    intervals: Intervals | None = None
+    """How sure the figures of `baseline_part` are; None for training rows."""
+
+    def interval_document(self) -> dict[str, Any] | None:
+        """The intervals and their part as JSON."""
+        return None if self.intervals is None else {"part": self.baseline_part} | self.intervals.document()
 
 
 def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequence[Consumer] = ()) -> Run:
@@ -282,29 +290,33 @@ def finish(run: Run) -> Results:
         run.blend = choose_blend(run.predictor, run.dataset, run.linear)
         run.mark("blend")
     run.save_model()
-    results = {name: measured(run, part) for name, part in run.dataset.parts.items()}
     name, part = report_part(run.dataset)
-    run.mark("other")
+    results, sure = {}, None
+    for each, rows in run.dataset.parts.items():
+        scores = scored(run, rows)
+        results[each] = run.plan.transforms.task.measure(run.network.loss, scores, rows)
+        run.mark("metrics")
+        if each == name != "train":
+            sure = intervals(run.plan.transforms.task, run.network.loss, scores, rows, run.plan.seed)
+            run.mark("intervals")
     trivial = baselines(run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
     run.mark("baselines")
     reached = Reached(run.plan, run.state.progress, results[name], trivial, lowest_loss(run.network, part))
     diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
-    finished = Results(results, trivial, name, diagnoses)
+    finished = Results(results, trivial, name, diagnoses, sure)
     run.folder.write_summary(summary(run, finished))
     return finished
 
 
-def measured(run: Run, part: Part) -> Metrics:
-    """The metrics of the best weights on `part`."""
+def scored(run: Run, part: Part) -> Array:
+    """The scores of the best weights on `part`."""
     run.mark("other")
     if part is run.dataset.validation:
         scores = run.predictor.validation_scores(run.dataset, run.linear)
     else:
         scores = run.predictor.scores(part.features, part.rows)
     run.mark("scores")
-    metrics = run.plan.transforms.task.measure(run.network.loss, scores, part)
-    run.mark("metrics")
-    return metrics
+    return scores
 
 
 def report_part(dataset: Dataset) -> tuple[str, Part]:
@@ -325,6 +337,7 @@ def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str
         "results": finished.results,
         "baselines": finished.baselines,
         "baseline_part": finished.baseline_part,
+        "intervals": finished.interval_document(),
         "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
         "notes": list(run.notes),
         "parameters": run.network.layout.parameter_size,
