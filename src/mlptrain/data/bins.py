@@ -11,6 +11,7 @@ MOST_INPUTS = 768  # of all columns together, where the number of bins is chosen
 MOST_COLUMNS = 200  # with more columns of numbers, none has bins then
 _FEWEST, _MOST, _ROWS_PER_BIN = 4, 32, 100
 _LEAST_SPAN = 1e-290  # of half the range, and its inverse the largest: beyond, a share is no number
+_MANY = 10_000  # values from which on frequent ones are edges; with fewer, finer bins beside them are noise
 _NARROWEST = 1e-9  # of the range; a narrower bin is merged with its neighbour
 
 
@@ -29,8 +30,8 @@ def bin_edges(values: Values, bins: int) -> Values:
     """The increasing edges of at most `bins` bins for training `values` (n,).
 
     Where there are few distinct values, they are the edges themselves. No edges where there are no more than two.
-    Otherwise, a value that is as frequent as a bin, such as the zeros of an amount, is an edge, and the other edges are
-    the quantiles of the remaining values: quantiles of all values would coincide there.
+    Otherwise the edges are quantiles. Of many values, one that is as frequent as a bin, such as the zeros of an amount,
+    is an edge, and the others are quantiles of the remaining values: quantiles of all values would coincide there.
 
     >>> bin_edges(np.array([1.0, 2.0, 2.0, 5.0]), 8), bin_edges(np.arange(9.0), 2), bin_edges(np.array([0.0, 1.0]), 4)
     (array([1., 2., 5.]), array([0., 4., 8.]), array([], dtype=float64))
@@ -45,7 +46,7 @@ def bin_edges(values: Values, bins: int) -> Values:
 def quantile_edges(ordered: Values, distinct: Values, bins: int) -> Values:
     """Frequent values and the quantiles of the others, in increasing order."""
     counts = np.diff(np.append(np.searchsorted(ordered, distinct), len(ordered)))
-    frequent = counts * bins >= len(ordered)
+    frequent = (counts * bins >= len(ordered)) & (len(ordered) >= _MANY)
     others = ordered[~np.repeat(frequent, counts)]
     shares = np.linspace(0, 1, max(1, bins - int(frequent.sum())) + 1)
     found = np.sort(np.concatenate([distinct[frequent], quantiles(others, shares) if len(others) else others]))

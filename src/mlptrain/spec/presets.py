@@ -25,7 +25,8 @@ Settings = dict[str, Any]
 FOLDS = ((8, 3_000), (5, 12_000), (4, 100_000))
 """Folds for tables of less than that many rows; larger ones share their validation rows."""
 LARGE = 12_000
-"""Rows from which on the cheaper activation is used."""
+"""Rows from which on there are fewer networks, with a cheaper activation."""
+FEWEST_EPOCHS = 16
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,13 @@ class Tabular(Preset):
 
     def members(self, facts: Facts, folds: int) -> int:
         """The number of networks, each of which leaves out another one of the folds before one is left out again."""
-        each = facts.repeats * math.ceil(self.seeds / facts.repeats) if folds > 1 else self.seeds
+        seeds = math.ceil(self.seeds / 2) if facts.rows >= LARGE else self.seeds
+        each = facts.repeats * math.ceil(seeds / facts.repeats) if folds > 1 else seeds
         return facts.members or folds * each
 
     def settings(self, facts: Facts) -> Settings:
         folds, batch = self.folds(facts), batch_size(facts.rows)
-        epochs = facts.epochs or max(1, round(self.effort * steps(facts) * batch / facts.rows))
+        epochs = facts.epochs or max(FEWEST_EPOCHS, round(self.effort * steps(facts) * batch / facts.rows))
         members = self.members(facts, folds)
         return {
             "data": {
@@ -133,7 +135,9 @@ def batch_size(rows: int) -> int:
 
 
 def steps(facts: Facts) -> float:
-    """The number of steps: more for larger tables, and for values, which are learned to more digits than classes."""
+    """The number of steps: more for values, which are learned to more digits than classes, and for larger tables."""
+    if facts.rows >= LARGE:
+        return 1500
     size = facts.rows / 3000
     wanted, fewest, most = (600 * size**0.4, 400, 2000) if facts.classes else (1500 * size**0.3, 800, 4000)
     return float(min(most, max(fewest, wanted)))
