@@ -12,7 +12,11 @@ from cli import Cli, Write, metrics, same_bytes, summary
 from helpers import assert_close
 from mlptrain.component import example_instances
 from mlptrain.data.split import fold_rows
+from mlptrain.nn.activations import Identity, Tanh
+from mlptrain.nn.initializers import GlorotUniform
+from mlptrain.nn.layers import Adapted, Dense
 from mlptrain.nn.losses import BinaryCrossEntropy, ClassLoss, CrossEntropy, Loss, MeanSquaredError
+from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, clip_norm_of_members
 from mlptrain.runs.model import open_model
 from mlptrain.runs.run import begin, proceed
@@ -150,6 +154,65 @@ def begin_again(run: Any) -> dict[str, Any]:
     return run.network.layout.named_parameters(start(run.plan, run.network, run.dataset).parameters)  # type: ignore[no-any-return]
 
 
+# -- shared weights
+
+SHARED_WEIGHTS = SHARED.replace("rows: shared", "rows: shared, weights: shared").replace(
+    "hidden: [6]", "hidden: [6, 5]"
+)
+
+
+def test_members_share_the_weights_of_hidden_layers(run: Any) -> None:
+    layout = run(SHARED_WEIGHTS).network.layout
+    shapes = {tensor.name: (*tensor.members, *tensor.shape) for tensor in layout.parameters}
+    assert shapes["layers.0.weight"] == (6, 6)
+    assert shapes["layers.1.weight"] == (6, 5)
+    assert shapes["layers.0.input_factor"] == (4, 6)
+    assert shapes["layers.1.bias"] == (4, 5)
+    assert shapes["layers.2.weight"] == (4, 5, 2), "the output layers are their own"
+
+
+def test_the_first_factors_start_as_signs(run: Any) -> None:
+    begun = run(SHARED_WEIGHTS.replace("epochs: 6", "epochs: 1"))
+    start = begin_again(begun)
+    assert set(np.unique(start["layers.0.input_factor"])) == {-1.0, 1.0}
+    assert set(np.unique(start["layers.1.input_factor"])) == {1.0}
+
+
+def test_the_gradient_of_shared_weights_is_the_sum_over_the_members() -> None:
+    rng = np.random.default_rng(0)
+    layers = [Adapted(width=5, activation=Tanh(), signs=True), Dense(width=2, activation=Identity())]
+    together, alone = (Network(layers, 4, MeanSquaredError(), np.float64, members) for members in (3, None))
+    layout = together.layout
+    parameters, buffers = layout.neutral_parameters(np.float64), layout.neutral_buffers(np.float64)
+    GlorotUniform().start(layout, parameters, buffers, rng)
+    x, y = rng.standard_normal((3, 7, 4)), rng.standard_normal((3, 7, 2))
+    gradient = differentiated(together, parameters, x, y)
+    vectors = [vector for vector, _ in layout.members_of(parameters, buffers)]
+    single = [differentiated(alone, vector, x[k], y[k]) for k, vector in enumerate(vectors)]
+    named = [alone.layout.named_parameters(vector) for vector in single]
+    for name, values in layout.named_parameters(gradient).items():
+        parts = [part[name] for part in named]
+        assert_close(values, np.sum(parts, axis=0) if name == "layers.0.weight" else np.stack(parts), 1e-10)
+
+
+def differentiated(network: Network, parameters: Any, x: Any, y: Any) -> Any:
+    """The gradient of the loss of one batch."""
+    gradient, layout = np.empty_like(parameters), network.layout
+    views = layout.views(parameters)
+    network.forward(x, views, layout.running(layout.neutral_buffers(np.float64)), training=True)
+    network.backward(x, y, views, layout.views(gradient))
+    return gradient
+
+
+def test_shared_weights_are_trained_saved_and_used(cli: Cli, spec: Write, classes: Path, tmp_path: Path) -> None:
+    spec(SHARED_WEIGHTS + "optimizer: adamw\n")
+    cli("fit", "spec.yaml", "--quiet", "--out", "run").succeeded()
+    results = summary(tmp_path / "run")["results"]
+    assert cli("evaluate", "run", "--json").succeeded().json()["metrics"] == pytest.approx(results["test"])
+    assert "passed" in cli("gradcheck", "spec.yaml").succeeded().out
+    assert "input_factor0" in cli("explain", "spec.yaml", "--rows", 1).succeeded().out
+
+
 # -- the command line
 
 
@@ -202,6 +265,7 @@ def test_its_gradients_are_checked(cli: Cli, spec: Write, classes: Path) -> None
         (("members: 4", "members: 1"), ("ensemble.members", "is 1, but folds need at least 2 members")),
         (("members: 4", "members: 0"), ("ensemble.members", "1")),
         (("validation: 0,", "validation: 0.1,"), ("ensemble.rows", "set data.split.validation to 0")),
+        (("rows: folds", "rows: folds, weights: shared"), ("ensemble.weights", "use rows: shared")),
         (("rows: folds", "rows: shared, blend: true"), ("ensemble.blend", "set data.split.validation above 0")),
         (("hidden: [6]", "hidden: [], linear_path: true"), ("network.linear_path", "needs hidden layers")),
         (("validation: 0,", "validation: 0, folds: 1,"), ("data.split.folds", "2")),
@@ -216,7 +280,7 @@ def test_what_does_not_go_together(
 
 def test_more_folds_than_rows(cli: Cli, spec: Write, classes: Path) -> None:
     spec(FOLDS.replace("members: 4", "members: 100"))
-    cli("fit", "spec.yaml").refused(3, "32 training rows cannot be divided into 100 folds", "ensemble.members")
+    cli("fit", "spec.yaml").refused(3, "32 training rows cannot be divided into 100 folds", "folds: 32")
 
 
 def test_a_hundred_members(cli: Cli, spec: Write, classes: Path) -> None:

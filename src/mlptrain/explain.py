@@ -108,7 +108,8 @@ class Recorder(Consumer):
     def _loss(self, _: int) -> Iterator[Stage]:
         """The target, the prediction and the derivative of the loss with respect to the scores."""
         loss, ws = self._network.loss, self._layers[-1]
-        yield Stage(f"Loss: {loss.label()}", "y", np.asarray(self.loop.batch[1], dtype=np.float64))
+        target = self.loop.batch[1][0] if self._network.layout.members else self.loop.batch[1]
+        yield Stage(f"Loss: {loss.label()}", "y", np.asarray(target, dtype=np.float64))
         yield Stage("", "prediction", loss.predict(ws.output))
         yield Stage("", f"dL/da{len(self._layers) - 1}", ws.grad)
 
@@ -169,13 +170,15 @@ class Recorder(Consumer):
         """A copy of a value; of an ensemble, that of the first member."""
         if isinstance(value, float):
             return value
-        return (value[0] if self._network.layout.members else value).copy()
+        of_members = self._network.layout.members and value.ndim == 3
+        return (value[0] if of_members else value).copy()
 
     def _tensors(self, vector: Array, decaying: bool = False) -> Iterator[tuple[str, Array]]:
         """The tensors of a vector by their symbols in formulas, layer by layer; with `decaying` only the weights."""
         for tensor in sorted(self._network.layout.parameters, key=lambda tensor: tensor.layer):
             if tensor.spec.decays or not decaying:
-                yield symbol(tensor.spec.name) + str(tensor.layer), tensor.view(vector)
+                view = tensor.view(vector)
+                yield symbol(tensor.spec.name) + str(tensor.layer), view[0] if tensor.members else view
 
     def _below(self, i: int) -> str:
         """The symbol of the input of layer `i`."""

@@ -39,8 +39,11 @@ class WeightInitializer(Initializer):
     def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
         for k in np.ndindex(layout.members):
             for tensor in layout.parameters:
-                if tensor.spec.fan_in:
-                    self.fill(tensor.view(parameters)[k], tensor.spec, rng)
+                view = tensor.view(parameters)
+                if tensor.spec.signs:
+                    view[k] = rng.choice((-1.0, 1.0), tensor.shape)
+                elif tensor.spec.fan_in and (tensor.members or not any(k)):  # what is shared is drawn once
+                    self.fill(view[k] if tensor.members else view, tensor.spec, rng)
 
     @abstractmethod
     def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:

@@ -204,6 +204,141 @@ class Scale(Layer):
 
 
 @dataclass
+class AdaptedWorkspace(LayerWorkspace):
+    """The arrays of an adapted layer; each (..., n, units) unless it says otherwise."""
+
+    adapted: Array
+    """(..., n, inputs): x r"""
+    by_input: Array
+    """(..., n, inputs): scratch for gradients by input"""
+    product: Array
+    """x r W"""
+    z: Array
+    a: Array
+    mask: Array | None
+    scratch: Array
+    ones: Array
+    """(n,): a product with it sums over the rows"""
+
+
+class Adapted(Layer):
+    """A dense layer whose weight all members of an ensemble share, with factors of their own: h = f((x r) W s + b).
+
+    The layer of BatchEnsemble (Wen, Tran & Ba 2020), which TabM (Gorishniy et al. 2024) uses for tables; r has a factor
+    for each input, s and b have one for each unit. Backward, with d = dL/dz and e = d s: dL/dW is the sum over rows and
+    members of (x r)' e, dL/dr of x (e W'), dL/ds of d (x r W), dL/db of d, each over the rows; dL/dx is (e W') r. With
+    `ensemble.weights: shared`, dense layers become layers of this kind.
+    """
+
+    kind: Literal["adapted"] = "adapted"
+    aliases: ClassVar = ("batch_ensemble",)
+    formula: ClassVar = (
+        r"h = M \odot f(((x \odot r) W) \odot s + b)",
+        r"\frac{\partial L}{\partial W} = \sum_k (x_k \odot r_k)^\top (\delta_k \odot s_k)",
+    )
+    width: int = Field(ge=1, le=1_000_000, description="Number of units.")
+    activation: Annotated[Activation, OneOf()] = Field(
+        ReLU(), description="Activation function; by default that of the network."
+    )
+    dropout: DropoutRate = Field(0.0, description="Probability of dropping a unit; by default that of the network.")
+    signs: bool = Field(False, description="Let r start as random signs instead of 1, so that members differ.")
+    examples: ClassVar = ({"width": 5}, {"width": 5, "signs": True, "dropout": 0.3, "activation": "silu"})
+
+    def units(self, inputs: int) -> int:
+        return self.width
+
+    def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
+        weight = TensorSpec(
+            "weight",
+            (inputs, self.width),
+            fan_in=inputs,
+            fan_out=self.width,
+            activation=self.activation,
+            decays=True,
+            by_input=True,
+            shared=True,
+        )
+        ones = TensorSpec("output_factor", (self.width,), start=1.0)
+        return (
+            weight,
+            TensorSpec("input_factor", (inputs,), start=1.0, signs=self.signs),
+            ones,
+            TensorSpec("bias", (self.width,)),
+        )
+
+    def workspace(self, inputs: int, scratch: Array) -> AdaptedWorkspace:
+        wide = np.empty((*scratch.shape[:-1], inputs), scratch.dtype)
+        z = np.empty_like(scratch)
+        a = z if self.activation.is_identity else np.empty_like(z)
+        return AdaptedWorkspace(
+            output=np.empty_like(z) if self.dropout else a,
+            grad=np.empty_like(z),
+            adapted=wide,
+            by_input=np.empty_like(wide),
+            product=np.empty_like(z),
+            z=z,
+            a=a,
+            mask=np.empty_like(z) if self.dropout else None,
+            scratch=scratch,
+            ones=np.ones(z.shape[-2], z.dtype),
+        )
+
+    def forward(
+        self,
+        x: Array,
+        tensors: LayerViews,
+        running: LayerViews,
+        ws: AdaptedWorkspace,
+        training: bool,
+        rng: np.random.Generator | None = None,
+    ) -> Array:
+        weight = tensors["weight"]
+        np.multiply(x, tensors["input_factor"], out=ws.adapted)
+        rows(ws.adapted).dot(weight, rows(ws.product))  # one product for the rows of all members
+        np.multiply(ws.product, tensors["output_factor"], out=ws.z)
+        np.add(ws.z, tensors["bias"], out=ws.z)
+        self.activation.forward(ws.z, ws.a, ws.scratch)
+        if ws.mask is None or not training:
+            return ws.a
+        if rng is not None:
+            draw_mask(self.dropout, rng, ws.mask)
+        return np.multiply(ws.a, ws.mask, out=ws.output)
+
+    def backward(
+        self, x: Array, tensors: LayerViews, grads: LayerViews, ws: AdaptedWorkspace, x_grad: Array | None
+    ) -> None:
+        grad = ws.grad
+        if ws.mask is not None:
+            np.multiply(grad, ws.mask, out=grad)
+        self.activation.backward(ws.z, ws.a, grad, ws.scratch)
+        kernels.sum_rows(grad, ws.ones, grads["bias"])
+        np.multiply(grad, ws.product, out=ws.scratch)
+        kernels.sum_rows(ws.scratch, ws.ones, grads["output_factor"])
+        np.multiply(grad, tensors["output_factor"], out=grad)
+        kernels.weight_gradient(rows(ws.adapted), rows(grad), grads["weight"])
+        rows(grad).dot(tensors["weight"].T, rows(ws.by_input))
+        if x_grad is not None:
+            np.multiply(ws.by_input, tensors["input_factor"], out=x_grad)
+        np.multiply(ws.by_input, x, out=ws.by_input)
+        kernels.sum_rows(ws.by_input, ws.ones, grads["input_factor"])
+
+    @property
+    def stochastic(self) -> bool:
+        return self.dropout > 0
+
+    def at_zero(self) -> float:
+        return float(self.activation(0.0))
+
+    def nonlinearities(self, ws: AdaptedWorkspace) -> tuple[Nonlinearity, ...]:
+        return (Nonlinearity(self.activation, ws.z, ws.a),)
+
+
+def rows(array: Array) -> Array:
+    """The rows of all members (members n, units), as a view."""
+    return array.reshape(-1, array.shape[-1])
+
+
+@dataclass
 class DenseWorkspace(LayerWorkspace):
     """The arrays of a dense layer; each (..., n, units)."""
 

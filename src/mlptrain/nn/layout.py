@@ -42,6 +42,10 @@ class TensorSpec:
     """Its initial value, unless it is drawn at random."""
     minimum: float | None = None
     """The lowest value that it can have, if there is one: 0 for a variance."""
+    signs: bool = False
+    """Whether it starts as random signs, 1 or -1."""
+    shared: bool = False
+    """Whether all members have the same one."""
     by_input: bool = False
     """Whether its first axis runs over the inputs of the layer, so that entry k belongs to input k alone."""
     ntk_factor: float | None = None
@@ -107,6 +111,8 @@ class Layout:
         self.parameters = laid_out(sorted(specs, key=lambda pair: not pair[1].decays), self.members)
         self.buffers = laid_out([(i, spec) for i, layer in enumerate(buffers) for spec in layer], self.members)
         self.depth = len(parameters)
+        self.shares = any(spec.shared for _, spec in specs)
+        """Whether members share a tensor."""
         self.weight_size = max((tensor.stop for tensor in self.parameters if tensor.spec.decays), default=0)
         self.parameter_size = self.parameters[-1].stop if self.parameters else 0
         self.buffer_size = self.buffers[-1].stop if self.buffers else 0
@@ -139,10 +145,16 @@ class Layout:
             yield gathered(self.parameters, parameters, k), gathered(self.buffers, buffers, k)
 
     def copy_members(self, source: Array, out: Array, which: NDArray[np.bool_]) -> None:
-        """Copy the members that `which` marks from the parameters or running statistics `source` to `out`."""
+        """Copy the members that `which` marks from the parameters or running statistics `source` to `out`.
+
+        What all members share is copied if any of them is marked; such members keep the weights of the same epoch.
+        """
         tensors = self.parameters if len(source) == self.parameter_size else self.buffers
         for tensor in tensors:
-            tensor.view(out)[which] = tensor.view(source)[which]
+            if tensor.members:
+                tensor.view(out)[which] = tensor.view(source)[which]
+            elif which.any():
+                tensor.view(out)[...] = tensor.view(source)
 
     def named_parameters(self, vector: Array) -> dict[str, Array]:
         """Views of a vector of parameters by name."""
@@ -178,13 +190,14 @@ def laid_out(specs: Sequence[tuple[int, TensorSpec]], members: tuple[int, ...] =
     tensors: list[Tensor] = []
     for layer, spec in specs:
         start = tensors[-1].stop if tensors else 0
-        tensors.append(Tensor(f"layers.{layer}.{spec.name}", layer, spec, start, members))
+        tensors.append(Tensor(f"layers.{layer}.{spec.name}", layer, spec, start, () if spec.shared else members))
     return tuple(tensors)
 
 
 def gathered(tensors: Sequence[Tensor], vector: Array, k: int) -> Array:
     """The tensors of member `k`, one after the other."""
-    return np.concatenate([np.zeros(0, vector.dtype), *(tensor.view(vector)[k].reshape(-1) for tensor in tensors)])
+    views = [tensor.view(vector)[k] if tensor.members else tensor.view(vector) for tensor in tensors]
+    return np.concatenate([np.zeros(0, vector.dtype), *(view.reshape(-1) for view in views)])
 
 
 def by_layer(tensors: Sequence[Tensor], vector: Array, depth: int) -> tuple[LayerViews, ...]:

@@ -12,6 +12,7 @@ from mlptrain.component import Conflict, did_you_mean
 from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.settings import Data
 from mlptrain.data.split import remedy
+from mlptrain.nn.layers import Dense
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.schedules import Schedule
 from mlptrain.remedies import setting
@@ -44,6 +45,7 @@ def conflicts(
     yield from unused_folds(data, ensemble, preset)
     yield from members_and_folds(data, ensemble)
     yield from unfit_blend(data, network, ensemble)
+    yield from unfit_layers(network, ensemble)
     if not ensemble.folds:
         yield from absent_monitor(data, training)
 
@@ -164,6 +166,14 @@ def unfit_blend(data: Data, network: NetworkSpec, ensemble: Ensemble) -> Iterato
         yield "ensemble.blend", "needs validation rows to choose the share: set data.split.validation above 0"
     if ensemble.blend and not network.output_activation.is_identity:
         yield "ensemble.blend", "is for raw scores; remove network.output_activation, or the blend"
+
+
+def unfit_layers(network: NetworkSpec, ensemble: Ensemble) -> Iterator[Conflict]:
+    """Layers that members cannot share."""
+    if ensemble.weights == "shared" and any(
+        isinstance(layer, Dense) and (layer.normalization is not None or layer.residual) for layer in network.blocks()
+    ):
+        yield "ensemble.weights", "shared is for layers without normalization and residual; use weights: separate"
 
 
 def unknown_encoders(data: Data) -> Iterator[Conflict]:

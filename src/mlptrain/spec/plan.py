@@ -49,7 +49,7 @@ class Plan(Experiment):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
-        return self.network.layers(self.loss.outputs(self.transforms.task.outputs))
+        return self.network.layers(self.loss.outputs(self.transforms.task.outputs), self.ensemble.weights == "shared")
 
     @property
     def members(self) -> int | None:
@@ -59,7 +59,7 @@ class Plan(Experiment):
     @property
     def lanes(self) -> int:
         """Threads among which the members are divided; the matrix products of each then use one thread."""
-        return min(self.threads, self.members or 1)
+        return min(self.threads, self.members or 1) if self.ensemble.weights == "separate" else 1
 
     @property
     def blas_threads(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 from mlptrain.component import Conflict, Frozen, OneOf, mistake, refuse
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
-from mlptrain.nn.layers import Dense, DropoutRate, Layer
+from mlptrain.nn.layers import Adapted, Dense, DropoutRate, Layer
 from mlptrain.nn.normalization import Normalization
 
 MOST_MEMBERS = 1000
@@ -103,14 +103,26 @@ class NetworkSpec(Frozen):
         missing = (type(layer).model_fields.keys() & self.SHARED) - layer.model_fields_set
         return layer.model_copy(update={name: getattr(self, name) for name in sorted(missing)})
 
-    def layers(self, outputs: int) -> tuple[Layer, ...]:
-        """The layers, the output layer last."""
-        return (*self.blocks(), Dense(width=outputs, activation=self.output_activation))
+    def layers(self, outputs: int, shared: bool = False) -> tuple[Layer, ...]:
+        """The layers, the output layer last; with `shared`, members share the weights of the hidden layers."""
+        hidden = adapted(self.blocks()) if shared else self.blocks()
+        return (*hidden, Dense(width=outputs, activation=self.output_activation))
 
     @property
     def uses_batch_statistics(self) -> bool:
         """Whether training needs batches of at least two rows."""
         return any(layer.uses_batch_statistics for layer in self.blocks())
+
+
+def adapted(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """The layers with shared weights in place of plain dense ones; the factors of the first one start as signs."""
+    first = True
+    for layer in layers:
+        if isinstance(layer, Dense):
+            yield Adapted(width=layer.width, activation=layer.activation, dropout=layer.dropout, signs=first)
+            first = False
+        else:
+            yield layer
 
 
 class EarlyStopping(Frozen):
@@ -195,6 +207,11 @@ class Ensemble(Frozen):
         description="All members train on the same rows, or each leaves out its own fold of them, on which it is "
         "validated; every row is then used, and the validation figures are of predictions for rows left out.",
     )
+    weights: Literal["separate", "shared"] = Field(
+        "separate",
+        description="Each member has its own weights, or all share those of the hidden layers, with their own factors "
+        "for each input and unit (BatchEnsemble, TabM); output layers, biases and losses are their own.",
+    )
     blend: bool = Field(
         False,
         description="Average the prediction with that of a linear model, whose share has the lowest validation loss.",
@@ -209,4 +226,6 @@ class Ensemble(Frozen):
     def _has_two_folds(self) -> Self:
         if self.folds and self.members < 2:
             refuse([("members", "is 1, but folds need at least 2 members; set members, or rows: shared")])
+        if self.folds and self.weights == "shared":
+            refuse([("weights", "cannot be shared by members with different rows; use rows: shared")])
         return self

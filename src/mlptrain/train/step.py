@@ -134,7 +134,9 @@ class Step:
     def _clip(self) -> None:
         """Clip the gradient."""
         training = self._update.training
-        if training.clip_norm is not None and self._members > 1:
+        if training.clip_norm is not None and self._network.layout.shares:
+            clip_norm(self.gradient, training.clip_norm)
+        elif training.clip_norm is not None and self._members > 1:
             clip_norm_of_members(
                 list(self._network.layout.named_parameters(self.gradient).values()), training.clip_norm
             )
