@@ -256,6 +256,10 @@ class Dataset:
     folds: tuple[Fold, ...] = ()
     """The rows of each member, where they differ; else every member has the training and the validation rows."""
 
+    def with_task(self, task: Task) -> Dataset:
+        """The same rows with another decision of the task."""
+        return replace(self, transforms=self.transforms.model_copy(update={"task": task}))
+
     def members(self, number: int) -> tuple[Fold, ...]:
         """The rows of each of `number` members; if there are more members than folds, they take turns."""
         return tuple(self.groups[k % len(self.groups)] for k in range(number))

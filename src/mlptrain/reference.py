@@ -80,7 +80,7 @@ def default_text(field: FieldInfo) -> str:
     """The default as YAML."""
     if field.is_required():
         return "required"
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, Component):
         return value.name()
     if isinstance(value, BaseModel):

@@ -17,6 +17,7 @@ from rich.console import Console
 from mlptrain.cli.console import (
     Course,
     Display,
+    decision_text,
     diagnosis_text,
     print_json,
     print_results,
@@ -199,6 +200,9 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     for diagnosed in finished.diagnoses[len(progress.warnings) :]:
         console.print(diagnosis_text(diagnosed))
     console.print(reason(current))
+    task = current.plan.transforms.task
+    if task.positive is not None and task.cutoff is not None:
+        console.print(decision_text(task.positive, task.cutoff))
     print_results(
         results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
     )
@@ -209,7 +213,8 @@ def written_document(current: Run) -> dict[str, Any]:
     summary = json.loads(current.folder.summary.read_text(encoding="utf8"))
     results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
     kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
-    return {"run": str(current.folder.path), "results": results, **kept}
+    decision = {name: summary.get(name) for name in ("positive_class", "threshold")}
+    return {"run": str(current.folder.path), "results": results, **kept, **decision}
 
 
 def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:
@@ -220,6 +225,8 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
         "best_epoch": current.state.progress.best_epoch,
         "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
         "baselines": finished.baselines,
+        "positive_class": current.plan.transforms.task.positive,
+        "threshold": current.plan.transforms.task.cutoff,
         "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
     }
 

@@ -13,7 +13,8 @@ from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.settings import Data
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.schedules import Schedule
-from mlptrain.spec.sections import Ensemble, NetworkSpec, Training
+from mlptrain.remedies import setting
+from mlptrain.spec.sections import Decision, Ensemble, NetworkSpec, Training
 from mlptrain.tasks import Task, tasks_for_loss
 
 
@@ -25,8 +26,13 @@ def conflicts(
     schedule: Schedule,
     ensemble: Ensemble,
     training: Training,
+    decision: Decision,
+    two_sided: bool | None,
 ) -> Iterator[Conflict]:
-    """All conflicts among the sections; without a task or a loss those that do not depend on it."""
+    """All conflicts among the sections; without a task or a loss those that do not depend on it.
+
+    `two_sided` says whether a positive class is predicted; None is not known yet.
+    """
     yield from batches_of_one(network, training)
     yield from long_warmup(schedule, training)
     if loss is not None:
@@ -37,6 +43,7 @@ def conflicts(
     yield from unknown_encoders(data)
     yield from folds_and_validation(data, ensemble)
     yield from unfit_blend(data, network, ensemble)
+    yield from unfit_decision(decision, two_sided, data.validates or ensemble.folds)
     if not ensemble.folds:
         yield from absent_monitor(data, training)
 
@@ -113,6 +120,23 @@ def unfit_blend(data: Data, network: NetworkSpec, ensemble: Ensemble) -> Iterato
         yield "ensemble.blend", "needs validation rows to choose the share: set data.split.validation above 0"
     if ensemble.blend and not network.output_activation.is_identity:
         yield "ensemble.blend", "is for raw scores; remove network.output_activation, or the blend"
+
+
+def unfit_decision(decision: Decision, two_sided: bool | None, validates: bool) -> Iterator[Conflict]:
+    """A threshold where there are no two classes, or that cannot be chosen."""
+    name = "metric" if decision.metric is not None else "threshold"
+    if (decision.metric or decision.threshold) and two_sided is False:
+        yield (
+            f"decision.{name}",
+            "is for a target of two classes, or of one yes-no column; of more, the likeliest is predicted: remove it",
+        )
+    elif decision.metric and not validates:
+        line = setting(data={"split": {"validation": 0.15}})
+        number = setting(decision={"threshold": 0.5})
+        yield (
+            "decision.metric",
+            f"needs validation rows to choose the threshold: {line}; or name a number instead: {number}",
+        )
 
 
 def unknown_encoders(data: Data) -> Iterator[Conflict]:
