@@ -33,7 +33,7 @@ from mlptrain.data.columns import (
     single_column,
     words_among_numbers,
 )
-from mlptrain.data.encoders import Category, Encoder, Number, Writer, choose_encoder
+from mlptrain.data.encoders import Category, Encoder, Number, Pixels, Writer, choose_encoder
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.spellings import ADVICE
@@ -162,6 +162,11 @@ class Transforms(Frozen):
     def width(self) -> int:
         """Number of inputs of the network."""
         return sum(encoder.width for encoder in self.encoders)
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether the inputs are an image rather than columns of a table."""
+        return any(isinstance(encoder, Pixels) for encoder in self.encoders)
 
     @property
     def details(self) -> NDArray[np.bool_]:

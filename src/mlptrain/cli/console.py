@@ -121,8 +121,8 @@ def diagnosis_text(diagnosed: Diagnosed) -> Text:
     name = diagnosed.name.replace("_", " ")
     return Text.assemble(
         (f"warning: {name}: ", "yellow"),
-        f"{diagnosed.message} (epoch {diagnosed.epoch}). ",
-        (f"Try: {diagnosed.remedy}", "dim"),
+        f"{diagnosed.message} (epoch {diagnosed.epoch})",
+        (f". Try: {diagnosed.remedy}" if diagnosed.remedy else "", "dim"),
     )
 
 

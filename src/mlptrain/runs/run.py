@@ -34,6 +34,7 @@ from mlptrain.train.decision import check_decision, decided
 from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
+from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.linear import LinearModels
 from mlptrain.train.loop import network_for, start, train
@@ -295,23 +296,25 @@ def finish(run: Run) -> Results:
         run.mark("blend")
     run.decide()
     run.save_model()
-    results = {name: measured(run, part) for name, part in run.dataset.parts.items()}
+    watch = None if run.dataset.validation is None else ActivationWatch(run.network)
+    results = {name: measured(run, part, watch) for name, part in run.dataset.parts.items()}
     name, part = report_part(run.dataset)
     run.mark("other")
     trivial = baselines(run.plan, run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
     run.mark("baselines")
-    reached = Reached(run.plan, run.state.progress, results[name], trivial, lowest_loss(run.network, part))
+    progress, lowest = run.state.progress, lowest_loss(run.network, part)
+    reached = Reached(run.plan, progress, results[name], results["train"]["loss"], trivial, lowest, watch)
     diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
     finished = Results(results, trivial, name, diagnoses)
     run.folder.write_summary(summary(run, finished))
     return finished
 
 
-def measured(run: Run, part: Part) -> Metrics:
-    """The metrics of the best weights on `part`."""
+def measured(run: Run, part: Part, watch: ActivationWatch | None) -> Metrics:
+    """The metrics of the best weights on `part`; `watch` records their activations on the validation rows."""
     run.mark("other")
     if part is run.dataset.validation:
-        scores = run.predictor.validation_scores(run.dataset, run.linear)
+        scores = run.predictor.validation_scores(run.dataset, run.linear, watch)
     else:
         scores = run.predictor.scores(part.features, part.rows)
     run.mark("scores")
