@@ -154,7 +154,7 @@ def test_it_is_not_said_where_it_is_not(cli: Cli, tables: Path, name: str) -> No
     assert name not in warned(cli, tables, pasted(settings, change), "run")
 
 
-PRESET: Settings = {"preset": "standard", "data": NOISY, "training": {"epochs": 6}}
+PRESET: Settings = {"preset": "standard", "data": NOISY, "training": {"epochs": 6}, "network": {"linear_path": True}}
 
 
 def test_a_run_of_a_preset_is_left_in_peace(cli: Cli, tables: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_lines_for_a_preset_change_nothing_else(tables: Path, diagnosis: typ
         changed = plan_of(tables, pasted(PRESET, way))
         assert changed.optimizer.name() == "adamw"
         assert changed.training.rates == plan.training.rates == "ntk"
-        assert changed.network.linear_path == (way.get("network", {}).get("hidden") != [])
+        assert changed.network.linear_path == (plan.network.linear_path and bool(changed.network.hidden))
 
 
 def reached(plan: Plan, loss: float, train: float, linear: float, **more: Any) -> Reached:

@@ -83,7 +83,8 @@ def test_evaluating_twice_changes_nothing(cli: Cli, here: Path) -> None:
 
 def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "classes", "--json", "--data", "classes.csv").succeeded().json()
-    assert list(result) == ["rows", "metrics", "confusion_matrix", "by_class", "positive_class", "threshold"]
+    decision = ["by_class", "positive_class", "threshold"]
+    assert list(result) == ["rows", "metrics", "intervals", "confusion_matrix", *decision]
     decisions = ["accuracy", "balanced_accuracy", "f1", "macro_f1"]
     assert list(result["metrics"]) == ["loss", *decisions, "log_loss", "roc_auc", "average_precision"]
     assert (result["positive_class"], result["threshold"]) == ("yes", 0.5)
@@ -99,7 +100,7 @@ def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
 
 def test_the_document_of_a_regression(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "amounts", "--json", "--data", "amounts.csv").succeeded().json()
-    assert list(result) == ["rows", "metrics"]
+    assert list(result) == ["rows", "metrics", "intervals"]
     assert list(result["metrics"]) == ["loss", "rmse", "mae", "r2"]
     predicted = table(cli("predict", "amounts", "amounts.csv").succeeded().out)["price"].to_numpy()
     truth = np.array([float(str(row[2])) for row in amounts_rows()])
@@ -120,8 +121,10 @@ def test_a_table_and_a_confusion_matrix_are_shown(cli: Cli, here: Path) -> None:
     lines = [line.split() for line in outcome.out.splitlines()]
     assert lines[0] == ["6", "rows"]
     assert lines[2][0] == "accuracy"
-    assert lines[10] == ["true", "\\", "predicted", "no", "yes"]
-    assert lines[14] == ["class", "rows", "precision", "recall", "f1"]
+    assert lines[10][:2] == ["accuracy", lines[2][1]]
+    assert " ".join(lines[10]).endswith("95% intervals, bootstrap over 6 rows")
+    assert lines[12] == ["true", "\\", "predicted", "no", "yes"]
+    assert lines[16] == ["class", "rows", "precision", "recall", "f1"]
     assert outcome.out.splitlines()[-1].endswith("of class 'yes', which is predicted above a probability of 0.5")
     assert outcome.err == ""
 

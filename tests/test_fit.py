@@ -259,7 +259,7 @@ def test_json_is_the_whole_of_stdout(cli: Cli, spec: Write, classes: Path) -> No
     text = CLASSES.replace("baselines: false", "baselines: true")
     result = cli("fit", spec(text), "--out", "run", "--json").succeeded().json()
     decision = ["positive_class", "threshold"]
-    assert list(result) == ["run", "stopped", "best_epoch", "results", "baselines", *decision, "warnings"]
+    assert list(result) == ["run", "stopped", "best_epoch", "results", "intervals", "baselines", *decision, "warnings"]
     assert list(result["results"]) == ["train", "validation", "test"]
     assert list(result["baselines"]) == ["constant", "linear"]
     written = summary(classes.parent / "run")

@@ -34,10 +34,21 @@ from mlptrain.data.columns import (
     words_among_numbers,
 )
 from mlptrain.data.encoders import Category, Encoder, Number, Pixels, Writer, choose_encoder
+from mlptrain.data.keys import Keys, groups_if_known, read_keys
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.spellings import ADVICE
-from mlptrain.data.split import Split, fold_rows, split_rows
+from mlptrain.data.split import (
+    Rows,
+    Split,
+    Units,
+    fold_rows,
+    refuse_unlearned,
+    refuse_untrained,
+    split_groups,
+    split_in_order,
+    split_rows,
+)
 from mlptrain.data.tables import Hints, Table, read_table
 from mlptrain.data.troubles import Change, Trouble, Troubles
 from mlptrain.errors import DataError
@@ -107,9 +118,16 @@ class Part:
     """(rows of the file,): row weights; times the class weights they have mean 1 over `rows`"""
     truths: Truth | None = None
     """True values of all rows of the file, in their own units; None where the targets are the true values."""
+    units: Rows | None = None
+    """(rows of the file,): the group of each row; None where each row stands for itself."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def distinct(self) -> int:
+        """The number of different rows; repeated folds hold out a row more than once."""
+        return int(np.count_nonzero(np.bincount(self.rows)))
 
     def target(self) -> Target:
         """The encoded targets of these rows, as the loss takes them."""
@@ -150,6 +168,8 @@ class Transforms(Frozen):
     missing_values: Words
     sample_weight: str | None = None
     """The column of row weights."""
+    group: str | None = None
+    """The column that says which rows belong together."""
     constant: Annotated[tuple[int, ...], Field(strict=False)] = ()
     """Inputs that are constant in the training rows. They carry no information and are set to 0 in every table."""
 
@@ -179,7 +199,8 @@ class Transforms(Frozen):
         """What is known about another table before it is read."""
         text = [encoder.column for encoder in self.encoders if encoder.textual]
         wanted = [encoder.column for encoder in self.encoders]
-        return Hints((*self.task.columns, *text), self.missing_values, wanted)
+        groups = () if self.group is None else (self.group,)
+        return Hints((*self.task.columns, *text, *groups), self.missing_values, wanted)
 
     def encode(self, table: Table, dtype: Any, columns: Sequence[Column] | None = None) -> tuple[Features, list[str]]:
         """The inputs of all rows of `table`, and notes on filled values; `columns` avoids reading them again."""
@@ -235,7 +256,8 @@ class Transforms(Frozen):
             columns = self.task.read(table, self.missing_values)
         features, more = self.encode(table, dtype)
         truth, rows = self.task.truth(columns, table), np.arange(table.rows)
-        return make_part(self.task, features, truth, rows, weights, dtype), notes + more
+        part = make_part(self.task, features, truth, rows, weights, dtype)
+        return replace(part, units=groups_if_known(table, self.group, self.missing_values)), notes + more
 
 
 class Fold(NamedTuple):
@@ -302,6 +324,8 @@ class Examined:
     weights: NDArray[np.float64] | None
     choice: TaskChoice | None
     """None after a `Trouble`."""
+    keys: Keys
+    """What the split goes by."""
     notes: list[str]
     troubles: Troubles
 
@@ -309,6 +333,18 @@ class Examined:
     def is_classification(self) -> bool:
         """Whether classes are to be predicted."""
         return self.choice is not None and self.choice.task.form != "values"
+
+    def groups_to_train(self, data: Data, seed: int) -> int | None:
+        """The number of groups that are not for the test; None without groups."""
+        units = self.keys.units
+        if units is None or self.choice is None:
+            return None
+        split = data.effective_split.model_copy(update={"validation": 0.0})
+        task, truth = self.choice.task, self.choice.truth
+        with Troubles().collected():
+            rows = choose_rows(task, truth, split, seed, self.table, self.keys)["train"]
+            return int(np.count_nonzero(np.bincount(units.codes[rows])))
+        return None
 
 
 def examine(data: Data, loss: Loss | None = None, task: str | None = None) -> Examined:
@@ -318,7 +354,10 @@ def examine(data: Data, loss: Loss | None = None, task: str | None = None) -> Ex
     check_names(table, data)
     table, weights, columns, notes = usable_rows(table, data, troubles)
     choice = choose_task(table, columns, data, loss, task, troubles)
-    return Examined(table, fingerprint, weights, choice, notes, troubles)
+    keys = Keys()
+    with troubles.collected():
+        keys = read_keys(table, data)
+    return Examined(table, fingerprint, weights, choice, keys, notes, troubles)
 
 
 @dataclass(frozen=True)
@@ -351,16 +390,21 @@ def load_dataset(examined: Examined, fit: Fit) -> Dataset:
     training = parts["train"]
     assert training is not None
     dataset = Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
-    return with_folds(dataset, fit) if fit.folds else dataset
+    return with_folds(dataset, fit, examined.keys.units) if fit.folds else dataset
 
 
-def with_folds(dataset: Dataset, fit: Fit) -> Dataset:
-    """`dataset` with its training rows in folds, stratified by class."""
-    training = dataset.training
+def with_folds(dataset: Dataset, fit: Fit, units: Units | None) -> Dataset:
+    """`dataset` with its training rows in folds, drawn as often as the split says, stratified by class."""
+    training, path = dataset.training, fit.data.path
     strata = training.targets if training.targets.ndim == 1 else None
-    held_out = fold_rows(training.rows, strata, fit.folds, stream(fit.seed, "folds"), fit.data.path)
-    parts = [Fold(training.of(training.rows[~np.isin(training.rows, rows)]), training.of(rows)) for rows in held_out]
-    return replace(dataset, folds=tuple(parts), validation=training.of(np.concatenate(held_out)))
+    left_out: list[Rows] = []
+    for repeat in range(fit.data.split.repeats):
+        rng = stream(fit.seed, "folds", repeat)
+        left_out += fold_rows(training.rows, strata, fit.folds, rng, path, units)
+    if strata is not None:
+        refuse_unlearned(training.rows, left_out, strata, dataset.transforms.task.strata_names, path)
+    parts = [Fold(training.of(training.rows[~np.isin(training.rows, rows)]), training.of(rows)) for rows in left_out]
+    return replace(dataset, folds=tuple(parts), validation=training.of(np.concatenate(left_out)))
 
 
 def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) -> Part | None:
@@ -373,12 +417,16 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
         table, _ = read_with_target(data.test_path, data.test_target_path, data, transforms.hints)
         return transforms.part(table, dtype, drop)[0]
     table, _ = read_with_target(data.path, data.target_path, data, transforms.hints)
-    table, _, _ = rows_with_weight(table, data.sample_weight, data.missing_values)
+    table, weights, _ = rows_with_weight(table, data.sample_weight, data.missing_values)
     task, missing = transforms.task, data.missing_values
-    table = table.select(rows_with_target(task.read(table, missing), table, drop))
-    truth = task.truth(task.read(table, missing), table)
-    rows = choose_rows(task, truth, data.effective_split, seed, table)["test"]
-    return transforms.part(table.select(rows), dtype, drop)[0] if len(rows) else None
+    present = rows_with_target(task.read(table, missing), table, drop)
+    table, weights = table.select(present), None if weights is None else weights[present]
+    truth, keys = task.truth(task.read(table, missing), table), read_keys(table, data)
+    rows = choose_rows(task, truth, data.effective_split, seed, table, keys)["test"]
+    if not len(rows):
+        return None
+    features, _ = transforms.encode(table, dtype)  # all rows, as in training: those of the test may hold no known word
+    return make_part(task, features, truth, rows, weights, dtype, None if keys.units is None else keys.units.codes)
 
 
 def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
@@ -392,7 +440,7 @@ def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transfo
     chosen = {"train": np.arange(table.rows)}
     with troubles.collected():
         if choice is not None:
-            chosen = choose_rows(choice.task, choice.truth, data.effective_split, fit.seed, table)
+            chosen = choose_rows(choice.task, choice.truth, data.effective_split, fit.seed, table, examined.keys)
     encoders, features, empty = fit_encoders(table, names, chosen["train"], data, troubles)
     troubles.refuse()
     assert choice is not None
@@ -401,14 +449,19 @@ def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transfo
     task = choice.task.learn(choice.truth[training], counted, choice.loss, fit.scale_target or NoScaling(), table)
     task = task.clipped(choice.truth[training]) if data.clip_predictions else task
     transforms = Transforms(
-        encoders=encoders, task=task, missing_values=data.missing_values, sample_weight=data.sample_weight
+        encoders=encoders,
+        task=task,
+        missing_values=data.missing_values,
+        sample_weight=data.sample_weight,
+        group=data.split.group,
     )
     check_size(transforms, data, table)
     inputs, filled = transforms.encode(table, fit.dtype, features)
     transforms, constant = without_constants(transforms, inputs, training)
     read = joined_notes([(encoder.column, encoder.remark()) for encoder in encoders])
+    units = None if examined.keys.units is None else examined.keys.units.codes
     parts = {
-        name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype) if len(rows) else None
+        name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype, units) if len(rows) else None
         for name, rows in chosen.items()
     }
     return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *empty, *read, *constant, *filled]
@@ -568,7 +621,7 @@ def listed_columns(names: Sequence[str]) -> str:
 
 def check_names(table: Table, data: Data) -> None:
     """Refuse a spec that names a column that does not exist."""
-    named = [data.sample_weight] if data.sample_weight else []
+    named = [name for name in (data.sample_weight, data.split.group, data.split.order) if name]
     wanted = dict.fromkeys((*named, *data.target_names, *data.exclude, *data.declared))
     missing = [name for name in wanted if name not in table.columns]
     if len(missing) > 1:
@@ -582,7 +635,7 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
     """The feature columns, as named or else all that are no index, and notes on those left out."""
     if data.features:
         return list(data.features), []
-    other = {data.sample_weight, *data.exclude, *data.target_names}
+    other = {data.sample_weight, data.split.group, *data.exclude, *data.target_names}
     candidates = [name for name in table.columns if name not in other]
     counting = [name for name in candidates if name not in data.declared and is_row_index(table, name)]
     names = [name for name in candidates if name not in counting]
@@ -696,11 +749,19 @@ def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
     return replace(table, columns=table.columns | found)
 
 
-def choose_rows(task: Task, truth: Truth, split: Split, seed: int, table: Table) -> dict[str, Indices]:
+def choose_rows(task: Task, truth: Truth, split: Split, seed: int, table: Table, keys: Keys) -> dict[str, Indices]:
     """The row numbers of each part by name, stratified by the target where its task defines strata."""
-    strata = task.strata(truth, table) if split.validation or split.test else None
-    rows = np.arange(table.rows)
-    return dict(zip(PARTS, split_rows(rows, strata, split, stream(seed, "split"), table.path), strict=True))
+    strata = task.strata(truth, table) if split.shares() else None
+    rows, rng, path = np.arange(table.rows), stream(seed, "split"), table.path
+    if keys.units is not None:
+        parts = split_groups(rows, strata, keys.units, split, rng, path)
+    elif keys.values is not None and split.order is not None:
+        parts = split_in_order(split.order, keys.values, split, path)
+    else:
+        parts = split_rows(rows, strata, split, rng, path)
+    if strata is not None:
+        refuse_untrained(parts[0], strata, task.strata_names, split, path)
+    return dict(zip(PARTS, parts, strict=True))
 
 
 def make_part(
@@ -710,11 +771,12 @@ def make_part(
     rows: Indices,
     weights: NDArray[np.float64] | None,
     dtype: Any,
+    units: Rows | None = None,
 ) -> Part:
     """The part of `rows`, with targets in the run's dtype and weights of mean 1 over these rows."""
     encoded = task.encode(truth)
     targets = encoded.astype(dtype) if encoded.dtype.kind == "f" else encoded
-    return Part(features, targets, rows, normalized(weights, task, truth, rows, dtype), truth)
+    return Part(features, targets, rows, normalized(weights, task, truth, rows, dtype), truth, units)
 
 
 def normalized(

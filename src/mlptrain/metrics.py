@@ -89,6 +89,14 @@ class Metric(Component):
     def __call__(self, outcome: Outcome) -> float | None:
         """The value; None if it is undefined."""
 
+    def terms(self, outcome: Outcome) -> NDArray[np.float64] | None:
+        """(n, terms): what each row contributes, if the value is a function of means over rows; None if it is not."""
+        return None
+
+    def of_means(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(draws,): the values for means (draws, terms) of `terms`; NaN where one is undefined."""
+        return means[:, 0]
+
 
 class DecisionMetric(Metric):
     """A measure of the decisions between classes, from the confusion matrix; the mean over labels."""
@@ -116,7 +124,14 @@ class Accuracy(DecisionMetric):
     def __call__(self, outcome: Outcome) -> float | None:
         if len(outcome.tables) < 2:
             return super().__call__(outcome)
-        return float((outcome.truth == outcome.predicted).all(axis=1).mean())
+        return float(self._right(outcome).mean())
+
+    def terms(self, outcome: Outcome) -> NDArray[np.float64] | None:
+        return self._right(outcome)[:, None].astype(np.float64) if outcome.tables else None
+
+    def _right(self, outcome: Outcome) -> NDArray[np.bool_]:
+        right = np.asarray(outcome.truth == outcome.predicted)
+        return right if right.ndim == 1 else np.asarray(right.all(axis=1))
 
 
 class BalancedAccuracy(DecisionMetric):
@@ -245,6 +260,17 @@ class RSquared(Metric):
         spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
         constant = (truth == truth[0]).all(axis=0) | (spread == 0)
         return None if constant.any() else float(np.mean(1 - (error**2).sum(axis=0) / spread))
+
+    def terms(self, outcome: Outcome) -> NDArray[np.float64] | None:
+        """For each column y - m, its square and the squared error, where m is the mean of y."""
+        truth, error = outcome.truth - outcome.truth.mean(axis=0), outcome.predicted - outcome.truth
+        return np.concatenate([truth, truth**2, error**2], axis=1).astype(np.float64)
+
+    def of_means(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
+        first, second, error = np.split(means, 3, axis=1)
+        spread = second - first**2
+        spread[spread <= 1e-9 * second] = np.nan  # a draw of one value, up to rounding
+        return np.asarray((1 - error / spread).mean(axis=1))
 
 
 def metrics_for(form: Form, two_sided: bool = True) -> tuple[Metric, ...]:

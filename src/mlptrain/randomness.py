@@ -12,7 +12,7 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear"]
+Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals"]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
@@ -21,6 +21,7 @@ _NUMBERS: dict[Purpose, int] = {
     "gradcheck": 5,
     "folds": 6,
     "linear": 7,
+    "intervals": 8,
 }
 _DRAWS_PER_STEP = 1 << 64
 

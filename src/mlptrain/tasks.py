@@ -162,8 +162,13 @@ class Task(Component):
         """The true value of each row, in the units of the file."""
 
     def strata(self, truth: Truth, table: Table) -> Indices | None:
-        """(rows,): the group of each row for a stratified split; None without stratification."""
+        """(rows,): the stratum of each row for a stratified split; None without stratification."""
         return None
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        """The names of the strata."""
+        return ()
 
     def learn(
         self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
@@ -305,6 +310,10 @@ class Classification(Task):
             )
         return places
 
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        return self.classes
+
     def strata(self, truth: Truth, table: Table) -> Indices | None:
         refuse_single_rows(self.columns[0], self.classes, np.bincount(truth, minlength=self.outputs), table)
         return truth
@@ -412,6 +421,10 @@ class MultiLabel(Task):
     def truth(self, columns: Sequence[Column], table: Table) -> Truth:
         pairs = zip(columns, self.labels, strict=True)
         return np.stack([shares(column, words, table) for column, words in pairs], axis=1)
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        return self.labels[0] or ("0", "1")
 
     def strata(self, truth: Truth, table: Table) -> Indices | None:
         """Whether the target is above 1/2, if there is only one column."""

@@ -25,6 +25,7 @@ from mlptrain.component import variants
 from mlptrain.errors import Diverged, EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metric, Metrics
 from mlptrain.train.events import Consumer, EpochDone, Record
+from mlptrain.train.intervals import LEVEL, Intervals
 from mlptrain.train.state import Diagnosed, Progress
 
 MAX_INTERVAL = 30.0  # seconds between two lines
@@ -250,6 +251,14 @@ def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metric
         cells = [number(metrics[metric]) for metrics in results.values()]
         table.add_row(metric, *cells, *(number(m[metric]) if m else "-" for m in baselines.values()))
     return table
+
+
+def interval_line(metrics: Metrics, sure: Intervals) -> str:
+    """How sure the main metric and the loss are, the metric first; empty if nothing is known."""
+    known = {name: ends for name, ends in reversed(sure.figures.items()) if ends is not None}
+    each = [f"{name} {number(metrics[name])} ({number(low)} to {number(high)})" for name, (low, high) in known.items()]
+    of = f"{sure.rows} rows" if sure.groups is None else f"{sure.groups} groups of {sure.rows} rows"
+    return f"{', '.join(each)}: {LEVEL:.0%} intervals, bootstrap over {of}" if each else ""
 
 
 def profile_table(seconds: Mapping[str, float], calls: Mapping[str, int], total: float, compiled: bool) -> Table:

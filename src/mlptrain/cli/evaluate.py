@@ -12,6 +12,7 @@ from mlptrain.cli.console import (
     class_table,
     confusion_table,
     decision_text,
+    interval_line,
     metrics_table,
     print_json,
     print_notes,
@@ -96,6 +97,7 @@ def check_bounds(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluati
 def document(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON."""
     result: dict[str, Any] = {"rows": evaluation.rows, "metrics": evaluation.metrics}
+    result["intervals"] = evaluation.intervals.document()
     if evaluation.confusion is not None:
         classes, counts = evaluation.confusion
         result["confusion_matrix"] = {"classes": list(classes), "counts": counts.tolist()}
@@ -114,6 +116,8 @@ def show(evaluation: Evaluation, as_json: bool) -> None:
         print_json(document(evaluation))
         return
     parts: list[Any] = [metrics_table(evaluation.metrics, evaluation.rows)]
+    if line := interval_line(evaluation.metrics, evaluation.intervals):
+        parts += ["", line]
     if evaluation.confusion is not None and len(evaluation.confusion[0]) <= MAX_CLASSES:
         parts += ["", confusion_table(evaluation.confusion[0], evaluation.confusion[1].tolist())]
     if evaluation.by_class:

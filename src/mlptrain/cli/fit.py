@@ -19,6 +19,7 @@ from mlptrain.cli.console import (
     Display,
     decision_text,
     diagnosis_text,
+    interval_line,
     print_json,
     print_results,
     profile_table,
@@ -179,13 +180,16 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 def describe(current: Run, console: Console) -> None:
     """Print the network, the rows and notes before training."""
     dataset = current.dataset
-    sizes = "-".join(str(size) for size in current.network.sizes)
-    rows = ", ".join(f"{len(part)} {name}" for name, part in dataset.parts.items())
+    members = current.network.layout.members
+    sizes = (f"{members[0]} x " if members else "") + "-".join(str(size) for size in current.network.sizes)
+    rows = ", ".join(f"{part.distinct} {name}" for name, part in dataset.parts.items())
     loss, threads = current.network.loss.name(), current.environment.threads
     console.print(
         f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}, "
         f"{threads} {'thread' if threads == 1 else 'threads'}"
     )
+    if chosen := current.plan.chosen:
+        console.print(f"preset {current.plan.preset.name()}: {chosen}")
     console.print(f"rows: {rows}" + "".join(f"; {note}" for note in current.notes))
     if current.state.progress.step:
         console.print(f"resuming in epoch {current.state.progress.epoch} at step {current.state.progress.step}")
@@ -203,9 +207,10 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     task = current.plan.transforms.task
     if task.positive is not None and task.cutoff is not None:
         console.print(decision_text(task.positive, task.cutoff))
-    print_results(
-        results_table(finished.results, finished.baselines, finished.baseline_part), f"\n{current.folder.path}"
-    )
+    table = results_table(finished.results, finished.baselines, finished.baseline_part)
+    sure, part = finished.intervals, finished.baseline_part
+    line = "" if sure is None else interval_line(finished.results[part], sure)
+    print_results(table, *([f"\n{part}: {line}"] if line else []), f"\n{current.folder.path}")
 
 
 def written_document(current: Run) -> dict[str, Any]:
@@ -214,7 +219,8 @@ def written_document(current: Run) -> dict[str, Any]:
     results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
     kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
     decision = {name: summary.get(name) for name in ("positive_class", "threshold")}
-    return {"run": str(current.folder.path), "results": results, **kept, **decision}
+    run = {"run": str(current.folder.path), "results": results, "intervals": summary.get("intervals")}
+    return {**run, **kept, **decision}
 
 
 def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:
@@ -224,6 +230,7 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
         "stopped": stopped,
         "best_epoch": current.state.progress.best_epoch,
         "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
+        "intervals": finished.interval_document(),
         "baselines": finished.baselines,
         "positive_class": current.plan.transforms.task.positive,
         "threshold": current.plan.transforms.task.cutoff,
@@ -234,8 +241,12 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
 def reason(current: Run) -> str:
     """A message: why training stopped, and which epoch was the best."""
     progress, stopping = current.state.progress, current.plan.training.early_stopping
-    if progress.best_epoch is not None:
+    if progress.member_costs:
+        kept = "; each network keeps the weights of its best epoch"
+    elif progress.best_epoch is not None:
         kept = f"; the weights of epoch {progress.best_epoch} were the best and are kept"
+    elif progress.best_cost is not None:
+        kept = "; no epoch was better than the initial weights, which are kept"
     elif stopping is not None:
         kept = f"; {stopping.monitor} is undefined in every epoch, so the weights of the last one are kept"
     else:

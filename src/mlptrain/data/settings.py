@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -159,6 +160,8 @@ class Data(Frozen):
         False, description="Regression: clip predictions to the range of the training targets."
     )
 
+    _written: Data | None = PrivateAttr(None)
+
     @property
     def target_names(self) -> tuple[str, ...]:
         """The target columns; `label` where the target is in a separate file and not named."""
@@ -178,7 +181,12 @@ class Data(Frozen):
     @property
     def hints(self) -> Hints:
         """What is known about the table before it is read."""
-        return Hints((*self.target_names, *self.categorical.columns), self.missing_values)
+        return Hints((*self.target_names, *self.categorical.columns, *self.group_names), self.missing_values)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The column of groups, if there is one."""
+        return () if self.split.group is None else (self.split.group,)
 
     def without(self, name: str) -> dict[str, Any]:
         """The settings that leave the column `name` out too."""
@@ -210,7 +218,11 @@ class Data(Frozen):
 
     def with_setting(self, section: str, **change: Any) -> dict[str, Any]:
         """A whole section as written, with `change` applied."""
-        return {section: getattr(self, section).model_dump(exclude_unset=True) | change}
+        return {section: getattr(self._written or self, section).model_dump(exclude_unset=True) | change}
+
+    def filled_from(self, written: Data) -> None:
+        """Remember what the file says, for remedies: `self` has the settings of a preset too."""
+        self._written = written
 
     def remedy(self, change: dict[str, Any], meaning: str) -> str:
         """A line of YAML and what it does or assumes, for a message."""
@@ -224,10 +236,8 @@ class Data(Frozen):
     @property
     def effective_split(self) -> Split:
         """The fractions to hold out of the main table: 0 for a part with a separate file."""
-        return Split(
-            validation=0 if self.validation_path else self.split.validation,
-            test=0 if self.test_path else self.split.test,
-        )
+        separate = {"validation": self.validation_path, "test": self.test_path}
+        return self.split.model_copy(update={name: 0.0 for name, path in separate.items() if path})
 
     @field_validator("target")
     @classmethod
@@ -262,6 +272,7 @@ class Data(Frozen):
                 )
         if self.sample_weight in (*self.target_names, *self.features_or_none):
             yield "sample_weight", f"'{self.sample_weight}' cannot be a target or a feature too"
+        yield from self._split_conflicts()
         for field in ("target", "features", "exclude"):
             names = getattr(self, field) or ()
             for name in dict.fromkeys(name for i, name in enumerate(names) if name in names[:i]):
@@ -270,6 +281,15 @@ class Data(Frozen):
         for part in ("validation", "test"):
             if getattr(self, f"{part}_target_path") and not getattr(self, f"{part}_path"):
                 yield f"{part}_target_path", f"needs {part}_path beside it"
+
+    def _split_conflicts(self) -> Iterator[Conflict]:
+        """Groups that would be inputs, or an answer; an order that would be the answer."""
+        group, order = self.split.group, self.split.order
+        if group is not None and group in (*self.target_names, self.sample_weight, *self.declared):
+            what = f"'{group}' is used otherwise too, but groups are no inputs: new rows come from other groups"
+            yield "split.group", f"{what}; name another column, or a copy of it"
+        if order is not None and order in self.target_names:
+            yield "split.order", f"'{order}' is the target; name the column that says when a row was recorded"
 
     def _encoder_conflicts(self) -> Iterator[Conflict]:
         """Columns with two encoders, and targets, which have none."""

@@ -22,6 +22,8 @@ SECTIONS: dict[str, str] = {
     "model": "writing the model",
     "scores": "predicting for the results",
     "metrics": "metrics of the results",
+    "blend": "choosing the share of a linear model",
+    "intervals": "how sure the results are",
     "baselines": "baselines",
 }
 """The parts with a separate row, {} for the number of the layer; all others are "everything else"."""

@@ -16,6 +16,7 @@ import numpy as np
 from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
 from mlptrain.metrics import Metrics
+from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import after_divergence, setting
@@ -36,6 +37,7 @@ from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
+from mlptrain.train.intervals import Intervals, intervals
 from mlptrain.train.linear import LinearModels
 from mlptrain.train.loop import network_for, start, train
 from mlptrain.train.state import Diagnosed, TrainState
@@ -126,6 +128,12 @@ class Results:
     """Metrics by baseline model, on `baseline_part`."""
     baseline_part: str
     diagnoses: tuple[Diagnosed, ...]
+    intervals: Intervals | None = None
+    """How sure the figures of `baseline_part` are; None for training rows."""
+
+    def interval_document(self) -> dict[str, Any] | None:
+        """The intervals and their part as JSON."""
+        return None if self.intervals is None else {"part": self.baseline_part} | self.intervals.document()
 
 
 def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequence[Consumer] = ()) -> Run:
@@ -297,30 +305,34 @@ def finish(run: Run) -> Results:
     run.decide()
     run.save_model()
     watch = None if run.dataset.validation is None else ActivationWatch(run.network)
-    results = {name: measured(run, part, watch) for name, part in run.dataset.parts.items()}
     name, part = report_part(run.dataset)
-    run.mark("other")
+    results, sure = {}, None
+    for each, rows in run.dataset.parts.items():
+        scores = scored(run, rows, watch)
+        results[each] = run.plan.transforms.task.measure(run.network.loss, scores, rows)
+        run.mark("metrics")
+        if each == name != "train":
+            sure = intervals(run.plan.transforms.task, run.network.loss, scores, rows, run.plan.seed)
+            run.mark("intervals")
     trivial = baselines(run.plan, run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
     run.mark("baselines")
     progress, lowest = run.state.progress, lowest_loss(run.network, part)
     reached = Reached(run.plan, progress, results[name], results["train"]["loss"], trivial, lowest, watch)
     diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
-    finished = Results(results, trivial, name, diagnoses)
+    finished = Results(results, trivial, name, diagnoses, sure)
     run.folder.write_summary(summary(run, finished))
     return finished
 
 
-def measured(run: Run, part: Part, watch: ActivationWatch | None) -> Metrics:
-    """The metrics of the best weights on `part`; `watch` records their activations on the validation rows."""
+def scored(run: Run, part: Part, watch: ActivationWatch | None) -> Array:
+    """The scores of the best weights on `part`; `watch` records their activations on the validation rows."""
     run.mark("other")
     if part is run.dataset.validation:
         scores = run.predictor.validation_scores(run.dataset, run.linear, watch)
     else:
         scores = run.predictor.scores(part.features, part.rows)
     run.mark("scores")
-    metrics = run.plan.transforms.task.measure(run.network.loss, scores, part)
-    run.mark("metrics")
-    return metrics
+    return scores
 
 
 def report_part(dataset: Dataset) -> tuple[str, Part]:
@@ -343,6 +355,7 @@ def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str
         "baseline_part": finished.baseline_part,
         "positive_class": run.plan.transforms.task.positive,
         "threshold": run.plan.transforms.task.cutoff,
+        "intervals": finished.interval_document(),
         "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
         "notes": list(run.notes),
         "parameters": run.network.layout.parameter_size,

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from mlptrain.component import Conflict, did_you_mean
 from mlptrain.data.encoders import encoder_kinds
 from mlptrain.data.settings import Data
+from mlptrain.data.split import remedy
 from mlptrain.nn.losses import Loss
 from mlptrain.optim.schedules import Schedule
 from mlptrain.remedies import setting
+from mlptrain.spec.presets import Plain, Preset
 from mlptrain.spec.sections import Decision, Ensemble, NetworkSpec, Training
 from mlptrain.tasks import Task, tasks_for_loss
 
@@ -26,6 +28,7 @@ def conflicts(
     schedule: Schedule,
     ensemble: Ensemble,
     training: Training,
+    preset: Preset,
     decision: Decision,
     two_sided: bool | None,
 ) -> Iterator[Conflict]:
@@ -42,6 +45,9 @@ def conflicts(
         yield from several_columns(loss, data)
     yield from unknown_encoders(data)
     yield from folds_and_validation(data, ensemble)
+    yield from folds_and_order(data, ensemble)
+    yield from unused_folds(data, ensemble, preset)
+    yield from members_and_folds(data, ensemble)
     yield from unfit_blend(data, network, ensemble)
     yield from unfit_decision(decision, two_sided, data.validates or ensemble.folds)
     if not ensemble.folds:
@@ -112,6 +118,50 @@ def folds_and_validation(data: Data, ensemble: Ensemble) -> Iterator[Conflict]:
             "ensemble.rows",
             "is folds, each of which validates a member; set data.split.validation to 0, or use rows: shared",
         )
+
+
+def folds_and_order(data: Data, ensemble: Ensemble) -> Iterator[Conflict]:
+    """Folds of rows in order of time."""
+    if ensemble.folds and data.split.order is not None:
+        yield (
+            "ensemble.rows",
+            "is folds, each of which is validated on rows from any time, but data.split.order holds out the last ones; "
+            f"write {setting(ensemble={'rows': 'shared'})}",
+        )
+
+
+def unused_folds(data: Data, ensemble: Ensemble, preset: Preset) -> Iterator[Conflict]:
+    """Settings of folds that nothing uses, unless the preset is still to choose them."""
+    chosen = "rows" in ensemble.model_fields_set or isinstance(preset, Plain)
+    if ensemble.folds or not chosen:
+        return
+    for name, value, default in (("folds", data.split.folds, None), ("repeats", data.split.repeats, 1)):
+        if value != default:
+            yield (
+                f"data.split.{name}",
+                f"is {value}, but the members of the ensemble share their rows; remove it, or give each member a fold, "
+                f"as in {setting(ensemble={'rows': 'folds', 'members': wanted_members(data)})}",
+            )
+
+
+def members_and_folds(data: Data, ensemble: Ensemble) -> Iterator[Conflict]:
+    """Folds that no member would leave out."""
+    wanted = wanted_members(data)
+    if ensemble.folds and ensemble.members < wanted:
+        folds, repeats = data.split.folds or 2, data.split.repeats
+        each = f"{folds} folds" + (f", drawn {repeats} times," if repeats > 1 else "")
+        fewer = f", or {remedy(folds=ensemble.members)}" if ensemble.members > 1 and repeats == 1 else ""
+        yield (
+            "ensemble.members",
+            f"is {ensemble.members}, but {each} need a member each; write "
+            f"{setting(ensemble={'members': wanted})}{fewer}",
+        )
+
+
+def wanted_members(data: Data) -> int:
+    """The fewest members that leave out every fold; of groups, which are not known yet, at least two."""
+    folds = data.split.folds
+    return (folds if isinstance(folds, int) else 2) * data.split.repeats
 
 
 def unfit_blend(data: Data, network: NetworkSpec, ensemble: Ensemble) -> Iterator[Conflict]:

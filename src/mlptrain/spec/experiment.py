@@ -90,6 +90,7 @@ class Experiment(Frozen):
                 self.schedule,
                 self.ensemble,
                 self.training,
+                self.preset,
                 self.decision,
                 self.two_sided,
             )
@@ -122,19 +123,32 @@ class Experiment(Frozen):
         scalable = self.loss is None or self.loss.scalable
         return scalers.Standard() if free and scalable else NoScaling()
 
-    def filled(self, rows: int, classes: bool) -> Self:
-        """The experiment with the settings of its preset for what it does not give, on a table of that many `rows`."""
+    def filled(self, rows: int, classes: bool, groups: int | None = None) -> Self:
+        """The experiment with the settings of its preset for what it does not give, on a table of that many `rows`.
+
+        `groups` are those of the rows that are not for the test, if they are known.
+        """
         linear = self.network.output_activation.is_identity and bool(self.network.hidden)
+        split, ensemble = self.data.split, self.ensemble
+        given = bool(self.data.validation_path or "validation" in split.model_fields_set)
+        shared = split.order is not None or ("rows" in ensemble.model_fields_set and not ensemble.folds)
         facts = Facts(
             rows=rows,
             classes=classes,
-            folds=not (self.data.validation_path or "validation" in self.data.split.model_fields_set),
+            folds=not (given or shared),
+            asked=split.folds is not None or split.repeats > 1 or ensemble.folds,
+            own_folds=groups if split.folds == "groups" else split.folds,
+            repeats=split.repeats,
+            groups=groups,
+            members=ensemble.members if "members" in ensemble.model_fields_set else None,
             linear=linear and self.network.initializer.file is None,
             epochs=self.training.epochs if "epochs" in self.training.model_fields_set else None,
             own_optimizer="optimizer" in self.model_fields_set,
         )
         found = fill(self, self.preset.settings(facts))
         found.locate_like(self)
+        if found.data is not self.data:
+            found.data.filled_from(self.data)
         return found
 
     def completed(self, loss: Loss) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from mlptrain.component import OneOf
-from mlptrain.dataset import Dataset, Fit, Transforms, examine, load_dataset
+from mlptrain.data.split import remedy
+from mlptrain.dataset import Dataset, Examined, Fit, Transforms, examine, load_dataset
 from mlptrain.errors import DataError, SpecError, UsageError
 from mlptrain.nn.layers import Layer
 from mlptrain.nn.layout import Layout
@@ -20,8 +21,11 @@ from mlptrain.nn.losses import Loss
 from mlptrain.nn.network import lay_out
 from mlptrain.nn.threads import choose_threads
 from mlptrain.randomness import draw_seed
+from mlptrain.remedies import setting
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import describe
+from mlptrain.spec.presets import Plain
+from mlptrain.spec.sections import MOST_MEMBERS
 from mlptrain.system import memory_size
 from mlptrain.tasks import Task
 
@@ -68,6 +72,24 @@ class Plan(Experiment):
         return 1 if self.lanes > 1 else self.threads
 
     @property
+    def chosen(self) -> str:
+        """What the preset amounts to, in a few words; empty for the textbook network."""
+        if isinstance(self.preset, Plain):
+            return ""
+        members, folds = self.ensemble.members, self.data.split.folds or self.ensemble.members
+        networks = "1 network" if members == 1 else f"{members} networks"
+        rows = f"{networks} on {folds} folds" if self.ensemble.folds else networks
+        extra = [
+            name
+            for name, given in (
+                ("a linear path", self.network.linear_path),
+                ("bins of numbers", self.data.numeric.bins),
+            )
+            if given
+        ]
+        return ", ".join([rows, f"{self.training.epochs} epochs", *extra, f"{self.optimizer.name()}"])
+
+    @property
     def batch_rows(self) -> int | None:
         """Rows per batch; None for all training rows."""
         size = self.training.batch_size
@@ -98,8 +120,7 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         experiment = experiment.model_copy(update={"training": training})
     seed = draw_seed() if experiment.seed is None else experiment.seed
     examined = examine(experiment.data, experiment.loss, experiment.task)
-    experiment = experiment.filled(examined.table.rows, examined.is_classification)
-    folds = experiment.data.split.folds or experiment.ensemble.members if experiment.ensemble.folds else 0
+    experiment, folds = filled(experiment, examined, seed)
     fit = Fit(experiment.data, experiment.target_scaler, experiment.training.dtype, seed, folds)
     dataset = load_dataset(examined, fit)
     task, threshold = dataset.transforms.task, experiment.decision.threshold
@@ -109,6 +130,25 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
         raise DataError(f"{plan.data.path}: one training row has no variance; network.normalization cannot be batch")
     return plan, dataset
+
+
+def filled(experiment: Experiment, examined: Examined, seed: int) -> tuple[Experiment, int]:
+    """`experiment` with the settings of its preset, and the number of folds; 0 without folds."""
+    rows, classes = examined.table.rows, examined.is_classification
+    found = experiment.filled(rows, classes)
+    groups = examined.groups_to_train(found.data, seed)
+    if groups is not None:
+        found = experiment.filled(rows, classes, groups)
+    members = found.ensemble.members
+    if not found.ensemble.folds:
+        return found, 0
+    folds = found.data.split.number_of_folds(members, groups or members)
+    if found.data.split.folds == "groups" and not folds <= members <= MOST_MEMBERS:
+        fewer = remedy(folds=max(2, min(10, folds, members)))
+        enough = f"{setting(ensemble={'members': folds})} or " if folds <= MOST_MEMBERS else ""
+        text = f"is {members}, but each of the {folds} groups of training rows is left out by a member of its own"
+        raise SpecError([found.problem(("ensemble", "members"), f"{text}; write {enough}{fewer}")])
+    return found, folds
 
 
 def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Plan:

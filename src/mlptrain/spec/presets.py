@@ -38,6 +38,16 @@ class Facts:
     """Whether the task is a classification."""
     folds: bool
     """Whether the validation rows are free to choose."""
+    asked: bool
+    """Whether the spec asks for folds."""
+    own_folds: int | None
+    """Folds, if they are given."""
+    repeats: int
+    """How often the folds are drawn."""
+    groups: int | None
+    """Groups of rows that are not for the test; None if each row stands for itself."""
+    members: int | None
+    """Networks, if they are given."""
     linear: bool
     """Whether a linear model can be added to the scores."""
     epochs: int | None
@@ -64,7 +74,7 @@ class Plain(Preset):
 
 
 class Tabular(Preset):
-    """Settings that suit tables: networks beside a linear model, on bins of numbers, with a rate for each tensor."""
+    """Settings that suit tables: bins of numbers, a rate for each tensor, an output that starts at 0, a blend."""
 
     seeds: ClassVar[int] = 1
     """Networks for each fold, or for the whole table."""
@@ -75,26 +85,34 @@ class Tabular(Preset):
         """The number of folds, more of a small table; 1 for validation rows that all members share."""
         if not facts.folds:
             return 1
-        return next((folds for folds, rows in FOLDS if facts.rows < rows), 1)
+        if facts.own_folds:
+            return facts.own_folds
+        suitable = next((folds for folds, rows in FOLDS if facts.rows < rows), FOLDS[-1][0] if facts.asked else 1)
+        limits = (facts.groups, facts.rows // 2, facts.members and facts.members // facts.repeats)
+        return max(1, min([suitable, *(limit for limit in limits if limit is not None)]))
+
+    def members(self, facts: Facts, folds: int) -> int:
+        """The number of networks, each of which leaves out another one of the folds before one is left out again."""
+        each = facts.repeats * math.ceil(self.seeds / facts.repeats) if folds > 1 else self.seeds
+        return facts.members or folds * each
 
     def settings(self, facts: Facts) -> Settings:
         folds, batch = self.folds(facts), batch_size(facts.rows)
         epochs = facts.epochs or max(1, round(self.effort * steps(facts) * batch / facts.rows))
-        members = max(1, folds * self.seeds)
+        members = self.members(facts, folds)
         return {
             "data": {
                 "numeric": {"scale": RobustClip(), "indicator": True, "bins": "auto"},
                 "split": {
                     "validation": 0.0 if folds > 1 else 0.15,
                     "test": 0.0,
-                    "folds": folds if 1 < folds < members else None,
+                    "folds": folds if folds > 1 and folds != members // facts.repeats else None,
                 },
                 "clip_predictions": True,
             },
             "network": {
                 "hidden": (Scale(), Dense(width=128), Dense(width=128)),
                 "activation": SiLU() if facts.rows < LARGE else ReLU(),
-                "linear_path": facts.linear,
                 "output_scale": 0.0,
             },
             "optimizer": AdamW(learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=decay(facts)),
@@ -133,7 +151,7 @@ class Quick(Tabular):
     kind: Literal["quick"] = "quick"
 
     def folds(self, facts: Facts) -> int:
-        return 1
+        return super().folds(facts) if facts.asked else 1
 
 
 class Standard(Tabular):

@@ -14,6 +14,9 @@ from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layers import Dense, DropoutRate, Layer
 from mlptrain.nn.normalization import Normalization
 
+MOST_MEMBERS = 1000
+"""Networks of the largest ensemble."""
+
 
 def width_alone(value: Any) -> Any:
     """A bare number as a dense layer of that width."""
@@ -216,7 +219,9 @@ class Ensemble(Frozen):
     """Several networks, trained as one computation, whose predictions are averaged."""
 
     formula: ClassVar = (r"\hat p_r = \frac{1}{K} \sum_k p_k(x_r)",)
-    members: int = Field(1, ge=1, le=1000, description="Number of networks K; each starts from its own random weights.")
+    members: int = Field(
+        1, ge=1, le=MOST_MEMBERS, description="Number of networks K; each starts from its own random weights."
+    )
     rows: Literal["shared", "folds"] = Field(
         "shared",
         description="All members train on the same rows, or each leaves out its own fold of them, on which it is "
