@@ -83,8 +83,13 @@ def test_evaluating_twice_changes_nothing(cli: Cli, here: Path) -> None:
 
 def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "classes", "--json", "--data", "classes.csv").succeeded().json()
-    assert list(result) == ["rows", "metrics", "intervals", "confusion_matrix"]
-    assert list(result["metrics"]) == ["loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"]
+    decision = ["by_class", "positive_class", "threshold"]
+    assert list(result) == ["rows", "metrics", "intervals", "confusion_matrix", *decision]
+    decisions = ["accuracy", "balanced_accuracy", "f1", "macro_f1"]
+    assert list(result["metrics"]) == ["loss", *decisions, "log_loss", "roc_auc", "average_precision"]
+    assert (result["positive_class"], result["threshold"]) == ("yes", 0.5)
+    assert [one["name"] for one in result["by_class"]] == ["no", "yes"]
+    assert result["by_class"][1]["f1"] == result["metrics"]["f1"]
     counts = np.array(result["confusion_matrix"]["counts"])
     assert result["confusion_matrix"]["classes"] == ["no", "yes"]
     assert counts.sum() == result["rows"] == 42
@@ -116,9 +121,11 @@ def test_a_table_and_a_confusion_matrix_are_shown(cli: Cli, here: Path) -> None:
     lines = [line.split() for line in outcome.out.splitlines()]
     assert lines[0] == ["6", "rows"]
     assert lines[2][0] == "accuracy"
-    assert lines[8][:2] == ["accuracy", lines[2][1]]
-    assert " ".join(lines[8]).endswith("95% intervals, bootstrap over 6 rows")
-    assert lines[10] == ["true", "\\", "predicted", "no", "yes"]
+    assert lines[10][:2] == ["accuracy", lines[2][1]]
+    assert " ".join(lines[10]).endswith("95% intervals, bootstrap over 6 rows")
+    assert lines[12] == ["true", "\\", "predicted", "no", "yes"]
+    assert lines[16] == ["class", "rows", "precision", "recall", "f1"]
+    assert outcome.out.splitlines()[-1].endswith("of class 'yes', which is predicted above a probability of 0.5")
     assert outcome.err == ""
 
 
@@ -208,7 +215,7 @@ def test_an_undefined_metric_is_null(cli: Cli, here: Path) -> None:
     """With one class only, there is no area under the curve; with one row, no share of explained variance."""
     write_csv(here / "t.csv", HEADER, [("1", "1", "red", "yes")] * 3)
     assert cli("evaluate", "classes", "--data", "t.csv", "--json").succeeded().json()["metrics"]["roc_auc"] is None
-    assert cli("evaluate", "classes", "--data", "t.csv").succeeded().out.splitlines()[6].split() == ["roc_auc", "-"]
+    assert cli("evaluate", "classes", "--data", "t.csv").succeeded().out.splitlines()[7].split() == ["roc_auc", "-"]
     outcome = cli("evaluate", "classes", "--data", "t.csv", "--fail-under", "roc_auc=0.1")
     assert (outcome.code, outcome.err.startswith("mlptrain: roc_auc is undefined on these rows")) == (6, True)
     write_csv(here / "one.csv", "x1,x2,price", amounts_rows(1))

@@ -48,7 +48,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 
 RUN_FILES = ["checkpoint.safetensors", "metrics.csv", "model.safetensors", "spec.yaml", "summary.json", "timings.csv"]
 COLUMNS = "epoch step train_loss penalty {}learning_rate gradient_norm gradient_norm.layers.0 gradient_norm.layers.1"
-CLASS_NAMES = ["loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"]
+CLASS_NAMES = ["loss", "accuracy", "balanced_accuracy", "f1", "macro_f1", "log_loss", "roc_auc", "average_precision"]
 CLASS_METRICS = "".join(f"validation_{name} " for name in CLASS_NAMES)
 VALUE_METRICS = "validation_loss validation_rmse validation_mae validation_r2 "
 
@@ -74,7 +74,7 @@ def test_penguins_give_a_run_with_its_six_files(cli: Cli, spec: Write, tmp_path:
     assert list(contents(run)) == RUN_FILES
     assert metrics(run)["epoch"] == ["0", "1", "2"]
     assert metrics(run)["step"] == ["8", "16", "24"]
-    assert summary(run)["results"]["test"].keys() == set(CLASS_NAMES)
+    assert summary(run)["results"]["test"].keys() == set(CLASS_NAMES) - {"f1"}  # of two classes only
     assert summary(run)["baselines"].keys() == {"constant", "linear"}
     timings = [line.split(",") for line in (run / "timings.csv").read_text().splitlines()]
     assert [row[0] for row in timings] == ["epoch", "0", "1", "2"]
@@ -258,11 +258,12 @@ def test_files_follow_the_umask(spec: Write, classes: Path) -> None:
 def test_json_is_the_whole_of_stdout(cli: Cli, spec: Write, classes: Path) -> None:
     text = CLASSES.replace("baselines: false", "baselines: true")
     result = cli("fit", spec(text), "--out", "run", "--json").succeeded().json()
-    assert list(result) == ["run", "stopped", "best_epoch", "results", "baselines", "warnings"]
+    decision = ["positive_class", "threshold"]
+    assert list(result) == ["run", "stopped", "best_epoch", "results", "intervals", "baselines", *decision, "warnings"]
     assert list(result["results"]) == ["train", "validation", "test"]
     assert list(result["baselines"]) == ["constant", "linear"]
     written = summary(classes.parent / "run")
-    for key in ("stopped", "best_epoch", "results", "baselines", "warnings"):
+    for key in ("stopped", "best_epoch", "results", "baselines", "warnings", *decision):
         assert result[key] == written[key]
     for warned in result["warnings"]:
         assert warned.keys() == {"name", "epoch", "message", "remedy"}
@@ -282,7 +283,7 @@ def test_results_on_stdout_and_the_rest_on_stderr(cli: Cli, spec: Write, classes
     outcome = cli("fit", spec(CLASSES), "--out", "run").succeeded()
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["train", "validation", "test"]
-    assert [line.split()[0] for line in lines[1:7]] == CLASS_NAMES
+    assert [line.split()[0] for line in lines[1:9]] == CLASS_NAMES
     assert lines[-1] == "run"
     accuracy = summary(classes.parent / "run")["results"]["test"]["accuracy"]
     assert lines[2].split()[-1] == f"{accuracy:.4f}"

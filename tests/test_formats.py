@@ -64,7 +64,7 @@ def test_predictions_are_those_of_the_version_that_wrote_it(cli: Cli, model: Pat
 def test_measures_are_those_of_the_version_that_wrote_it(cli: Cli, model: Path) -> None:
     found = cli("evaluate", model, "--data", table_of(model), "--json").succeeded().json()["metrics"]
     wanted = json.loads(expected(model, "evaluated.json").read_text())["metrics"]
-    assert found.keys() == wanted.keys()
+    assert found.keys() >= wanted.keys()  # a later version may measure more
     for name, value in wanted.items():
         if model.match("1/amounts.*") and name != "loss":  # format 1 judged the outputs as they came, crossed or not
             continue

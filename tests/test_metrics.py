@@ -19,9 +19,11 @@ from helpers import assert_close
 from mlptrain.data.scalers import NoScaling, Scaler, Standard
 from mlptrain.dataset import Features, Part
 from mlptrain.metrics import (
+    ClassFigures,
     Form,
     Metrics,
     Outcome,
+    average_precision,
     confusion_matrix,
     higher_is_better,
     mean_or_none,
@@ -68,30 +70,34 @@ ANSWER: Task = MultiLabel(columns=("y",), labels=(("no", "yes"),))
 AMOUNTS: Task = values_target(1, NoScaling(), np.array([[0.0], [1.0]]))
 
 
-def names(form: Form) -> tuple[str, ...]:
-    return tuple(metric.name() for metric in metrics_for(form))
+def names(form: Form, two_sided: bool = True) -> tuple[str, ...]:
+    return tuple(metric.name() for metric in metrics_for(form, two_sided))
 
 
-def figures(outcome: Outcome, form: Form) -> Metrics:
-    return {metric.name(): metric(outcome) for metric in metrics_for(form)}
+def figures(outcome: Outcome, form: Form, two_sided: bool = True) -> Metrics:
+    return {metric.name(): metric(outcome) for metric in metrics_for(form, two_sided)}
 
 
 def class_metrics(scores: Array, truth: Target) -> Metrics:
     task = Classification(columns=("y",), classes=tuple(str(k) for k in range(scores.shape[1])))
-    return figures(task.outcome(CrossEntropy(), scores, truth), task.form)
+    return figures(task.outcome(CrossEntropy(), scores, truth), task.form, task.positive is not None)
 
 
 def binary_metrics(scores: Array, truth: Target) -> Metrics:
     task = MultiLabel(columns=tuple(f"y{k}" for k in range(scores.shape[1])), labels=(None,) * scores.shape[1])
-    return figures(task.outcome(BinaryCrossEntropy(), scores, truth), task.form)
+    return figures(task.outcome(BinaryCrossEntropy(), scores, truth), task.form, task.positive is not None)
 
 
 def value_metrics(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> Metrics:
     return figures(Outcome(truth, predicted), "values")
 
 
+def outcome_of(task: Task, scores: Array, truth: Target) -> Outcome:
+    return task.outcome(task.default_loss(), scores, truth)
+
+
 def confusion(task: Task, scores: Array, truth: Target) -> Classes | None:
-    return task.confusion(task.outcome(task.default_loss(), scores, truth))
+    return task.confusion(outcome_of(task, scores, truth))
 
 
 # -- a choice among classes
@@ -104,7 +110,9 @@ def test_choice_among_classes(drawn: Answers) -> None:
     scores, truth = drawn
     predicted = np.array([row.index(max(row)) for row in scores.tolist()])
     found = class_metrics(scores, truth)
-    assert tuple(found) == names("class")
+    assert tuple(found) == names("class", scores.shape[1] == 2)
+    if "f1" in found:
+        demand_equal(found["f1"], reference("f1_score", truth, predicted, zero_division=np.nan))
     demand_equal(found["accuracy"], reference("accuracy_score", truth, predicted))
     demand_equal(found["balanced_accuracy"], reference("balanced_accuracy_score", truth, predicted))
     demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
@@ -126,10 +134,42 @@ def test_area_under_the_curve_of_several_classes_is_one_against_the_rest(drawn: 
 
 @unhurried
 @given(answers(st.just(2), every_class=True))
-def test_area_under_the_curve_of_two_classes_is_that_of_the_second(drawn: Answers) -> None:
+def test_areas_under_the_curves_of_two_classes_are_those_of_the_second(drawn: Answers) -> None:
     scores, truth = drawn
-    expected = reference("roc_auc_score", truth, CrossEntropy().predict(scores)[:, 1])
-    demand_equal(class_metrics(scores, truth)["roc_auc"], expected)
+    probabilities, found = CrossEntropy().predict(scores)[:, 1], class_metrics(scores, truth)
+    demand_equal(found["roc_auc"], reference("roc_auc_score", truth, probabilities))
+    demand_equal(found["average_precision"], reference("average_precision_score", truth, probabilities))
+
+
+@unhurried
+@given(answers(st.integers(3, 6), every_class=True))
+def test_average_precision_of_several_classes_is_one_against_the_rest(drawn: Answers) -> None:
+    scores, truth = drawn
+    probabilities = np.round(CrossEntropy().predict(scores), 12)  # equal ones are tied in spite of their rounding
+    one_against_the_rest = np.eye(scores.shape[1])[truth]
+    expected = reference("average_precision_score", one_against_the_rest, probabilities, average="macro")
+    demand_equal(class_metrics(scores, truth)["average_precision"], expected)
+
+
+@unhurried
+@given(answers(st.integers(2, 6)))
+def test_figures_of_each_class(drawn: Answers) -> None:
+    """A class that is never predicted has no precision, one that does not occur has no recall."""
+    scores, truth = drawn
+    labels = np.arange(scores.shape[1])
+    task = Classification(columns=("y",), classes=tuple(map(str, labels)))
+    found = task.by_class(task.outcome(CrossEntropy(), scores, truth))
+    demand_figures(found, truth, scores.argmax(axis=1), labels)
+
+
+def demand_figures(found: list[ClassFigures], truth: ArrayLike, predicted: ArrayLike, labels: ArrayLike) -> None:
+    """Demand those of scikit-learn."""
+    judge = sklearn_metrics().precision_recall_fscore_support
+    expected = judge(truth, predicted, labels=labels, zero_division=np.nan)
+    assert [one.rows for one in found] == expected[3].tolist()
+    for one, *wanted in zip(found, *expected[:3], strict=True):
+        for figure, value in zip((one.precision, one.recall, one.f1), wanted, strict=True):
+            demand_equal(figure, None if math.isnan(value) else float(value))
 
 
 @unhurried
@@ -172,7 +212,7 @@ def test_metrics_of_float32_scores_are_those_of_their_values() -> None:
     rng = np.random.default_rng(0)
     scores, truth = rng.standard_normal((50, 4)).astype(np.float32), rng.integers(0, 4, 50)
     single, double = class_metrics(scores, truth), class_metrics(scores.astype(np.float64), truth)
-    assert_close([single[n] or -1 for n in names("class")], [double[n] or -1 for n in names("class")], 2e-6)
+    assert_close([single[n] or -1 for n in single], [double[n] or -1 for n in single], 2e-6)
 
 
 # -- ranking
@@ -186,6 +226,8 @@ def test_area_under_the_curve_with_ties(seed: int, rows: int, levels: int) -> No
     pairs = [(s > t) + (s == t) / 2 for s in scores[positive] for t in scores[~positive]]
     demand_equal(roc_auc(positive, scores), math.fsum(pairs) / len(pairs) if pairs else None)
     demand_equal(roc_auc(positive, scores), reference("roc_auc_score", positive, scores) if pairs else None)
+    expected = reference("average_precision_score", positive, scores) if positive.any() else None
+    demand_equal(average_precision(positive, scores), expected)
 
 
 @unhurried
@@ -231,6 +273,10 @@ def test_one_yes_or_no(drawn: Answers, seed: int) -> None:
     demand_equal(found["log_loss"], reference("log_loss", truth, 1 / (1 + np.exp(-scores[:, 0])), labels=[0, 1]))
     varies = 0 < truth.sum() < len(truth)
     demand_equal(found["roc_auc"], reference("roc_auc_score", truth, scores[:, 0]) if varies else None)
+    demand_equal(found["f1"], reference("f1_score", truth, predicted, zero_division=np.nan))
+    area = reference("average_precision_score", truth, scores[:, 0]) if truth.any() else None
+    demand_equal(found["average_precision"], area)
+    demand_figures(ANSWER.by_class(outcome_of(ANSWER, scores, column(truth))), truth, predicted, [0, 1])
 
 
 @unhurried
@@ -246,7 +292,13 @@ def test_several_yes_or_no(seed: int, rows: int, labels: int) -> None:
     recalls = [reference("balanced_accuracy_score", truth[:, k], predicted[:, k]) for k in range(labels)]
     demand_equal(found["balanced_accuracy"], mean_or_none(recalls))
     demand_equal(found["macro_f1"], reference("f1_score", truth, predicted, average="macro"))
+    assert "f1" not in found
     demand_equal(found["roc_auc"], reference("roc_auc_score", truth, scores, average="macro"))
+    demand_equal(found["average_precision"], reference("average_precision_score", truth, scores, average="macro"))
+    task = MultiLabel(columns=tuple(f"y{k}" for k in range(labels)), labels=(None,) * labels)
+    figures_found = task.by_class(outcome_of(task, scores, truth.astype(np.float64)))
+    assert [one.name for one in figures_found] == list(task.columns)
+    demand_figures(figures_found, truth, predicted, np.arange(labels))
     probabilities = 1 / (1 + np.exp(-scores))
     losses = [reference("log_loss", truth[:, k], probabilities[:, k], labels=[0, 1]) for k in range(labels)]
     demand_equal(found["log_loss"], mean_or_none(losses))
@@ -343,6 +395,9 @@ UNDEFINED: list[tuple[str, Callable[[], dict[str, float | None]], str]] = [
     ("shares have no recall", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "balanced_accuracy"),
     ("shares have no F1", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "macro_f1"),
     ("shares have no ranking", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "roc_auc"),
+    ("shares have no precision", lambda: binary_metrics(column([1, -1]), column([0.3, 0.7])), "average_precision"),
+    ("no row is positive", lambda: binary_metrics(column([1, -1]), np.zeros((2, 1))), "average_precision"),
+    ("nothing is positive", lambda: binary_metrics(column([-1, -1]), np.zeros((2, 1))), "f1"),
     ("a constant amount", lambda: value_metrics(column([1, 2, 3]), np.full((3, 1), 5.0)), "r2"),
     ("one constant amount of two", lambda: value_metrics(np.eye(2), np.array([[1.0, 5], [2, 5]])), "r2"),
     ("a single amount", lambda: value_metrics(column([1]), column([2])), "r2"),

@@ -261,12 +261,17 @@ def of_classes(truth: NDArray[Any], labels: list[str], p: NDArray[Any]) -> dict[
     chosen = np.array(labels)[p.argmax(axis=1)]
     scores = p[:, 1] if len(labels) == 2 else p
     area = judge.roc_auc_score(truth, scores, multi_class="ovr", average="macro", labels=labels)
-    return {
+    one_versus_rest = np.stack([truth == label for label in labels], axis=1)
+    two = len(labels) == 2
+    precision = judge.average_precision_score(one_versus_rest[:, 1] if two else one_versus_rest, scores)
+    of_two = {"f1": judge.f1_score(truth, chosen, pos_label=labels[1], zero_division=0)} if two else {}
+    return of_two | {
         "accuracy": judge.accuracy_score(truth, chosen),
         "balanced_accuracy": judge.balanced_accuracy_score(truth, chosen),
         "macro_f1": judge.f1_score(truth, chosen, average="macro", zero_division=0),
         "log_loss": judge.log_loss(truth, p, labels=labels),
         "roc_auc": area,
+        "average_precision": precision,
     }
 
 
@@ -280,6 +285,7 @@ def of_labels(truth: NDArray[Any], p: NDArray[Any]) -> dict[str, float]:
         "macro_f1": judge.f1_score(truth, chosen, average="macro", zero_division=0),
         "log_loss": np.mean([judge.log_loss(truth[:, k], p[:, k], labels=[0, 1]) for k in columns]),
         "roc_auc": np.mean([judge.roc_auc_score(truth[:, k], p[:, k]) for k in columns]),
+        "average_precision": judge.average_precision_score(truth, p),
     }
 
 

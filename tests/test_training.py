@@ -12,7 +12,7 @@ import pytest
 
 from cli import Cli, Write, metrics, run_process, summary, write_csv
 from helpers import assert_close, label, random_batch, stack, trainer
-from mlptrain.component import example_instances, variants
+from mlptrain.component import example_instances
 from mlptrain.errors import Diverged
 from mlptrain.explain import explain
 from mlptrain.nn.activations import Tanh
@@ -28,7 +28,7 @@ from mlptrain.runs.run import begin, finish, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.spec.sections import Ema, Training
-from mlptrain.train.diagnostics import Diagnosis, Trend
+from mlptrain.train.diagnostics import Trend
 from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone, part_listener
 from mlptrain.train.state import Progress
 from mlptrain.train.step import Step, Update
@@ -390,50 +390,13 @@ def test_a_negative_loss_is_judged_by_its_excess(cli: Cli, spec: Write, tmp_path
     write_csv(tmp_path / "counts.csv", ",".join([*(f"x{i}" for i in range(20)), "y"]), rows)
     text = (
         "data: {path: counts.csv, target: y, split: {validation: 0.4}}\nloss: poisson\nnetwork: {hidden: [128]}\n"
-        "optimizer: {learning_rate: 0.01}\ntraining: {epochs: 200, early_stopping: null}\n"
+        "optimizer: {learning_rate: 0.01}\ntraining: {epochs: 60, early_stopping: {monitor: train_loss}}\n"
     )
     outcome = cli("fit", spec(text), "--out", "run").succeeded()
     assert all(float(loss) < 0 for loss in metrics(tmp_path / "run")["train_loss"][5:])
     warned = {one["name"]: one for one in summary(tmp_path / "run")["warnings"]}
     assert "overfitting" in warned, outcome.err
     assert "early_stopping" in warned["overfitting"]["remedy"]
-
-
-def test_remedies_name_nothing_that_the_plan_does_already(spec: Write, classes: Path) -> None:
-    plain, _ = plan_of(spec(CLASSES + "training: {early_stopping: null}\n"))
-    careful, _ = plan_of(
-        spec(
-            "data: {path: classes.csv, target: answer}\nnetwork: {hidden: [5], dropout: 0.1, normalization: batch}\n"
-            "penalty: {l2: 0.003}\ntraining: {clip_norm: 1.0}\n"
-        )
-    )
-    said = {kind: [list(kind().remedies(plan)) for plan in (plain, careful)] for kind in diagnoses()}
-    names = {kind.__name__: both for kind, both in said.items()}
-    assert names["Overfitting"] == [
-        [
-            "training: {early_stopping: {monitor: validation_loss}}",
-            "network: {dropout: 0.2}",
-            "penalty: {l2: 0.001}",
-            "a smaller network",
-        ],
-        ["penalty: {l2: 0.03}", "a smaller network"],
-    ]
-    assert names["ExplodingGradients"][1] == ["optimizer: {learning_rate: 0.0001}"]
-
-
-def diagnoses() -> list[type[Diagnosis]]:
-    return [variant for variant in variants(Diagnosis) if variant.__module__ == "mlptrain.train.diagnostics"]
-
-
-@pytest.mark.parametrize("diagnosis", diagnoses(), ids=lambda kind: kind.__name__)
-def test_a_remedy_in_yaml_can_be_run(cli: Cli, spec: Write, classes: Path, diagnosis: type[Diagnosis]) -> None:
-    plan, _ = plan_of(spec("data: {path: classes.csv, target: answer}\n"))
-    lines = [found[0] for text in diagnosis().remedies(plan) if (found := re.match(r"\w+: \{.*\}", text))]
-    for line in lines:
-        begin_with = "" if line.startswith("data:") else "data: {path: classes.csv, target: answer}\n"
-        if not begin_with:
-            line = line.replace("{", "{path: classes.csv, target: answer, ", 1)
-        load_experiment(spec(begin_with + line + "\n"))
 
 
 def test_a_trend_knows_its_excess() -> None:

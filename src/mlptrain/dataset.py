@@ -33,7 +33,7 @@ from mlptrain.data.columns import (
     single_column,
     words_among_numbers,
 )
-from mlptrain.data.encoders import Category, Encoder, Number, Writer, choose_encoder
+from mlptrain.data.encoders import Category, Encoder, Number, Pixels, Writer, choose_encoder
 from mlptrain.data.keys import Keys, groups_if_known, read_keys
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
@@ -184,6 +184,11 @@ class Transforms(Frozen):
         return sum(encoder.width for encoder in self.encoders)
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether the inputs are an image rather than columns of a table."""
+        return any(isinstance(encoder, Pixels) for encoder in self.encoders)
+
+    @property
     def details(self) -> NDArray[np.bool_]:
         """(width,): which inputs only refine others, as bins do; their weights start at 0."""
         parts = [np.arange(encoder.width) >= encoder.width - encoder.details for encoder in self.encoders]
@@ -277,6 +282,10 @@ class Dataset:
     notes: tuple[str, ...]
     folds: tuple[Fold, ...] = ()
     """The rows of each member, where they differ; else every member has the training and the validation rows."""
+
+    def with_task(self, task: Task) -> Dataset:
+        """The same rows with another decision of the task."""
+        return replace(self, transforms=self.transforms.model_copy(update={"task": task}))
 
     def members(self, number: int) -> tuple[Fold, ...]:
         """The rows of each of `number` members; if there are more members than folds, they take turns."""

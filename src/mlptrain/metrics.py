@@ -2,6 +2,8 @@
 
 Every metric follows scikit-learn's definition of the same name and is computed from the values of the file, in their
 own units. A metric that is undefined - for one class only, for a constant target - is None, never 0 or NaN.
+
+Of two classes, the second one in order is the positive one: `yes` of no and yes, 1 of 0 and 1.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,32 @@ class Outcome:
         truth, predicted = self.truth.astype(np.intp), self.predicted.astype(np.intp)
         return [confusion_matrix(truth[:, k], predicted[:, k], 2) for k in range(truth.shape[1])]
 
+    @property
+    def rankings(self) -> list[tuple[NDArray[np.bool_], Array]]:
+        """Which rows are positive, and the log-odds that rank them: of each label or class, of the second one of two.
+
+        Empty if the truth is probabilities.
+        """
+        if self.margins is None or not self.tables:
+            return []
+        columns = range(self.margins.shape[1])
+        if self.truth.ndim == 2:
+            return [(self.truth[:, k] == 1, self.margins[:, k]) for k in columns]
+        return [(self.truth == k, self.margins[:, k]) for k in (columns if len(columns) > 2 else (1,))]
+
+
+class ClassFigures(NamedTuple):
+    """How well one class is predicted; None where a figure is undefined."""
+
+    name: str
+    rows: int
+    """Rows that are of this class."""
+    precision: float | None
+    """The share of them among the rows that are taken for this class."""
+    recall: float | None
+    """The share of them that is taken for this class."""
+    f1: float | None
+
 
 class Metric(Component):
     """A measure of the quality of predictions."""
@@ -52,6 +80,8 @@ class Metric(Component):
     forms: ClassVar[tuple[Form, ...]]
     """The forms of outcome for which it is defined."""
     higher_is_better: ClassVar[bool] = True
+    two_sided: ClassVar[bool] = False
+    """Whether it needs a positive class: one of two, or the yes of a label."""
     main: ClassVar[bool] = False
     """Whether it is shown during training."""
 
@@ -68,17 +98,32 @@ class Metric(Component):
         return means[:, 0]
 
 
-class Accuracy(Metric):
+class DecisionMetric(Metric):
+    """A measure of the decisions between classes, from the confusion matrix; the mean over labels."""
+
+    forms: ClassVar = ("class", "labels")
+
+    @abstractmethod
+    def of(self, table: NDArray[np.int64]) -> float | None:
+        """The value for one confusion matrix: row is the true class, column the predicted one."""
+
+    def __call__(self, outcome: Outcome) -> float | None:
+        return mean_or_none([self.of(table) for table in outcome.tables])
+
+
+class Accuracy(DecisionMetric):
     """The fraction of correct rows; with several labels, of rows in which every label is correct."""
 
     kind: Literal["accuracy"] = "accuracy"
     formula: ClassVar = (r"\frac{1}{n} \sum_r [\hat y_r = y_r]",)
-    forms: ClassVar = ("class", "labels")
     main: ClassVar = True
 
+    def of(self, table: NDArray[np.int64]) -> float | None:
+        return float(table.trace() / table.sum())
+
     def __call__(self, outcome: Outcome) -> float | None:
-        if not outcome.tables:
-            return None
+        if len(outcome.tables) < 2:
+            return super().__call__(outcome)
         return float(self._right(outcome).mean())
 
     def terms(self, outcome: Outcome) -> NDArray[np.float64] | None:
@@ -89,33 +134,45 @@ class Accuracy(Metric):
         return right if right.ndim == 1 else np.asarray(right.all(axis=1))
 
 
-class BalancedAccuracy(Metric):
+class BalancedAccuracy(DecisionMetric):
     """The mean recall of the classes that occur; the mean over labels."""
 
     kind: Literal["balanced_accuracy"] = "balanced_accuracy"
     formula: ClassVar = (
         r"\frac{1}{K} \sum_k \frac{a_k}{n_k}, \qquad a_k \ \mathrm{of} \ n_k \ \mathrm{rows\ are\ right}",
     )
-    forms: ClassVar = ("class", "labels")
 
-    def __call__(self, outcome: Outcome) -> float | None:
-        return mean_or_none([recall(table) for table in outcome.tables])
+    def of(self, table: NDArray[np.int64]) -> float | None:
+        return recall(table)
 
 
-class MacroF1(Metric):
+class F1(DecisionMetric):
+    """The F1 of the positive class of two: the harmonic mean of its precision and its recall."""
+
+    kind: Literal["f1"] = "f1"
+    formula: ClassVar = (r"\frac{2 \mathrm{TP}}{2 \mathrm{TP} + \mathrm{FP} + \mathrm{FN}}",)
+    two_sided: ClassVar = True
+
+    def of(self, table: NDArray[np.int64]) -> float | None:
+        return nan_to_none(f1(table)[1])
+
+
+class MacroF1(DecisionMetric):
     """The mean F1 of the classes that occur or are predicted; with several labels, the mean of their F1."""
 
     kind: Literal["macro_f1"] = "macro_f1"
     formula: ClassVar = (
         r"\frac{1}{K} \sum_k \frac{2 a_k}{n_k + m_k}, \qquad m_k \ \mathrm{rows\ are\ taken\ for\ class} \ k",
     )
-    forms: ClassVar = ("class", "labels")
+
+    def of(self, table: NDArray[np.int64]) -> float | None:
+        scores = f1(table)
+        return float(scores[~np.isnan(scores)].mean())
 
     def __call__(self, outcome: Outcome) -> float | None:
-        scores = [f1(table) for table in outcome.tables]
-        if len(scores) != 1:
-            return mean_or_none([None if math.isnan(score[1]) else float(score[1]) for score in scores])
-        return float(scores[0][~np.isnan(scores[0])].mean())
+        if len(outcome.tables) < 2:
+            return super().__call__(outcome)
+        return mean_or_none([nan_to_none(f1(table)[1]) for table in outcome.tables])
 
 
 class LogLoss(Metric):
@@ -146,13 +203,23 @@ class RocAuc(Metric):
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
-        margins, truth = outcome.margins, outcome.truth
-        if margins is None or not outcome.tables:
-            return None
-        columns = range(margins.shape[1])
-        if truth.ndim == 2:
-            return mean_or_none([roc_auc(truth[:, k] == 1, margins[:, k]) for k in columns])
-        return mean_or_none([roc_auc(truth == k, margins[:, k]) for k in (columns if len(columns) > 2 else (1,))])
+        return mean_or_none([roc_auc(*ranking) for ranking in outcome.rankings])
+
+
+class AveragePrecision(Metric):
+    """The area under the curve of precision and recall, as a sum of steps; of two classes that of the positive one.
+
+    For more classes it is the mean over them, one versus rest, for several labels the mean over labels. A random
+    ranking has the share of the positive rows, so that it says more about a rare class than the area under the ROC
+    curve.
+    """
+
+    kind: Literal["average_precision"] = "average_precision"
+    formula: ClassVar = (r"\sum_t (R_t - R_{t-1}) P_t, \qquad P_t, R_t \ \mathrm{of\ the\ rows\ with} \ m_r \ge m_t",)
+    forms: ClassVar = ("class", "labels")
+
+    def __call__(self, outcome: Outcome) -> float | None:
+        return mean_or_none([average_precision(*ranking) for ranking in outcome.rankings])
 
 
 class RootMeanSquaredError(Metric):
@@ -206,9 +273,16 @@ class RSquared(Metric):
         return np.asarray((1 - error / spread).mean(axis=1))
 
 
-def metrics_for(form: Form) -> tuple[Metric, ...]:
-    """Every metric that is defined for `form`."""
-    return tuple(metric() for metric in variants(Metric) if form in metric.forms)
+def metrics_for(form: Form, two_sided: bool = True) -> tuple[Metric, ...]:
+    """Every metric that is defined for `form`, with a positive class if it is `two_sided`."""
+    return tuple(
+        metric() for metric in variants(Metric) if form in metric.forms and (two_sided or not metric.two_sided)
+    )
+
+
+def decision_metrics() -> dict[str, DecisionMetric]:
+    """The metrics by which a threshold can be chosen, by name."""
+    return {metric.name(): metric() for metric in variants(DecisionMetric)}
 
 
 def higher_is_better(name: str) -> bool:
@@ -235,6 +309,11 @@ def softmax_margins(scores: Array) -> NDArray[np.float64]:
     gap = np.log1p(np.exp(others)) - z
     with np.errstate(divide="ignore"):
         return np.asarray(np.where(z == 0, -others, -(gap + np.log(-np.expm1(-gap)))))
+
+
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p)) for 0 < p < 1; exactly 0 for 1/2."""
+    return math.log(probability) - math.log1p(-probability)
 
 
 def softplus(z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -266,6 +345,28 @@ def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
         return None
     below, not_above = (int(np.searchsorted(no, yes, side).sum()) for side in ("left", "right"))
     return (below + not_above) / (2 * len(yes) * len(no))
+
+
+def average_precision(positive: NDArray[np.bool_], scores: Array) -> float | None:
+    """The mean precision at the rows of the positive class, ranked by score; tied rows have that of their last one."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True).nonzero()[0]
+    found = np.cumsum(positive[order])[last]
+    if not found.size or not found[-1]:
+        return None
+    return float((np.diff(found, prepend=0) * (found / (last + 1))).sum() / found[-1])
+
+
+def class_figures(name: str, table: NDArray[np.int64], k: int) -> ClassFigures:
+    """The figures of class `k` of a confusion matrix."""
+    right, rows, taken = int(table[k, k]), int(table[k].sum()), int(table[:, k].sum())
+    precision, recall = right / taken if taken else None, right / rows if rows else None
+    return ClassFigures(name, rows, precision, recall, 2 * right / (rows + taken) if rows + taken else None)
+
+
+def nan_to_none(value: float) -> float | None:
+    """The value, or None if it is NaN."""
+    return None if math.isnan(value) else float(value)
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:

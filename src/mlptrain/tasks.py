@@ -41,12 +41,15 @@ from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
 from mlptrain.metrics import (
+    ClassFigures,
     Form,
     Metric,
     Metrics,
     Outcome,
+    class_figures,
     confusion_matrix,
     finite_or_none,
+    log_odds,
     metrics_for,
     softmax_margins,
 )
@@ -57,6 +60,7 @@ from mlptrain.remedies import setting
 Truth = NDArray[Any]
 Classes = tuple[tuple[str, ...], NDArray[np.int64]]
 """Classes and their confusion matrix."""
+Probability = Annotated[float, Field(gt=0, lt=1)]
 MAX_CLASS_VALUES = 100
 """Largest number of distinct whole numbers that may be classes."""
 
@@ -93,7 +97,21 @@ class Task(Component):
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics besides the loss."""
-        return metrics_for(self.form)
+        return metrics_for(self.form, self.positive is not None)
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class, if there are two: the second one in order; None if there are not two."""
+        return None
+
+    @property
+    def cutoff(self) -> float | None:
+        """The probability above which the positive class is predicted; None if this task has no such decision."""
+        return None
+
+    def deciding_at(self, threshold: float) -> Self:
+        """The task that predicts the positive class above another probability; only for one with a `cutoff`."""
+        return self.model_copy(update={"threshold": threshold})
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -178,6 +196,10 @@ class Task(Component):
         """The classes and their confusion matrix; None for a task without one."""
         return None
 
+    def by_class(self, outcome: Outcome) -> list[ClassFigures]:
+        """The figures of each class, or of each of several labels; empty for a task without classes."""
+        return []
+
     def constant(self, loss: Loss, training: MeasuredRows) -> Array:
         """The scores (outputs,) of the best constant prediction for the `training` rows."""
         outputs = loss.outputs(self.outputs)
@@ -221,10 +243,20 @@ class Classification(Task):
     classes: Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
     weights: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     """The weight of each class, if the loss has class weights."""
+    threshold: Probability | None = None
+    """Of two classes: the probability above which the second one is predicted; None is 1/2."""
 
     @property
     def outputs(self) -> int:
         return len(self.classes)
+
+    @property
+    def positive(self) -> str | None:
+        return self.classes[1] if len(self.classes) == 2 else None
+
+    @property
+    def cutoff(self) -> float | None:
+        return None if self.positive is None else self.threshold or 0.5
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
@@ -313,14 +345,23 @@ class Classification(Task):
         weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
         return self.model_copy(update={"weights": tuple(weights.tolist())})
 
+    def chosen(self, scores: Array) -> Indices:
+        """The predicted class (n,): that of the highest score, or the second of two above the threshold."""
+        if self.threshold is None:
+            return np.asarray(scores.argmax(axis=1))
+        return (softmax_margins(scores)[:, 1] > log_odds(self.threshold)).astype(np.intp)
+
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
-        return Outcome(truth, scores.argmax(axis=1), softmax_margins(scores))
+        return Outcome(truth, self.chosen(scores), softmax_margins(scores))
 
     def confusion(self, outcome: Outcome) -> Classes | None:
         return self.classes, confusion_matrix(outcome.truth, outcome.predicted, self.outputs)
 
+    def by_class(self, outcome: Outcome) -> list[ClassFigures]:
+        return [class_figures(name, table, k) for table in outcome.tables for k, name in enumerate(self.classes)]
+
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
-        labels = np.array(self.classes, dtype=object)[scores.argmax(axis=1)]
+        labels = np.array(self.classes, dtype=object)[self.chosen(scores)]
         return named_apart(
             [
                 (self.columns[0], labels),
@@ -340,10 +381,25 @@ class MultiLabel(Task):
     examples: ClassVar = ({"columns": ("y", "z"), "labels": (None, ("no", "yes"))},)
     labels: Annotated[tuple[Annotated[tuple[str, str], Field(strict=False)] | None, ...], Field(strict=False)]
     """The words for 0 and 1 of each column; None for a column of numbers."""
+    threshold: Probability | None = None
+    """Of a single column: the probability above which it is a yes; None is 1/2."""
 
     @property
     def outputs(self) -> int:
         return len(self.columns)
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The words for 0 and 1 of a single column."""
+        return self.labels[0] or ("0", "1")
+
+    @property
+    def positive(self) -> str | None:
+        return self.sides[1] if self.outputs == 1 else None
+
+    @property
+    def cutoff(self) -> float | None:
+        return None if self.positive is None else self.threshold or 0.5
 
     @classmethod
     def claims(cls, columns: Sequence[Column]) -> bool | None:
@@ -376,21 +432,31 @@ class MultiLabel(Task):
             return None
         sides = (truth[:, 0] > 0.5).astype(np.intp)
         if np.isin(truth, (0, 1)).all():
-            refuse_single_rows(self.columns[0], self.labels[0] or ("0", "1"), np.bincount(sides, minlength=2), table)
+            refuse_single_rows(self.columns[0], self.sides, np.bincount(sides, minlength=2), table)
         return sides
 
+    def chosen(self, scores: Array) -> Indices:
+        """1 for a yes, 0 for a no (n, labels)."""
+        cut = 0.0 if self.threshold is None else log_odds(self.threshold)
+        return (scores.astype(np.float64) > cut).astype(np.intp)
+
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
-        return Outcome(truth, (scores > 0).astype(np.intp), scores.astype(np.float64))
+        return Outcome(truth, self.chosen(scores), scores.astype(np.float64))
 
     def confusion(self, outcome: Outcome) -> Classes | None:
         if self.outputs > 1:
             return None
         sides = (outcome.truth[:, 0] > 0.5).astype(np.intp), outcome.predicted[:, 0]
-        return self.labels[0] or ("0", "1"), confusion_matrix(*sides, 2)
+        return self.sides, confusion_matrix(*sides, 2)
+
+    def by_class(self, outcome: Outcome) -> list[ClassFigures]:
+        if self.outputs == 1:
+            return [class_figures(name, table, k) for table in outcome.tables for k, name in enumerate(self.sides)]
+        return [class_figures(name, table, 1) for name, table in zip(self.columns, outcome.tables, strict=False)]
 
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
         named: list[tuple[str, NDArray[Any]]] = []
-        yes, probabilities = (scores > 0).astype(int), loss.predict(scores)
+        yes, probabilities = self.chosen(scores), loss.predict(scores)
         for i, (name, words) in enumerate(zip(self.columns, self.labels, strict=True)):
             named.append((name, yes[:, i] if words is None else np.array(words, dtype=object)[yes[:, i]]))
             what = name if words is None else words[1] if self.outputs == 1 else f"{name}_{words[1]}"

@@ -10,8 +10,7 @@ import numpy as np
 from mlptrain.nn.arrays import Array
 from mlptrain.optim.optimizers import TensorOptimizer
 from mlptrain.optim.schedules import Schedule, ScheduleState
-from mlptrain.spec.plan import Plan
-from mlptrain.train.diagnostics import Diagnosis, Seen
+from mlptrain.train.diagnostics import Diagnosis, Moment, Seen
 
 
 class Wave(Schedule):
@@ -48,5 +47,5 @@ class TooQuick(Diagnosis):
         recent = seen.trends["validation_accuracy"].recent
         return f"accuracy {max(recent):.0%} already" if len(recent) == 2 else None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
+    def remedies(self, moment: Moment) -> Iterator[str]:
         yield "celebrate"

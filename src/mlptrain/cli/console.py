@@ -23,7 +23,7 @@ from rich.text import Text
 
 from mlptrain.component import variants
 from mlptrain.errors import Diverged, EnvironmentFault, UsageError
-from mlptrain.metrics import Metric, Metrics
+from mlptrain.metrics import ClassFigures, Metric, Metrics
 from mlptrain.train.events import Consumer, EpochDone, Record
 from mlptrain.train.intervals import LEVEL, Intervals
 from mlptrain.train.state import Diagnosed, Progress
@@ -122,8 +122,8 @@ def diagnosis_text(diagnosed: Diagnosed) -> Text:
     name = diagnosed.name.replace("_", " ")
     return Text.assemble(
         (f"warning: {name}: ", "yellow"),
-        f"{diagnosed.message} (epoch {diagnosed.epoch}). ",
-        (f"Try: {diagnosed.remedy}", "dim"),
+        f"{diagnosed.message} (epoch {diagnosed.epoch})",
+        (f". Try: {diagnosed.remedy}" if diagnosed.remedy else "", "dim"),
     )
 
 
@@ -298,3 +298,21 @@ def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> 
             *(Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row)),
         )
     return table
+
+
+def class_table(figures: Sequence[ClassFigures]) -> Table:
+    """A row for each class."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for heading in ("rows", "precision", "recall", "f1"):
+        table.add_column(heading, justify="right")
+    for name, rows, *values in figures:
+        table.add_row(Text(name), str(rows), *map(number, values))
+    return table
+
+
+def decision_text(positive: str, threshold: float) -> str:
+    """Which of two classes is the positive one, and when it is predicted."""
+    return (
+        f"f1 and average_precision are of class '{positive}', which is predicted above a probability of {threshold:.4g}"
+    )

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mlptrain.cli.console import (
+    class_table,
     confusion_table,
+    decision_text,
     interval_line,
     metrics_table,
     print_json,
@@ -21,11 +23,11 @@ from mlptrain.cli.console import (
 from mlptrain.cli.tables import table_for, target_for
 from mlptrain.component import did_you_mean
 from mlptrain.errors import CheckFailed, UsageError
-from mlptrain.metrics import higher_is_better
+from mlptrain.metrics import ClassFigures, higher_is_better
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import Evaluation, evaluate, open_model, own_test, table_part
 
-MAX_CLASSES = 20  # of a confusion matrix that is printed
+MAX_CLASSES = 20  # of a confusion matrix and of a table of classes that are printed
 
 
 def run(
@@ -99,6 +101,10 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.confusion is not None:
         classes, counts = evaluation.confusion
         result["confusion_matrix"] = {"classes": list(classes), "counts": counts.tolist()}
+    if evaluation.by_class:
+        result["by_class"] = [figures._asdict() for figures in evaluation.by_class]
+    if evaluation.positive is not None:
+        result |= {"positive_class": evaluation.positive, "threshold": evaluation.threshold}
     return result
 
 
@@ -114,4 +120,17 @@ def show(evaluation: Evaluation, as_json: bool) -> None:
         parts += ["", line]
     if evaluation.confusion is not None and len(evaluation.confusion[0]) <= MAX_CLASSES:
         parts += ["", confusion_table(evaluation.confusion[0], evaluation.confusion[1].tolist())]
+    if evaluation.by_class:
+        parts += ["", *shown_classes(evaluation.by_class)]
+    if evaluation.positive is not None and evaluation.threshold is not None:
+        parts += ["", decision_text(evaluation.positive, evaluation.threshold)]
     print_results(*parts)
+
+
+def shown_classes(figures: Sequence[ClassFigures]) -> list[Any]:
+    """A table of the figures by class; of many classes those with the lowest F1, and a line that says so."""
+    if len(figures) <= MAX_CLASSES:
+        return [class_table(figures)]
+    worst = sorted(figures, key=lambda one: math.inf if one.f1 is None else one.f1)[:MAX_CLASSES]
+    text = f"the {MAX_CLASSES} classes with the lowest f1 of {len(figures)}; --json has all of them"
+    return [class_table(worst), text]

@@ -17,6 +17,7 @@ from rich.console import Console
 from mlptrain.cli.console import (
     Course,
     Display,
+    decision_text,
     diagnosis_text,
     interval_line,
     print_json,
@@ -203,6 +204,9 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     for diagnosed in finished.diagnoses[len(progress.warnings) :]:
         console.print(diagnosis_text(diagnosed))
     console.print(reason(current))
+    task = current.plan.transforms.task
+    if task.positive is not None and task.cutoff is not None:
+        console.print(decision_text(task.positive, task.cutoff))
     table = results_table(finished.results, finished.baselines, finished.baseline_part)
     sure, part = finished.intervals, finished.baseline_part
     line = "" if sure is None else interval_line(finished.results[part], sure)
@@ -214,7 +218,9 @@ def written_document(current: Run) -> dict[str, Any]:
     summary = json.loads(current.folder.summary.read_text(encoding="utf8"))
     results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
     kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
-    return {"run": str(current.folder.path), "results": results, "intervals": summary.get("intervals"), **kept}
+    decision = {name: summary.get(name) for name in ("positive_class", "threshold")}
+    run = {"run": str(current.folder.path), "results": results, "intervals": summary.get("intervals")}
+    return {**run, **kept, **decision}
 
 
 def document(current: Run, finished: Results, stopped: str | None) -> dict[str, Any]:
@@ -226,6 +232,8 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
         "results": {name: finished.results.get(name) for name in ("train", "validation", "test")},
         "intervals": finished.interval_document(),
         "baselines": finished.baselines,
+        "positive_class": current.plan.transforms.task.positive,
+        "threshold": current.plan.transforms.task.cutoff,
         "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
     }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlptrain.data.tables import Table, row_list
 from mlptrain.dataset import Features, Part, join_target, load_test_part
 from mlptrain.errors import CheckpointError, DataError, UsageError
-from mlptrain.metrics import Metrics
+from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
@@ -32,6 +32,12 @@ class Evaluation:
     metrics: Metrics
     confusion: tuple[tuple[str, ...], NDArray[np.int64]] | None
     """The classes and their counts (classes, classes): row is the true class, column the predicted one."""
+    by_class: tuple[ClassFigures, ...]
+    """The figures of each class, or of each of several labels."""
+    positive: str | None
+    """The positive class, if there are two."""
+    threshold: float | None
+    """The probability above which it is predicted."""
     intervals: Intervals
     """How sure the loss and the main metric are."""
     notes: tuple[str, ...]
@@ -80,9 +86,17 @@ def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
         scores = model.predictor.scores(part.features, part.rows)
     task, loss = model.transforms.task, model.network.loss
     refuse_nonfinite(scores, loss, "these rows")
-    metrics = task.measure(loss, scores, part)
-    sure = intervals(task, loss, scores, part, model.plan.seed)
-    return Evaluation(len(part), metrics, task.confusion(task.outcome(loss, scores, part.truth())), sure, tuple(notes))
+    metrics, outcome = task.measure(loss, scores, part), task.outcome(loss, scores, part.truth())
+    return Evaluation(
+        len(part),
+        metrics,
+        task.confusion(outcome),
+        tuple(task.by_class(outcome)),
+        task.positive,
+        task.cutoff,
+        intervals(task, loss, scores, part, model.plan.seed),
+        tuple(notes),
+    )
 
 
 def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:

@@ -31,9 +31,11 @@ from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.train.baselines import baselines
 from mlptrain.train.blend import Blend, Predictor, choose_blend
+from mlptrain.train.decision import check_decision, decided
 from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
+from mlptrain.train.evaluation import ActivationWatch
 from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
 from mlptrain.train.intervals import Intervals, intervals
 from mlptrain.train.linear import LinearModels
@@ -67,6 +69,16 @@ class Run:
     def predictor(self) -> Predictor:
         """What predicts: the best weights so far."""
         return Predictor(self.network, self.state.best_parameters, self.state.best_buffers, self.blend)
+
+    def decide(self) -> None:
+        """Choose the threshold of two classes by the validation rows, if the spec asks for it."""
+        if self.plan.decision.metric is None or self.dataset.validation is None:
+            return
+        scores = self.predictor.validation_scores(self.dataset, self.linear)
+        task = decided(self.plan.transforms.task, self.plan, self.dataset, scores)
+        transforms = self.plan.transforms.model_copy(update={"task": task})
+        self.plan = self.plan.model_copy(update={"transforms": transforms})
+        self.mark("decision")
 
     def header(self, content: Literal["model", "checkpoint"]) -> Header:
         """The metadata of this run's files."""
@@ -133,6 +145,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
         raise UsageError(f"{out}: exists already, and a run never overwrites another; choose a new --out")
     plan, dataset = prepared(experiment, name, consumers)
     check_monitor(plan, columns(plan))
+    check_decision(plan, dataset)
     check_start(plan)
     network = network_for(plan)
     linear = LinearModels(network, dataset)
@@ -289,30 +302,33 @@ def finish(run: Run) -> Results:
     if run.plan.ensemble.blend:
         run.blend = choose_blend(run.predictor, run.dataset, run.linear)
         run.mark("blend")
+    run.decide()
     run.save_model()
+    watch = None if run.dataset.validation is None else ActivationWatch(run.network)
     name, part = report_part(run.dataset)
     results, sure = {}, None
     for each, rows in run.dataset.parts.items():
-        scores = scored(run, rows)
+        scores = scored(run, rows, watch)
         results[each] = run.plan.transforms.task.measure(run.network.loss, scores, rows)
         run.mark("metrics")
         if each == name != "train":
             sure = intervals(run.plan.transforms.task, run.network.loss, scores, rows, run.plan.seed)
             run.mark("intervals")
-    trivial = baselines(run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
+    trivial = baselines(run.plan, run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
     run.mark("baselines")
-    reached = Reached(run.plan, run.state.progress, results[name], trivial, lowest_loss(run.network, part))
+    progress, lowest = run.state.progress, lowest_loss(run.network, part)
+    reached = Reached(run.plan, progress, results[name], results["train"]["loss"], trivial, lowest, watch)
     diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
     finished = Results(results, trivial, name, diagnoses, sure)
     run.folder.write_summary(summary(run, finished))
     return finished
 
 
-def scored(run: Run, part: Part) -> Array:
-    """The scores of the best weights on `part`."""
+def scored(run: Run, part: Part, watch: ActivationWatch | None) -> Array:
+    """The scores of the best weights on `part`; `watch` records their activations on the validation rows."""
     run.mark("other")
     if part is run.dataset.validation:
-        scores = run.predictor.validation_scores(run.dataset, run.linear)
+        scores = run.predictor.validation_scores(run.dataset, run.linear, watch)
     else:
         scores = run.predictor.scores(part.features, part.rows)
     run.mark("scores")
@@ -337,6 +353,8 @@ def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str
         "results": finished.results,
         "baselines": finished.baselines,
         "baseline_part": finished.baseline_part,
+        "positive_class": run.plan.transforms.task.positive,
+        "threshold": run.plan.transforms.task.cutoff,
         "intervals": finished.interval_document(),
         "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
         "notes": list(run.notes),

@@ -17,7 +17,7 @@ from mlptrain.nn.losses import Loss
 from mlptrain.optim.schedules import Schedule
 from mlptrain.remedies import setting
 from mlptrain.spec.presets import Plain, Preset
-from mlptrain.spec.sections import Ensemble, NetworkSpec, Training
+from mlptrain.spec.sections import Decision, Ensemble, NetworkSpec, Training
 from mlptrain.tasks import Task, tasks_for_loss
 
 
@@ -30,8 +30,13 @@ def conflicts(
     ensemble: Ensemble,
     training: Training,
     preset: Preset,
+    decision: Decision,
+    two_sided: bool | None,
 ) -> Iterator[Conflict]:
-    """All conflicts among the sections; without a task or a loss those that do not depend on it."""
+    """All conflicts among the sections; without a task or a loss those that do not depend on it.
+
+    `two_sided` says whether a positive class is predicted; None is not known yet.
+    """
     yield from batches_of_one(network, training)
     yield from long_warmup(schedule, training)
     if loss is not None:
@@ -46,6 +51,7 @@ def conflicts(
     yield from members_and_folds(data, ensemble)
     yield from unfit_blend(data, network, ensemble)
     yield from unfit_layers(network, ensemble)
+    yield from unfit_decision(decision, two_sided, data.validates or ensemble.folds)
     if not ensemble.folds:
         yield from absent_monitor(data, training)
 
@@ -174,6 +180,23 @@ def unfit_layers(network: NetworkSpec, ensemble: Ensemble) -> Iterator[Conflict]
         isinstance(layer, Dense) and (layer.normalization is not None or layer.residual) for layer in network.blocks()
     ):
         yield "ensemble.weights", "shared is for layers without normalization and residual; use weights: separate"
+
+
+def unfit_decision(decision: Decision, two_sided: bool | None, validates: bool) -> Iterator[Conflict]:
+    """A threshold where there are no two classes, or that cannot be chosen."""
+    name = "metric" if decision.metric is not None else "threshold"
+    if (decision.metric or decision.threshold) and two_sided is False:
+        yield (
+            f"decision.{name}",
+            "is for a target of two classes, or of one yes-no column; of more, the likeliest is predicted: remove it",
+        )
+    elif decision.metric and not validates:
+        line = setting(data={"split": {"validation": 0.15}})
+        number = setting(decision={"threshold": 0.5})
+        yield (
+            "decision.metric",
+            f"needs validation rows to choose the threshold: {line}; or name a number instead: {number}",
+        )
 
 
 def unknown_encoders(data: Data) -> Iterator[Conflict]:

@@ -6,6 +6,7 @@ Experiment
 ├── loss  optimizer  schedule                                                   one component each
 ├── penalty    l1, l2
 ├── ensemble   members, rows, blend
+├── decision   the probability from which on a class is predicted
 └── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
 """
 
@@ -27,8 +28,8 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
 from mlptrain.spec.conflicts import conflicts
 from mlptrain.spec.presets import Facts, Preset, default_preset, fill
-from mlptrain.spec.sections import Ensemble, NetworkSpec, Training
-from mlptrain.tasks import Task, task_kinds
+from mlptrain.spec.sections import Decision, Ensemble, NetworkSpec, Training
+from mlptrain.tasks import Task, task_kinds, tasks_for_loss
 
 Locate = Callable[[tuple[int | str, ...], str], Problem]
 
@@ -71,6 +72,9 @@ class Experiment(Frozen):
     )
     penalty: Penalty = Field(Penalty(), description="L1 and L2 penalties on the weights.")
     ensemble: Ensemble = Field(Ensemble(), description="How many networks are trained and averaged, and on which rows.")
+    decision: Decision = Field(
+        Decision(), description="From which probability on the positive of two classes is predicted."
+    )
     training: Training = Field(Training(), description="Length, batches, early stopping, clipping, precision.")
     _locate: Locate | None = PrivateAttr(None)
     """Locates a setting in the file that the experiment was read from."""
@@ -87,9 +91,18 @@ class Experiment(Frozen):
                 self.ensemble,
                 self.training,
                 self.preset,
+                self.decision,
+                self.two_sided,
             )
         )
         return self
+
+    @property
+    def two_sided(self) -> bool | None:
+        """Whether one of two classes is predicted; None where that depends on the target."""
+        task = self.chosen_task
+        kinds = [task] if task is not None else [] if self.loss is None else tasks_for_loss(self.loss)
+        return False if kinds and all(kind.form == "values" for kind in kinds) else None
 
     @property
     def chosen_task(self) -> type[Task] | None:

@@ -47,6 +47,11 @@ class Plan(Experiment):
         return type(self.transforms.task)
 
     @property
+    def two_sided(self) -> bool:
+        """Whether one of two classes is predicted."""
+        return self.transforms.task.positive is not None
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of the network, the output layer last."""
         return self.network.layers(self.loss.outputs(self.transforms.task.outputs), self.ensemble.weights == "shared")
@@ -118,6 +123,9 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
     experiment, folds = filled(experiment, examined, seed)
     fit = Fit(experiment.data, experiment.target_scaler, experiment.training.dtype, seed, folds)
     dataset = load_dataset(examined, fit)
+    task, threshold = dataset.transforms.task, experiment.decision.threshold
+    if threshold is not None and task.cutoff is not None:
+        dataset = dataset.with_task(task.deciding_at(threshold))
     plan = decide(experiment, dataset, experiment.name or name, seed)
     if plan.network.uses_batch_statistics and len(dataset.training) < 2:
         raise DataError(f"{plan.data.path}: one training row has no variance; network.normalization cannot be batch")

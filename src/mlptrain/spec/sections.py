@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from mlptrain.component import Conflict, Frozen, OneOf, mistake, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, did_you_mean, mistake, refuse
+from mlptrain.metrics import decision_metrics
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layers import Adapted, Dense, DropoutRate, Layer
@@ -193,6 +194,37 @@ class Training(Frozen):
     def clips(self) -> bool:
         """Whether the gradient is clipped."""
         return self.clip_norm is not None or self.clip_value is not None
+
+
+class Decision(Frozen):
+    """From which probability on the positive class is predicted, the second one of two in order: by default from 1/2.
+
+    It decides the label that `predict` writes, and the metrics of decisions: accuracy, balanced_accuracy, f1, macro_f1
+    and the confusion matrix. Probabilities, log_loss, roc_auc and average_precision do not depend on it.
+    """
+
+    formula: ClassVar = (r"\hat y_r = [p_r \gt t], \qquad t = \mathrm{argmax}_t \ \mathrm{metric}(y, [p \gt t])",)
+    threshold: float | None = Field(None, gt=0, lt=1, description="The probability; null is 1/2.")
+    metric: str | None = Field(
+        None,
+        description="Choose the probability with the best value of this metric on the validation rows, after training: "
+        "accuracy, balanced_accuracy, f1 or macro_f1.",
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _is_of_decisions(cls, metric: str | None) -> str | None:
+        names = decision_metrics()
+        if metric is not None and metric not in names:
+            hint = did_you_mean(metric, names, f"the metrics that depend on it are: {', '.join(names)}")
+            raise mistake(f"'{metric}' does not choose a threshold; {hint}")
+        return metric
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if self.threshold is not None and self.metric is not None:
+            refuse([("metric", "chooses the threshold, which is given already; remove one of the two")])
+        return self
 
 
 class Ensemble(Frozen):

@@ -1,7 +1,8 @@
 """Which simple models is the network compared with?
 
 `constant` predicts the same for every row: the best constant on the training rows. `linear` is the best linear model on
-them (`train/linear.py`). With folds, each member's rows are predicted by the model fitted without them.
+them (`train/linear.py`), with a threshold of its own where one is chosen (`train/decision.py`). With folds, each
+member's rows are predicted by the model fitted without them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ import numpy as np
 from mlptrain.dataset import Dataset, Fold, Part
 from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
+from mlptrain.spec.plan import Plan
+from mlptrain.train.decision import decided
 from mlptrain.train.evaluation import held_out
 from mlptrain.train.linear import LinearModels
 
 
-def baselines(network: Network, dataset: Dataset, part: Part, linear: LinearModels) -> dict[str, Metrics | None]:
+def baselines(
+    plan: Plan, network: Network, dataset: Dataset, part: Part, linear: LinearModels
+) -> dict[str, Metrics | None]:
     """The metrics on `part` of a constant and a linear model, fitted on the training rows; None if not finite."""
-    measured = dataset.transforms.task.measure(network.loss, linear.baseline_scores(part), part)
+    task = dataset.transforms.task
+    if plan.decision.metric is not None and dataset.validation is not None:
+        task = decided(task, plan, dataset, linear.baseline_scores(dataset.validation))
+    measured = task.measure(network.loss, linear.baseline_scores(part), part)
     return {"constant": constant(network, dataset, part), "linear": None if measured["loss"] is None else measured}
 
 

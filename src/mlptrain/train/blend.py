@@ -15,7 +15,7 @@ import numpy as np
 from mlptrain.dataset import Dataset, Features
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.network import Network
-from mlptrain.train.evaluation import ensemble_scores, validation_scores
+from mlptrain.train.evaluation import ActivationWatch, ensemble_scores, validation_scores
 from mlptrain.train.linear import LinearModel, LinearModels, loss_of
 
 SHARES = tuple(i / 10 for i in range(11))
@@ -43,11 +43,11 @@ class Predictor:
         own = ensemble_scores(self.network, self.parameters, self.buffers, features, rows)
         return own if self.blend is None else self._blended(own, self.blend.linear.scores(features, rows))
 
-    def validation_scores(self, dataset: Dataset, linear: LinearModels) -> Array:
+    def validation_scores(self, dataset: Dataset, linear: LinearModels, watch: ActivationWatch | None = None) -> Array:
         """The scores of the validation rows; with folds, of each row by what was fitted without it."""
         part = dataset.validation
         assert part is not None
-        own = np.concatenate(validation_scores(self.network, self.parameters, self.buffers, dataset))
+        own = np.concatenate(validation_scores(self.network, self.parameters, self.buffers, dataset, watch))
         return own if self.blend is None else self._blended(own, linear.scores_of(part))
 
     def _blended(self, own: Array, linear: Array) -> Array:

@@ -3,6 +3,9 @@
 Each diagnosis is one class: it returns a message, or None if all is well, and lists remedies. The classes are collected
 automatically. Losses are compared by their excess over the lowest value that any prediction could reach, which is not 0
 for a Poisson loss or with label smoothing.
+
+A diagnosis is made where something costs: what looks unusual in a network that learns well is not told. A remedy is a
+line of YAML that the plan does not have already, or several of them, joined by `and`.
 """
 
 from __future__ import annotations
@@ -74,23 +77,59 @@ class Trend:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a diagnosis can use after an epoch."""
+class Moment:
+    """What a diagnosis and its remedies can use at any time."""
 
     plan: Plan
+    progress: Progress
+
+    @property
+    def overfits(self) -> bool:
+        """Whether the loss is much higher on other rows than on the training rows."""
+        return False
+
+    @property
+    def improves(self) -> bool:
+        """Whether training ended while it was still improving."""
+        return False
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the training loss goes up and down."""
+        return False
+
+
+@dataclass(frozen=True)
+class Seen(Moment):
+    """What a diagnosis can use after an epoch."""
+
     network: Network
     weight_sizes: tuple[int, ...]
     """Number of weights of each layer."""
-    progress: Progress
     record: Record
     trends: Mapping[str, Trend]
     """The trend of each column that some diagnosis names in its `columns`."""
     first_loss: float
     naive_loss: float
     """The loss when every score is zero: ln C for C classes, the mean square of a scaled target."""
+    constant_loss: float
+    """The loss of the best constant prediction on the training rows."""
+    kept_loss: float | None
+    """The validation loss of the epoch whose weights would be kept now; None for the initial weights."""
     watch: ActivationWatch | None
     scores: Array | None
     """(n, outputs): the scores of the validation rows."""
+
+    @property
+    def fails(self) -> bool:
+        """Whether no epoch was clearly better than a constant prediction."""
+        trend = self.validation if self.validation.count else self.train
+        return bool(trend.count) and trend.excess(trend.lowest) > 0.9 * trend.excess(self.constant_loss)
+
+    @property
+    def jumps(self) -> bool:
+        recent = list(self.train.recent)[-WINDOW:]
+        return bool(recent) and max(recent) - min(recent) > 0.02 * self.train.excess(max(recent))
 
     @property
     def train(self) -> Trend:
@@ -109,15 +148,40 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Reached:
+class Reached(Moment):
     """What a diagnosis can use after training: the results on the test rows, or else on the validation rows."""
 
-    plan: Plan
-    progress: Progress
     results: Metrics
+    train_loss: float | None
     baselines: Mapping[str, Metrics | None]
     lowest_loss: float
     """The lowest loss that any prediction could reach on these rows."""
+    watch: ActivationWatch | None = None
+    """The activations of the kept weights on the validation rows."""
+
+    @property
+    def overfits(self) -> bool:
+        loss = self.results["loss"]
+        if loss is None or self.train_loss is None:
+            return False
+        constant = (self.baselines.get("constant") or {}).get("loss")
+        excess, train = loss - self.lowest_loss, self.train_loss - self.lowest_loss
+        return excess > 1.2 * train and (constant is None or train < 0.9 * (constant - self.lowest_loss))
+
+    @property
+    def improves(self) -> bool:
+        progress = self.progress
+        if progress.stopped != "epochs" or self.overfits:
+            return False
+        if monitored(self.plan) is None:
+            return True
+        return progress.best_epoch is not None and progress.best_epoch >= 0.9 * (progress.epoch - 1)
+
+    def excess_over(self, baseline: str) -> float | None:
+        """How much higher the loss is than that of a baseline; None where one of them is not known."""
+        loss, metrics = self.results["loss"], self.baselines.get(baseline)
+        other = None if metrics is None else metrics["loss"]
+        return None if loss is None or other is None else loss - other
 
 
 class Diagnosis(Component):
@@ -139,8 +203,61 @@ class Diagnosis(Component):
         return None
 
     @abstractmethod
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        """What to try, best first; only settings that `plan` does not have already."""
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        """Lines of YAML to try, best first; only settings that the plan does not have already."""
+
+
+def optimizer_with(plan: Plan, **change: float) -> str:
+    """The optimizer with another setting, complete, so that it also works where a preset has chosen it."""
+    kind = {} if plan.optimizer.name() == "adam" else {"kind": plan.optimizer.name()}
+    given = plan.optimizer.model_dump(exclude_defaults=True, exclude={"kind"})
+    line, rates = setting(optimizer={**kind, **given, **change}), plan.training.rates
+    return line if rates == "uniform" else f"{line} and {setting(training={'rates': rates})}"
+
+
+def slower(plan: Plan) -> str:
+    """A tenth of the learning rate."""
+    return optimizer_with(plan, learning_rate=plan.optimizer.learning_rate / 10)
+
+
+def simpler(plan: Plan) -> Iterator[str]:
+    """Settings against overfitting: dropout, and a stronger decay or penalty of the weights."""
+    if plan.network.hidden and not plan.network.dropout:
+        yield setting(network={"dropout": 0.2})
+    decay = getattr(plan.optimizer, "weight_decay", None)
+    if decay is None:
+        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 1e-3})
+    elif 3 * decay * plan.optimizer.learning_rate <= 1:
+        yield optimizer_with(plan, weight_decay=decay * 3 or 0.01)
+
+
+def lighter(plan: Plan) -> Iterator[str]:
+    """Weaker penalties."""
+    for name in ("l1", "l2"):
+        if weight := getattr(plan.penalty, name):
+            yield setting(penalty={name: weight / 10})
+
+
+def normalized(plan: Plan) -> Iterator[str]:
+    """Normalization of the layers, which needs more than one row in a batch."""
+    if plan.network.normalization is None and plan.network.hidden:
+        yield setting(network={"normalization": "layer" if plan.training.batch_size == 1 else "batch"})
+
+
+def rescaled(plan: Plan) -> Iterator[str]:
+    """The usual initial weights and scales of inputs and target."""
+    if plan.network.initializer.name() != "auto":
+        yield setting(network={"initializer": "auto"})
+    if plan.data.numeric.scale.name() == "none":
+        yield setting(data={"numeric": {"scale": "standard"}})
+    target = plan.data.scale_target
+    if target is not None and target.is_identity and plan.loss.scalable and plan.network.output_activation.is_identity:
+        yield setting(data={"scale_target": "standard"})
+
+
+def starts_trained(plan: Plan) -> bool:
+    """Whether the first loss is not that of random weights: of a fitted linear path, or of weights from a file."""
+    return plan.network.linear_path or plan.network.initializer.file is not None
 
 
 class FirstLossFarFromTheory(Diagnosis):
@@ -150,7 +267,7 @@ class FirstLossFarFromTheory(Diagnosis):
     columns: ClassVar = ("train_loss",)
 
     def after_epoch(self, seen: Seen) -> str | None:
-        if seen.train.excess(seen.first_loss) > 5 * seen.naive_excess + 1:
+        if not starts_trained(seen.plan) and seen.train.excess(seen.first_loss) > 5 * seen.naive_excess + 1:
             expected = f"an untrained network should have about {seen.naive_loss:.3g}"
             return f"the loss at the first step is {seen.first_loss:.3g}; {expected}"
         return None
@@ -158,41 +275,49 @@ class FirstLossFarFromTheory(Diagnosis):
     def at_divergence(self, seen: Seen) -> str | None:
         return self.after_epoch(seen)
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        if plan.network.initializer.name() != "auto":
-            yield setting(network={"initializer": "auto"})
-        if plan.data.numeric.scale.name() == "none":
-            yield setting(data={"numeric": {"scale": "standard"}})
-        yield "check the scale of the inputs and of the target"
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        yield from rescaled(moment.plan)
+        yield from normalized(moment.plan)
 
 
 class LossNotFalling(Diagnosis):
-    """The training loss has not fallen after several epochs."""
+    """The training loss has not fallen after several epochs, and is hardly lower than that of a constant."""
 
     kind: Literal["loss_not_falling"] = "loss_not_falling"
     columns: ClassVar = ("train_loss",)
 
     def after_epoch(self, seen: Seen) -> str | None:
-        train = seen.train
-        if train.count > WINDOW and train.excess(train.lowest) > 0.99 * train.excess(train.first):
-            return f"the training loss was {train.first:.4g} in epoch 0 and is {train.recent[-1]:.4g} now"
+        train, lowest = seen.train, seen.train.excess(seen.train.lowest)
+        if starts_trained(seen.plan) or train.count <= WINDOW + seen.plan.schedule.warmup:
+            return None
+        if lowest > 0.99 * train.excess(train.first) and lowest > 0.9 * train.excess(seen.constant_loss):
+            how = "jumps" if seen.jumps else "hardly moves"
+            return f"the training loss was {train.first:.4g} in epoch 0, is {train.recent[-1]:.4g} now, and {how}"
         return None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        rate = plan.optimizer.learning_rate
-        yield f"{setting(optimizer={'learning_rate': rate * 10})} if the loss hardly moves"
-        yield f"{setting(optimizer={'learning_rate': rate / 10})} if it jumps"
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        plan = moment.plan
+        if moment.jumps:
+            yield slower(plan)
+        elif 10 * getattr(plan.optimizer, "weight_decay", 0.0) * plan.optimizer.learning_rate <= 1:
+            yield optimizer_with(plan, learning_rate=plan.optimizer.learning_rate * 10)
+        yield from rescaled(plan)
 
 
 class Overfitting(Diagnosis):
-    """For several epochs the training loss falls while the validation loss rises, well above it."""
+    """For several epochs the training loss falls while the validation loss rises, and weights of that time are kept.
+
+    Where the epoch with the lowest validation loss is kept, as by default, later epochs cost nothing but time.
+    """
 
     kind: Literal["overfitting"] = "overfitting"
     columns: ClassVar = ("train_loss", "validation_loss")
 
     def after_epoch(self, seen: Seen) -> str | None:
         train, validation = seen.train, seen.validation
-        if validation.count < 2 * WINDOW or train.mean >= train.mean_before:
+        if validation.count < 2 * WINDOW or train.mean >= train.mean_before or seen.kept_loss is None:
+            return None
+        if validation.excess(seen.kept_loss) <= 1.15 * validation.excess(validation.lowest):
             return None
         now = validation.excess(validation.mean)
         lowest = validation.excess(validation.lowest_mean)
@@ -200,44 +325,39 @@ class Overfitting(Diagnosis):
         if not (rises and now > max(1.15 * lowest, 1.3 * train.excess(train.mean), 0.05 * seen.naive_excess)):
             return None
         means = f"{validation.mean:.4g} while the training loss fell to {train.mean:.4g} (means of {WINDOW} epochs)"
-        return f"the validation loss has risen from {validation.lowest_mean:.4g} to {means}"
+        kept = f"the weights that are kept have {seen.kept_loss:.4g}"
+        return f"the validation loss has risen from {validation.lowest_mean:.4g} to {means}, and {kept}"
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        stopping = plan.training.early_stopping
-        if stopping is None or stopping.monitor == "train_loss":
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        if monitored(moment.plan) != "validation_loss":
             yield setting(training={"early_stopping": {"monitor": "validation_loss"}})
-        if not plan.network.dropout:
-            yield setting(network={"dropout": 0.2})
-        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 1e-3})
-        yield "a smaller network"
+        yield from simpler(moment.plan)
 
 
 def layer_ratio(seen: Seen) -> float | None:
     """The ratio of the gradients of the first and the last layer, per weight."""
-    sizes = seen.weight_sizes
-    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, len(sizes) - 1))
-    if len(sizes) < 2 or not first or not last:
+    sizes, end = seen.weight_sizes, len(seen.plan.layers) - 1
+    first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, end))
+    if not end or not first or not last:
         return None
-    return first / math.sqrt(sizes[0]) / (last / math.sqrt(sizes[-1]))
+    return first / math.sqrt(sizes[0]) / (last / math.sqrt(sizes[end]))
 
 
 class VanishingGradients(Diagnosis):
-    """The gradient of the first layer is tiny compared with that of the last."""
+    """The gradient of the first layer is tiny compared with that of the last, and the network does not learn."""
 
     kind: Literal["vanishing_gradients"] = "vanishing_gradients"
 
     def after_epoch(self, seen: Seen) -> str | None:
         ratio = layer_ratio(seen)
-        if ratio is not None and ratio < 1e-3:
+        if ratio is not None and ratio < 1e-3 and seen.fails:
             return f"the gradient of the first layer is {ratio:.1e} of that of the last"
         return None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        if plan.network.activation.name() != "relu":
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        if moment.plan.network.activation.name() != "relu":
             yield setting(network={"activation": "relu", "initializer": "he_normal"})
-        if plan.network.normalization is None:
-            yield setting(network={"normalization": "batch"})
-        yield "fewer layers"
+        yield from normalized(moment.plan)
 
 
 class ExplodingGradients(Diagnosis):
@@ -254,48 +374,64 @@ class ExplodingGradients(Diagnosis):
             return f"the gradient norm is {norm:.1e}, for a loss that should be about {seen.naive_loss:.2g}"
         return None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        if not plan.training.clips:
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        if not moment.plan.training.clips:
             yield setting(training={"clip_norm": 1.0})
-        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
-        if plan.network.normalization is None:
-            yield setting(network={"normalization": "batch"})
+        yield slower(moment.plan)
+        yield from normalized(moment.plan)
 
 
 class DeadUnits(Diagnosis):
-    """Rectifiers that are zero on every validation row no longer learn."""
+    """Half of the rectifiers of a layer, or more, are zero on every validation row, and a simple model is as good.
+
+    During training that is a constant, at the end the linear model.
+    """
 
     kind: Literal["dead_units"] = "dead_units"
 
     def after_epoch(self, seen: Seen) -> str | None:
-        worst = worst_layer([] if seen.watch is None else seen.watch.dead_shares())
-        return worst and f"{worst[1]:.0%} of the units of layer {worst[0]} are zero on every validation row"
+        return self._message(seen, seen.watch) if seen.fails else None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
-        yield setting(network={"activation": "leaky_relu"})
+    def after_training(self, reached: Reached) -> str | None:
+        worse = reached.excess_over("linear")
+        return self._message(reached, reached.watch) if worse is not None and worse > 0 else None
+
+    def _message(self, moment: Moment, watch: ActivationWatch | None) -> str | None:
+        worst = worst_layer([] if watch is None else watch.dead_shares())
+        what = f"units of {layer_text(moment.plan, worst[0])} are zero on every validation row" if worst else ""
+        return worst and f"{worst[1]:.0%} of the {what}"
+
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        yield slower(moment.plan)
+        if moment.plan.network.activation.name() != "leaky_relu":
+            yield setting(network={"activation": "leaky_relu"})
 
 
 class SaturatedUnits(Diagnosis):
-    """Activations close to their asymptotes pass hardly any gradient."""
+    """Activations close to their asymptotes pass hardly any gradient, and the network does not learn."""
 
     kind: Literal["saturated_units"] = "saturated_units"
 
     def after_epoch(self, seen: Seen) -> str | None:
-        worst = worst_layer([] if seen.watch is None else seen.watch.saturated_shares())
-        return worst and f"{worst[1]:.0%} of the activations of layer {worst[0]} are close to an asymptote"
+        worst = worst_layer([] if seen.watch is None or not seen.fails else seen.watch.saturated_shares())
+        what = f"activations of {layer_text(seen.plan, worst[0])} are close to an asymptote" if worst else ""
+        return worst and f"{worst[1]:.0%} of the {what}"
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        if plan.network.initializer.name() != "auto":
-            yield setting(network={"initializer": "auto"})
-        yield setting(network={"activation": "relu"})
-        yield "check the scale of the inputs"
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        yield from rescaled(moment.plan)
+        if moment.plan.network.activation.name() != "relu":
+            yield setting(network={"activation": "relu"})
 
 
 def worst_layer(shares: list[float]) -> tuple[int, float] | None:
     """The layer with the largest share, and the share; None if it is below one half."""
     worst = int(np.argmax(shares)) if shares else 0
     return (worst, shares[worst]) if shares and shares[worst] >= 0.5 else None
+
+
+def layer_text(plan: Plan, layer: int) -> str:
+    """A layer in a message; of an ensemble, only the first network is watched."""
+    return f"layer {layer}" if plan.members is None else f"layer {layer} of the first of {plan.members} networks"
 
 
 class ConstantOutput(Diagnosis):
@@ -311,12 +447,9 @@ class ConstantOutput(Diagnosis):
             return "the prediction is the same for every validation row"
         return None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        for name in ("l1", "l2"):
-            if weight := getattr(plan.penalty, name):
-                yield setting(penalty={name: weight / 10})
-        yield setting(optimizer={"learning_rate": plan.optimizer.learning_rate / 10})
-        yield "check that the features carry information"
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        yield from lighter(moment.plan)
+        yield slower(moment.plan)
 
 
 class MonitorWithoutValue(Diagnosis):
@@ -330,7 +463,7 @@ class MonitorWithoutValue(Diagnosis):
             return None
         return f"{monitor} is undefined on these rows (as an AUC is with one class only), so training never stops early"
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
+    def remedies(self, moment: Moment) -> Iterator[str]:
         yield setting(training={"early_stopping": {"monitor": "validation_loss"}})
 
 
@@ -348,14 +481,21 @@ class WorseThanBaseline(Diagnosis):
         ]
         return f"the {lower[0]} model has a lower loss than the network" if lower else None
 
-    def remedies(self, plan: Plan) -> Iterator[str]:
-        if plan.training.early_stopping is None:
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        plan = moment.plan
+        if plan.preset.name() == "plain" and not plan.transforms.has_pixels:
+            yield setting(preset="standard")
+        yield from rescaled(plan)
+        if plan.validates and not plan.ensemble.blend and plan.network.output_activation.is_identity:
+            yield setting(ensemble={"blend": True})
+        if moment.improves:
             yield setting(training={"epochs": plan.training.epochs * 2})
-        yield setting(penalty={"l2": plan.penalty.l2 * 10 or 3e-3})
-        if not plan.network.dropout:
-            yield setting(network={"dropout": 0.2})
+        if moment.overfits:
+            yield from simpler(plan)
+        else:
+            yield from lighter(plan)
         if plan.network.hidden:
-            yield f"{setting(network={'hidden': []})} for the linear model"
+            yield setting(network={"hidden": [], **({"linear_path": False} if plan.network.linear_path else {})})
 
 
 class Diagnostician:
@@ -366,7 +506,7 @@ class Diagnostician:
         self._diagnoses = {variant.name(): variant() for variant in variants(Diagnosis)}
         weights = network.layout.layer_weights(network.layout.neutral_parameters(network.dtype))
         self._weight_sizes = tuple(vector.size for vector in weights)
-        self._naive_loss = naive_loss(network, dataset.training)
+        self._naive_loss, self._constant_loss = naive_loss(network, dataset.training), constant_loss(network, dataset)
         floors = {"train_loss": dataset.training, "validation_loss": dataset.validation}
         columns = {*floors, *(column for diagnosis in self._diagnoses.values() for column in diagnosis.columns)}
         lowest = {name: lowest_loss(network, part) for name, part in floors.items() if part is not None}
@@ -379,21 +519,26 @@ class Diagnostician:
         return epoch < CHECK_ALL_BEFORE or epoch % CHECK_EVERY == 0
 
     def check(
-        self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None
+        self,
+        record: Record,
+        progress: Progress,
+        kept_loss: float | None,
+        watch: ActivationWatch | None,
+        scores: Array | None,
     ) -> tuple[Diagnosed, ...]:
         """The new diagnoses after the epoch of `record`, if it is checked."""
         self._add(record)
         if not self.checks(progress.epoch):
             return ()
-        seen = self._seen(record, progress, watch, scores)
-        return self._made(progress, ((d, d.after_epoch(seen)) for d in self._missing(progress)))
+        seen = self._seen(record, progress, kept_loss, watch, scores)
+        return self._made(seen, ((d, d.after_epoch(seen)) for d in self._missing(progress)))
 
     def at_divergence(self, progress: Progress) -> tuple[Diagnosed, ...]:
         """The new diagnoses of a run that diverged within an epoch."""
         if progress.first_loss is None:
             return ()
-        seen = self._seen({}, progress, None, None)
-        return self._made(progress, ((d, d.at_divergence(seen)) for d in self._missing(progress)))
+        seen = self._seen({}, progress, None, None, None)
+        return self._made(seen, ((d, d.at_divergence(seen)) for d in self._missing(progress)))
 
     def _add(self, record: Record) -> None:
         for name, trend in self._trends.items():
@@ -401,17 +546,26 @@ class Diagnostician:
             if value is not None:
                 trend.add(value)
 
-    def _seen(self, record: Record, progress: Progress, watch: ActivationWatch | None, scores: Array | None) -> Seen:
+    def _seen(
+        self,
+        record: Record,
+        progress: Progress,
+        kept_loss: float | None,
+        watch: ActivationWatch | None,
+        scores: Array | None,
+    ) -> Seen:
         first = math.nan if progress.first_loss is None else progress.first_loss
         return Seen(
             self._plan,
+            progress,
             self._network,
             self._weight_sizes,
-            progress,
             record,
             self._trends,
             first,
             self._naive_loss,
+            self._constant_loss,
+            kept_loss,
             watch,
             scores,
         )
@@ -421,22 +575,23 @@ class Diagnostician:
         known = {diagnosed.name for diagnosed in progress.warnings}
         return [diagnosis for name, diagnosis in self._diagnoses.items() if name not in known]
 
-    def _made(self, progress: Progress, found: Iterable[tuple[Diagnosis, str | None]]) -> tuple[Diagnosed, ...]:
-        return tuple(
-            diagnosed(diagnosis, message, self._plan, progress.epoch) for diagnosis, message in found if message
-        )
+    def _made(self, seen: Seen, found: Iterable[tuple[Diagnosis, str | None]]) -> tuple[Diagnosed, ...]:
+        epoch = seen.progress.epoch
+        return tuple(diagnosed(diagnosis, message, seen, epoch) for diagnosis, message in found if message)
 
 
 def diagnose_results(reached: Reached) -> tuple[Diagnosed, ...]:
-    """The diagnoses of the results of a finished run."""
-    found = ((diagnosis, diagnosis.after_training(reached)) for diagnosis in (v() for v in variants(Diagnosis)))
+    """The diagnoses of the results of a finished run; none is made twice."""
+    known = {one.name for one in reached.progress.warnings}
+    new = (variant() for variant in variants(Diagnosis) if variant.name() not in known)
+    found = ((diagnosis, diagnosis.after_training(reached)) for diagnosis in new)
     epoch = reached.progress.epoch - 1
-    return tuple(diagnosed(diagnosis, message, reached.plan, epoch) for diagnosis, message in found if message)
+    return tuple(diagnosed(diagnosis, message, reached, epoch) for diagnosis, message in found if message)
 
 
-def diagnosed(diagnosis: Diagnosis, message: str, plan: Plan, epoch: int) -> Diagnosed:
+def diagnosed(diagnosis: Diagnosis, message: str, moment: Moment, epoch: int) -> Diagnosed:
     """A record of a diagnosis, with its message and its remedies."""
-    *others, last = diagnosis.remedies(plan)
+    *others, last = [*diagnosis.remedies(moment)] or [""]
     remedy = f"{', '.join(others)}, or {last}" if others else last
     return Diagnosed(name=diagnosis.name(), epoch=epoch, message=message, remedy=remedy)
 
@@ -450,4 +605,12 @@ def lowest_loss(network: Network, part: Part) -> float:
 def naive_loss(network: Network, part: Part) -> float:
     """The loss of an untrained network: the parameters of its last layer are zero."""
     scores = np.tile(network.scores_at_zero(), (len(part), 1))
+    return float(network.loss.value(scores, part.target(), part.weights(), network.class_weights))
+
+
+def constant_loss(network: Network, dataset: Dataset) -> float:
+    """The loss of the best constant prediction on the training rows."""
+    part = dataset.training
+    best = dataset.transforms.task.constant(network.loss, part).astype(network.dtype)
+    scores = np.tile(best, (len(part), 1))
     return float(network.loss.value(scores, part.target(), part.weights(), network.class_weights))

@@ -79,9 +79,16 @@ class EpochEnd:
 
     def diagnose(self, measured: Measured) -> tuple[Diagnosed, ...]:
         """The new diagnoses of the measured epoch."""
-        return self._diagnostician.check(
-            measured.record, self._state.progress, measured.watch, measured.validated.scores
-        )
+        progress, validated = self._state.progress, measured.validated
+        return self._diagnostician.check(measured.record, progress, self._kept_loss(), measured.watch, validated.scores)
+
+    def _kept_loss(self) -> float | None:
+        """The validation loss of the epoch whose weights would be kept now; None if they are the initial ones."""
+        progress, history = self._state.progress, self._state.history
+        if "validation_loss" not in self._columns:
+            return None
+        kept = -1 if progress.best_cost is None else progress.best_epoch
+        return None if kept is None else history[kept][self._columns.index("validation_loss")]
 
     def diagnose_divergence(self) -> tuple[Diagnosed, ...]:
         """The new diagnoses of a run that diverged within an epoch."""
