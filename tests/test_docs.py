@@ -10,12 +10,14 @@ import pytest
 
 from cli import Cli
 from mlptrain.cli.app import app
+from mlptrain.spec.presets import Standard
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf8")
 
 
-def test_the_reference_is_not_stale() -> None:
+def test_the_reference_is_not_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlptrain.spec.presets.DEFAULT", Standard())
     spec = importlib.util.spec_from_file_location("make", ROOT / "docs/make.py")
     assert spec is not None
     assert spec.loader is not None

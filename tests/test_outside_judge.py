@@ -2,9 +2,9 @@
 
 A case fits through the command line, on files of their own for training, validation and test, and predicts the test
 file. The judge is pandas, which reads the files again, and scikit-learn, which computes every metric from the
-predictions, and every metric of the constant model from the training file; they share no line with mlptrain. Scaler,
-kind of column, task, weights and file format are covered pairwise: every two values of two factors that can meet do so
-in some case.
+predictions, and every metric of the constant model from the training file; they share no line with mlptrain. The
+linear model is fitted by scikit-learn to the inputs that mlptrain makes of the files. Scaler, kind of column, task,
+weights and file format are covered pairwise: every two values of two factors that can meet do so in some case.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import huber
 from sklearn import metrics as judge
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from cli import run_cli
+from mlptrain.dataset import Part
+from mlptrain.spec.load import load_experiment
+from mlptrain.spec.plan import prepare
+from mlptrain.tasks import Regression
 
 Frame = dict[str, NDArray[Any]]
 ROWS = {"train": 91, "validation": 30, "test": 40}
@@ -363,6 +368,47 @@ def huber_constant(case: Case, known: NDArray[Any], weights: NDArray[Any] | None
     return float(scaler.inverse_transform([[best]])[0, 0])
 
 
+LINEAR = (*LABELS, "yes or no", "labels", "mse", "two amounts", "poisson")
+"""The tasks whose linear model scikit-learn has too."""
+
+
+def judged_linear(case: Case, folder: Path) -> dict[str, float]:
+    """The metrics of the linear model: scikit-learn fits it to the inputs, and computes every figure."""
+    plan, dataset = prepare(load_experiment(folder / "spec.yaml"), "judge")
+    training, test = dataset.training, dataset.test
+    assert test is not None
+    x, x_test = inputs_of(training), inputs_of(test)
+    known, weights = training.target(), training.weights()
+    if case.task in LABELS:
+        if case.weights == "class":
+            weights = class_weights(case, np.array(LABELS[case.task])[known])
+            weights = weights / weights.mean()
+        strength = 2.0 if len(LABELS[case.task]) == 2 else 1.0
+        model = LogisticRegression(C=strength, tol=1e-12, max_iter=100_000).fit(x, known, weights)
+        return of_classes(test.truth(), list(range(len(LABELS[case.task]))), model.predict_proba(x_test))  # type: ignore[arg-type]
+    columns = known.shape[1]
+    if case.task in ("yes or no", "labels"):
+        one = LogisticRegression(C=1 / columns, tol=1e-12, max_iter=100_000)
+        p = np.stack([one.fit(x, known[:, k], weights).predict_proba(x_test)[:, 1] for k in range(columns)], axis=1)
+        if case.task == "labels":
+            return of_labels(test.truth(), p)
+        return of_classes(test.truth()[:, 0].astype(int), [0, 1], np.hstack([1 - p, p]))  # type: ignore[list-item]
+    if case.task == "poisson":
+        poisson = PoissonRegressor(alpha=1 / len(x), tol=1e-12, max_iter=100_000).fit(x, known[:, 0], weights)
+        return of_values(test.truth(), poisson.predict(x_test)[:, None])
+    ridge = Ridge(alpha=columns / 2, tol=1e-12).fit(x, known, weights)
+    task = plan.transforms.task
+    assert isinstance(task, Regression)
+    return of_values(test.truth(), task.unscaled(ridge.predict(x_test).reshape(-1, columns)))
+
+
+def inputs_of(part: Part) -> NDArray[np.float64]:
+    """The inputs of a part (n, width)."""
+    out = np.empty((len(part), part.features.width), part.features.dtype)
+    part.features.gather(part.rows, out, part.features.byte_buffer(len(part)))
+    return out.astype(np.float64)
+
+
 def differences(found: dict[str, float], wanted: dict[str, float], of: str) -> Iterator[str]:
     """Where two sets of figures differ by more than a millionth."""
     for name, value in wanted.items():
@@ -381,6 +427,8 @@ def test_every_figure_is_that_of_the_judge(case: Case, tmp_path: Path) -> None:
     if right.loss is not None:
         wrong += differences(said.fitted["results"]["test"], {"loss": right.loss}, "test")
     wrong += differences(said.fitted["baselines"]["constant"], right.constant, "constant")
+    if case.task in LINEAR:
+        wrong += differences(said.fitted["baselines"]["linear"], judged_linear(case, tmp_path), "linear")
     assert not wrong
 
 

@@ -18,6 +18,7 @@ from mlptrain.dataset import Dataset
 from mlptrain.errors import UsageError
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layers import Stage
+from mlptrain.nn.network import LINEAR
 from mlptrain.spec.plan import Plan
 from mlptrain.train.events import Consumer, Event, StepDone, feed
 from mlptrain.train.loop import Loop, network_for, start
@@ -73,7 +74,7 @@ class Recorder(Consumer):
         if name == "gather":
             np.copyto(self._before, self._state.parameters)
         stages = self._describe[name](layer)
-        self._parts[name] += [Stage(stage.title, stage.formula, copied(stage.value)) for stage in stages]
+        self._parts[name] += [Stage(stage.title, stage.formula, self._copied(stage.value)) for stage in stages]
 
     def step(self, event: StepDone) -> None:
         """Put the parts of the step together."""
@@ -81,19 +82,25 @@ class Recorder(Consumer):
             return
         self._parts["loss"].insert(2, Stage("", "L", event.loss))
         computed = [stage for part in self._parts.values() for stage in part]
-        self.stages = [*computed, *self._update(event), *self._averages()]
+        late = [*self._update(event), *self._averages()]
+        self.stages = [*computed, *(Stage(stage.title, stage.formula, self._copied(stage.value)) for stage in late)]
 
     @property
     def _layers(self) -> list[Any]:
         """The workspace of each layer."""
-        return self._network.workspace(len(self.loop.batch[0])).layers
+        return self._network.workspace(self.loop.batch[0].shape[-2]).layers
 
     def _batch(self, _: int) -> Iterator[Stage]:
         x = self.loop.batch[0]
-        yield Stage(f"Batch of {len(x)} rows", "x", x)
+        which = f", of the first of {len(x)} members" if self._network.layout.members else ""
+        yield Stage(f"Batch of {x.shape[-2]} rows{which}", "x", x)
 
     def _forward(self, i: int) -> Iterator[Stage]:
-        """The forward pass of a layer."""
+        """The forward pass of a layer, or of the linear path."""
+        if i == len(self._network.layers):
+            yield Stage("Linear path", f"L{i}", self._network.layout.views(self._state.parameters)[i][LINEAR])
+            yield Stage("", f"z = {self._below(i)} + x L{i}", self._layers[-1].output)
+            return
         below = self._layers[i - 1].output if i else self.loop.batch[0]
         tensors = self._network.layout.views(self._state.parameters)[i]
         yield from self._network.layers[i].forward_stages(i, self._below(i), below, tensors, self._layers[i])
@@ -106,8 +113,11 @@ class Recorder(Consumer):
         yield Stage("", f"dL/da{len(self._layers) - 1}", ws.grad)
 
     def _backward(self, i: int) -> Iterator[Stage]:
-        """The chain rule through a layer."""
-        grads = self._network.layout.views(self.loop.step.gradient)[i]
+        """The chain rule through a layer; before the last one, through the linear path."""
+        gradients = self._network.layout.views(self.loop.step.gradient)
+        if self._network.linear and i == len(self._layers) - 1:
+            yield Stage("Backward, linear path", f"dL/dL{i + 1} = x' dL/dz", gradients[-1][LINEAR])
+        grads = gradients[i]
         below_grad = self._layers[i - 1].grad if i else None
         yield from self._network.layers[i].backward_stages(i, self._below(i), grads, self._layers[i], below_grad)
 
@@ -155,6 +165,12 @@ class Recorder(Consumer):
             yield Stage(title, f"{name}, average", value)
             title = ""
 
+    def _copied(self, value: NDArray[np.floating] | float) -> NDArray[np.floating] | float:
+        """A copy of a value; of an ensemble, that of the first member."""
+        if isinstance(value, float):
+            return value
+        return (value[0] if self._network.layout.members else value).copy()
+
     def _tensors(self, vector: Array, decaying: bool = False) -> Iterator[tuple[str, Array]]:
         """The tensors of a vector by their symbols in formulas, layer by layer; with `decaying` only the weights."""
         for tensor in sorted(self._network.layout.parameters, key=lambda tensor: tensor.layer):
@@ -168,9 +184,4 @@ class Recorder(Consumer):
 
 def symbol(name: str) -> str:
     """The symbol of a tensor in formulas: W, b, gamma."""
-    return {"weight": "W", "bias": "b"}.get(name, name.rpartition(".")[2])
-
-
-def copied(value: NDArray[np.floating] | float) -> NDArray[np.floating] | float:
-    """A copy of a value."""
-    return value if isinstance(value, float) else value.copy()
+    return {"weight": "W", "bias": "b", LINEAR: "L"}.get(name, name.rpartition(".")[2])

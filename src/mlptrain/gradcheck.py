@@ -452,7 +452,9 @@ def check_plan(plan: Plan, dataset: Dataset, advance: Callable[[int], None] | No
     part.features.gather(rows, x, part.features.byte_buffer(len(rows)))
     parameters = start_point(network.layout, plan.network.initializer, rng)
     weights = None if part.all_weights is None else part.all_weights[rows]
-    subject = Subject(network, parameters, x, part.targets[rows], plan.penalty, plan.seed, weights)
+    members = network.layout.members  # each gets the same rows
+    x, target = (np.array(np.broadcast_to(a, (*members, *a.shape))) for a in (x, part.targets[rows]))
+    subject = Subject(network, parameters, x, target, plan.penalty, plan.seed, weights)
     return check("experiment", plan.name, subject, rng, ENTRIES, advance)
 
 

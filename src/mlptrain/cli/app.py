@@ -127,13 +127,17 @@ def predict(
     model: ModelPath,
     data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV to this file instead of stdout.")] = None,
+    spread: Annotated[
+        bool,
+        typer.Option("--spread", help="Add the standard deviation of each number over the members of an ensemble."),
+    ] = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
     """Predict the target of every row of a table, as CSV."""
     from mlptrain.cli import predict as verb
 
-    verb.run(model, data, out, quiet)
+    verb.run(model, data, out, spread, quiet)
 
 
 @app.command()

@@ -179,13 +179,16 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 def describe(current: Run, console: Console) -> None:
     """Print the network, the rows and notes before training."""
     dataset = current.dataset
-    sizes = "-".join(str(size) for size in current.network.sizes)
+    members = current.network.layout.members
+    sizes = (f"{members[0]} x " if members else "") + "-".join(str(size) for size in current.network.sizes)
     rows = ", ".join(f"{part.distinct} {name}" for name, part in dataset.parts.items())
     loss, threads = current.network.loss.name(), current.environment.threads
     console.print(
         f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}, "
         f"{threads} {'thread' if threads == 1 else 'threads'}"
     )
+    if chosen := current.plan.chosen:
+        console.print(f"preset {current.plan.preset.name()}: {chosen}")
     console.print(f"rows: {rows}" + "".join(f"; {note}" for note in current.notes))
     if current.state.progress.step:
         console.print(f"resuming in epoch {current.state.progress.epoch} at step {current.state.progress.step}")
@@ -230,8 +233,12 @@ def document(current: Run, finished: Results, stopped: str | None) -> dict[str, 
 def reason(current: Run) -> str:
     """A message: why training stopped, and which epoch was the best."""
     progress, stopping = current.state.progress, current.plan.training.early_stopping
-    if progress.best_epoch is not None:
+    if progress.member_costs:
+        kept = "; each network keeps the weights of its best epoch"
+    elif progress.best_epoch is not None:
         kept = f"; the weights of epoch {progress.best_epoch} were the best and are kept"
+    elif progress.best_cost is not None:
+        kept = "; no epoch was better than the initial weights, which are kept"
     elif stopping is not None:
         kept = f"; {stopping.monitor} is undefined in every epoch, so the weights of the last one are kept"
     else:

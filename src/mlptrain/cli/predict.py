@@ -10,13 +10,13 @@ from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import open_model, predict
 
 
-def run(path: Path, data: Path, out: Path | None, quiet: bool) -> None:
+def run(path: Path, data: Path, out: Path | None, spread: bool, quiet: bool) -> None:
     """Run the command."""
     import polars as pl
 
     refuse_same_file(out, data, path)
     model = open_model(path)
-    columns, notes = predict(model, table_for(model, data))
+    columns, notes = predict(model, table_for(model, data), spread)
     console = stderr_console(quiet)
     print_notes(console, notes)
     frame = pl.DataFrame({name: list(values) if values.dtype == object else values for name, values in columns.items()})

@@ -56,6 +56,8 @@ _POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median fa
 _MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
 _SAMPLE_ROWS = 10_000  # of a longer table, rows that tell whether a column holds dates or amounts
 _MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
+MOST_STEPS = 20
+"""Categories that a column of numbers and words may have, each with as many rows on average."""
 MIN_MISSING = 10
 """Training rows without a value from which on an indicator of missing values can be learned."""
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
@@ -930,8 +932,10 @@ def places_in_time(moments: Values, dates: bool, time: bool) -> Iterator[Values]
 
 
 def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
-    """Refuse words among numbers, since every number would become an input."""
+    """Refuse words among numbers, of which each would become an input; steps such as `1`, `2-3`, `>= 4` are fine."""
     wrong = words_among_numbers(column)
+    if are_steps(column, wrong):
+        return
     leave_out = data.remedy(data.without(column.name), "to leave it out")
     as_categories = data.remedy(data.with_categories(column.name), "if these are categories")
     if not wrong.all():
@@ -939,6 +943,14 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
         ways = list(mixed_ways(column, words, as_categories, leave_out, data))
         text = f"column '{column.name}' holds numbers, but {not_numbers(column, table)}. Correct the table, or write "
         raise Trouble(table.path, f"{text}{', '.join(ways)}", data.without(column.name))
+
+
+def are_steps(column: TextColumn, words: NDArray[np.bool_]) -> bool:
+    """Whether words among numbers are categories: few in all, two words or more, which make up a tenth of the cells."""
+    if not words.any() or words.all() or not words.sum() >= 2 or len(words) > MOST_STEPS:
+        return False
+    counts = category_counts(column, np.arange(len(column.codes)))
+    return bool(counts[words].sum() >= 0.1 * counts.sum() and len(words) * MOST_STEPS <= counts.sum())
 
 
 def category_counts(column: TextColumn, rows: Indices) -> NDArray[np.intp]:

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -159,6 +160,8 @@ class Data(Frozen):
         False, description="Regression: clip predictions to the range of the training targets."
     )
 
+    _written: Data | None = PrivateAttr(None)
+
     @property
     def target_names(self) -> tuple[str, ...]:
         """The target columns; `label` where the target is in a separate file and not named."""
@@ -215,7 +218,11 @@ class Data(Frozen):
 
     def with_setting(self, section: str, **change: Any) -> dict[str, Any]:
         """A whole section as written, with `change` applied."""
-        return {section: getattr(self, section).model_dump(exclude_unset=True) | change}
+        return {section: getattr(self._written or self, section).model_dump(exclude_unset=True) | change}
+
+    def filled_from(self, written: Data) -> None:
+        """Remember what the file says, for remedies: `self` has the settings of a preset too."""
+        self._written = written
 
     def remedy(self, change: dict[str, Any], meaning: str) -> str:
         """A line of YAML and what it does or assumes, for a message."""

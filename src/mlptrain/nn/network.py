@@ -119,7 +119,7 @@ class Network:
         Members may share `x` (n, inputs) or have one each (members, n, inputs). In training, normalization uses the
         batch statistics and `rng` draws the dropout masks; without `rng` the last masks are reused. Otherwise
         normalization uses the `running` statistics and there is no dropout. `on_layer` is called with the number of
-        each layer after its forward pass.
+        each layer after its forward pass, and with that of the linear path, which is the number of layers.
         """
         ws = self.workspace(x.shape[-2])
         inputs = x
@@ -130,6 +130,8 @@ class Network:
         if ws.linear is not None:
             kernels.product(inputs, views[-1][LINEAR], ws.linear)
             np.add(x, ws.linear, out=x)
+            if on_layer is not None:
+                on_layer(len(self.layers))
         return x
 
     def backward(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.tables import Table, row_list
-from mlptrain.dataset import Part, join_target, load_test_part
+from mlptrain.dataset import Features, Part, join_target, load_test_part
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
@@ -20,6 +20,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.yaml import TABLE
+from mlptrain.train.evaluation import member_scores
 from mlptrain.train.intervals import Intervals, intervals
 
 
@@ -95,10 +96,26 @@ def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
 
 
 @np.errstate(all="ignore")  # an overflow gives scores that are not finite, which is checked
-def predict(model: Model, table: Table) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Output columns for every row of `table`: label and probabilities, or values in the units of the target."""
+def predict(model: Model, table: Table, spread: bool = False) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Output columns for every row of `table`: label and probabilities, or values in the units of the target.
+
+    With `spread`, each number has a second column: its standard deviation over the members of an ensemble.
+    """
+    if spread and not model.network.layout.members:
+        raise UsageError("--spread is over the members of an ensemble, and this model is a single network")
     features, notes = model.transforms.encode(table, model.network.dtype)
     with blas_threads(model.plan.blas_threads):
         scores = model.predictor.scores(features, np.arange(table.rows))
     refuse_nonfinite(scores, model.network.loss, table.path)
-    return model.transforms.task.decode(model.network.loss, scores), notes
+    columns = model.transforms.task.decode(model.network.loss, scores)
+    return columns | (spreads(model, features) if spread else {}), notes
+
+
+def spreads(model: Model, features: Features) -> dict[str, NDArray[Any]]:
+    """The standard deviation over the members of each number that is predicted, by column."""
+    rows = np.arange(len(features.values))
+    with blas_threads(model.plan.blas_threads):
+        by_member = member_scores(model.network, model.parameters, model.buffers, features, rows)
+    decoded = [model.transforms.task.decode(model.network.loss, scores) for scores in by_member]
+    numbers = [name for name, values in decoded[0].items() if values.dtype.kind == "f"]
+    return {f"spread_{name}": np.std([columns[name] for columns in decoded], axis=0) for name in numbers}

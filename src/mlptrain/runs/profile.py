@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "model": "writing the model",
     "scores": "predicting for the results",
     "metrics": "metrics of the results",
+    "blend": "choosing the share of a linear model",
     "intervals": "how sure the results are",
     "baselines": "baselines",
 }

@@ -134,6 +134,8 @@ class Experiment(Frozen):
         )
         found = fill(self, self.preset.settings(facts))
         found.locate_like(self)
+        if found.data is not self.data:
+            found.data.filled_from(self.data)
         return found
 
     def completed(self, loss: Loss) -> dict[str, Any]:

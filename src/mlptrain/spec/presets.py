@@ -74,7 +74,7 @@ class Plain(Preset):
 
 
 class Tabular(Preset):
-    """Settings that suit tables: networks beside a linear model, on bins of numbers, with a rate for each tensor."""
+    """Settings that suit tables: bins of numbers, a rate for each tensor, an output that starts at 0, a blend."""
 
     seeds: ClassVar[int] = 1
     """Networks for each fold, or for the whole table."""
@@ -88,7 +88,7 @@ class Tabular(Preset):
         if facts.own_folds:
             return facts.own_folds
         suitable = next((folds for folds, rows in FOLDS if facts.rows < rows), FOLDS[-1][0] if facts.asked else 1)
-        limits = (facts.groups, facts.members and facts.members // facts.repeats)
+        limits = (facts.groups, facts.rows // 2, facts.members and facts.members // facts.repeats)
         return max(1, min([suitable, *(limit for limit in limits if limit is not None)]))
 
     def members(self, facts: Facts, folds: int) -> int:
@@ -113,7 +113,6 @@ class Tabular(Preset):
             "network": {
                 "hidden": (Scale(), Dense(width=128), Dense(width=128)),
                 "activation": SiLU() if facts.rows < LARGE else ReLU(),
-                "linear_path": facts.linear,
                 "output_scale": 0.0,
             },
             "optimizer": AdamW(learning_rate=0.04 if facts.classes else 0.07, beta2=0.95, weight_decay=decay(facts)),

@@ -2,8 +2,9 @@
 
 It minimizes the mean loss plus c |W|^2 / (2 n) over n rows. Without this weak ridge penalty, the weights of classes
 that can be separated would grow without end. With c = 1, this is scikit-learn's `LogisticRegression` with its defaults
-for cross-entropy, and its `Ridge(alpha=0.5)` for a mean squared error. The problem is convex, so that the result is
-unique; for a table of more than `EXACT` cells it is approximate, by steps on random batches.
+for cross-entropy (with C = 2 for two classes, which have two opposite columns in W here and one there), and its
+`Ridge(alpha=0.5)` for a mean squared error. The problem is convex, so that the result is unique; for a table of more
+than `EXACT` cells it is approximate, by steps on random batches.
 """
 
 from __future__ import annotations

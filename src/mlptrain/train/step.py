@@ -85,7 +85,7 @@ class Step:
         lanes = update.lanes if part is None and not self._drops else 1
         self._lanes = Lanes(network, self._views, self._gradient_views, self._running, lanes) if lanes > 1 else None
         self._on_forward = None if part is None else partial(part, "forward")
-        self._on_backward = None if part is None else partial(tell_backward, part, layout.depth)
+        self._on_backward = None if part is None else partial(tell_backward, part, len(network.layers))
         self.squared_norm = 0.0
         """The squared norm of the last gradient, with penalties, before clipping; of several members, the mean."""
         self.layer_squared_norms = NONE

@@ -1,0 +1,230 @@
+"""Are several networks, trained as one computation, what they should be: each on its own rows, averaged, resumable?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli import Cli, Write, metrics, same_bytes, summary
+from helpers import assert_close
+from mlptrain.component import example_instances
+from mlptrain.data.split import fold_rows
+from mlptrain.nn.losses import BinaryCrossEntropy, ClassLoss, CrossEntropy, Loss, MeanSquaredError
+from mlptrain.optim.clipping import clip_norm, clip_norm_of_members
+from mlptrain.runs.model import open_model
+from mlptrain.runs.run import begin, proceed
+from mlptrain.spec.load import load_experiment
+from mlptrain.train.evaluation import part_scores
+
+FOLDS = """
+data: {path: classes.csv, target: answer, split: {validation: 0, test: 0.2}}
+network: {hidden: [6]}
+ensemble: {members: 4, rows: folds}
+training: {epochs: 6, batch_size: 8, early_stopping: null}
+"""
+SHARED = FOLDS.replace("rows: folds", "rows: shared").replace("validation: 0,", "validation: 0.2,")
+
+
+@pytest.fixture
+def run(spec: Write, classes: Path, tmp_path: Path) -> Any:
+    """Trains an experiment to the end, and returns the run."""
+
+    def train(text: str, name: str = "run", **changes: Any) -> Any:
+        begun = begin(load_experiment(spec(text), [f"{k}={v}" for k, v in changes.items()]), "run", tmp_path / name)
+        proceed(begun, lambda: None)
+        return begun
+
+    return train
+
+
+# -- the rows of the members
+
+
+def test_every_row_is_in_one_fold_and_no_member_sees_its_own(run: Any) -> None:
+    dataset = run(FOLDS).dataset
+    held_out = [fold.validation.rows for fold in dataset.folds]
+    assert sorted(np.concatenate(held_out)) == sorted(dataset.training.rows)
+    for fold in dataset.folds:
+        assert not set(fold.training.rows) & set(fold.validation.rows)
+        assert len(fold.training) + len(fold.validation) == len(dataset.training)
+
+
+def test_folds_are_stratified() -> None:
+    classes = np.repeat([0, 1, 2], [50, 30, 20])
+    folds = fold_rows(np.arange(100), classes, 5, np.random.default_rng(0), "t.csv")
+    for rows in folds:
+        assert np.bincount(classes[rows]).tolist() == [10, 6, 4]
+
+
+def test_the_validation_figures_are_of_rows_left_out(run: Any) -> None:
+    """The loss of the last epoch, from each member's own network on its own rows."""
+    found = run(FOLDS)
+    network, state, dataset = found.network, found.state, found.dataset
+    members = list(network.layout.members_of(state.parameters, state.buffers))
+    scores = [
+        part_scores(network.alone, parameters, buffers, fold.validation)
+        for (parameters, buffers), fold in zip(members, dataset.folds, strict=True)
+    ]
+    expected = network.loss.value(np.concatenate(scores), dataset.validation.target())
+    assert_close(state.history[-1][found.state.history[-1].index(expected)], expected, 1e-12)
+
+
+def test_fewer_folds_than_members_take_turns(run: Any) -> None:
+    dataset = run(FOLDS.replace("validation: 0,", "validation: 0, folds: 2,")).dataset
+    assert len(dataset.folds) == 2
+    assert dataset.members(4) == (*dataset.folds, *dataset.folds)
+
+
+# -- the computation
+
+
+@pytest.mark.parametrize("text", [FOLDS, SHARED], ids=["folds", "shared"])
+def test_the_number_of_threads_changes_no_byte(cli: Cli, spec: Write, classes: Path, tmp_path: Path, text: str) -> None:
+    spec(text)
+    for threads in (1, 2, 3):
+        cli("fit", "spec.yaml", "--quiet", "--out", f"t{threads}", "--set", f"training.threads={threads}").succeeded()
+    assert metrics(tmp_path / "t1") == metrics(tmp_path / "t2") == metrics(tmp_path / "t3")
+    one, three = (open_model(tmp_path / f"t{threads}").parameters for threads in (1, 3))
+    assert one.tobytes() == three.tobytes()
+
+
+def test_the_gradient_is_clipped_for_each_member_alone() -> None:
+    rng = np.random.default_rng(0)
+    tensors = [rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 7))]
+    tensors[0][2] *= 0.01
+    tensors[1][2] *= 0.01
+    expected = [np.concatenate([tensor[k].ravel() for tensor in tensors]) for k in range(3)]
+    for vector in expected:
+        clip_norm(vector, 2.0)
+    clip_norm_of_members(tensors, 2.0)
+    for k, vector in enumerate(expected):
+        assert_close(np.concatenate([tensor[k].ravel() for tensor in tensors]), vector, 1e-12)
+
+
+@pytest.mark.parametrize("loss", example_instances(Loss), ids=lambda loss: loss.label())
+def test_the_mean_prediction_is_the_mean_of_the_predictions(loss: Loss) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((3, 5, loss.outputs(4)))
+    shares = np.array([0.2, 0.3, 0.5])
+    expected = np.tensordot(shares, loss.predict(scores), 1)
+    assert_close(loss.predict(loss.average(scores, shares)), expected, 1e-9, scale=1e-6)
+
+
+def test_a_certain_prediction_stays_finite() -> None:
+    scores = np.array([[[800.0, -800.0]], [[900.0, -900.0]]])
+    for loss in (CrossEntropy(), BinaryCrossEntropy()):
+        assert np.isfinite(loss.average(scores, np.array([0.5, 0.5]))).all()
+
+
+def test_a_loss_without_the_inverse_of_its_link_averages_scores() -> None:
+    class OwnLink(MeanSquaredError):
+        has_link = True
+
+        def predict(self, scores: Any) -> Any:
+            return scores**3
+
+    scores = np.array([[[1.0]], [[3.0]]])
+    assert OwnLink.model_construct().average(scores, np.array([0.5, 0.5])).item() == 2
+    assert isinstance(CrossEntropy(), ClassLoss)
+
+
+def test_rates_of_their_own_make_one_rate_suit_every_width(run: Any) -> None:
+    """With `ntk` rates the first step moves a weight by rate / sqrt(inputs), a bias by a tenth of the rate (Adam)."""
+    text = SHARED + "optimizer: {kind: adam, learning_rate: 0.01}\n"
+    begun = run(text.replace("epochs: 6", "epochs: 1").replace("batch_size: 8", "batch_size: full, rates: ntk"))
+    before = begin_again(begun)
+    tensors = zip(before.items(), begun.network.layout.named_parameters(begun.state.parameters).values(), strict=True)
+    for (name, start), end in tensors:
+        moved = np.abs(end - start)
+        inputs = start.shape[-2] if name.endswith("weight") else 100
+        assert moved.max() == pytest.approx(0.01 / np.sqrt(inputs), rel=1e-2), name
+
+
+def begin_again(run: Any) -> dict[str, Any]:
+    """The initial parameters of `run`."""
+    from mlptrain.train.loop import start
+
+    return run.network.layout.named_parameters(start(run.plan, run.network, run.dataset).parameters)  # type: ignore[no-any-return]
+
+
+# -- the command line
+
+
+def test_an_ensemble_is_trained_saved_evaluated_and_predicts(
+    cli: Cli, spec: Write, classes: Path, tmp_path: Path
+) -> None:
+    spec(FOLDS)
+    cli("fit", "spec.yaml", "--quiet", "--out", "run").succeeded()
+    results = summary(tmp_path / "run")["results"]
+    assert cli("evaluate", "run", "--json").succeeded().json()["metrics"] == pytest.approx(results["test"])
+    head, first, *rows = cli("predict", "run", "classes.csv", "--spread", "--quiet").succeeded().out.splitlines()
+    assert head == "answer,probability_no,probability_yes,spread_probability_no,spread_probability_yes"
+    assert len(rows) == 39
+    probabilities = [float(cell) for cell in first.split(",")[1:3]]
+    model = open_model(tmp_path / "run")
+    assert model.network.layout.members == (4,)
+    assert sum(probabilities) == pytest.approx(1)
+
+
+def test_an_interrupted_ensemble_goes_on_to_the_same_bytes(
+    cli: Cli, spec: Write, classes: Path, tmp_path: Path, run: Any
+) -> None:
+    spec(FOLDS + "schedule: cosine\n")
+    cli("fit", "spec.yaml", "--quiet", "--out", "whole").succeeded()
+    stopped = begin(load_experiment(tmp_path / "spec.yaml"), "spec", tmp_path / "stopped")
+    steps = iter([None] * 7 + [2] * 99)
+    with pytest.raises(Exception, match="interrupted"):
+        proceed(stopped, lambda: next(steps))
+    cli("fit", "--resume", "stopped", "--quiet").succeeded()
+    same_bytes(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_explain_shows_the_first_member(cli: Cli, spec: Write, classes: Path) -> None:
+    spec(FOLDS)
+    out = cli("explain", "spec.yaml", "--rows", 1).succeeded().out
+    assert "of the first of 4 members" in out
+    assert "x   (8 x 6)" in out
+
+
+def test_its_gradients_are_checked(cli: Cli, spec: Write, classes: Path) -> None:
+    spec(FOLDS + "").write_text(FOLDS.replace("hidden: [6]", "hidden: [{kind: scale}, 6], linear_path: true"))
+    out = cli("gradcheck", "spec.yaml").succeeded().out
+    assert "layers.0.scale" in out
+    assert "layers.3.linear" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "fragments"),
+    [
+        (("members: 4", "members: 1"), ("ensemble.members", "is 1, but folds need at least 2 members")),
+        (("members: 4", "members: 0"), ("ensemble.members", "1")),
+        (("validation: 0,", "validation: 0.1,"), ("ensemble.rows", "set data.split.validation to 0")),
+        (("rows: folds", "rows: shared, blend: true"), ("ensemble.blend", "set data.split.validation above 0")),
+        (("hidden: [6]", "hidden: [], linear_path: true"), ("network.linear_path", "needs hidden layers")),
+        (("validation: 0,", "validation: 0, folds: 1,"), ("data.split.folds", "2")),
+    ],
+)
+def test_what_does_not_go_together(
+    cli: Cli, spec: Write, classes: Path, change: tuple[str, str], fragments: tuple[str, ...]
+) -> None:
+    spec(FOLDS.replace(*change))
+    cli("fit", "spec.yaml").refused(2, *fragments)
+
+
+def test_more_folds_than_rows(cli: Cli, spec: Write, classes: Path) -> None:
+    spec(FOLDS.replace("members: 4", "members: 100"))
+    cli("fit", "spec.yaml").refused(3, "32 training rows cannot be divided into 100 folds", "ensemble.members")
+
+
+def test_a_hundred_members(cli: Cli, spec: Write, classes: Path) -> None:
+    spec(SHARED.replace("members: 4", "members: 100").replace("epochs: 6", "epochs: 1"))
+    cli("fit", "spec.yaml", "--quiet").succeeded()
+
+
+def test_spread_needs_members(cli: Cli, spec: Write, classes: Path) -> None:
+    spec(SHARED.replace("members: 4", "members: 1"))
+    cli("fit", "spec.yaml", "--quiet", "--out", "run").succeeded()
+    cli("predict", "run", "classes.csv", "--spread").refused(2, "--spread is over the members of an ensemble")
