@@ -258,11 +258,11 @@ def test_files_follow_the_umask(spec: Write, classes: Path) -> None:
 def test_json_is_the_whole_of_stdout(cli: Cli, spec: Write, classes: Path) -> None:
     text = CLASSES.replace("baselines: false", "baselines: true")
     result = cli("fit", spec(text), "--out", "run", "--json").succeeded().json()
-    assert list(result) == ["run", "stopped", "best_epoch", "results", "baselines", "warnings"]
+    assert list(result) == ["run", "stopped", "best_epoch", "results", "intervals", "baselines", "warnings"]
     assert list(result["results"]) == ["train", "validation", "test"]
     assert list(result["baselines"]) == ["constant", "linear"]
     written = summary(classes.parent / "run")
-    for key in ("stopped", "best_epoch", "results", "baselines", "warnings"):
+    for key in ("stopped", "best_epoch", "results", "intervals", "baselines", "warnings"):
         assert result[key] == written[key]
     for warned in result["warnings"]:
         assert warned.keys() == {"name", "epoch", "message", "remedy"}
