@@ -53,7 +53,7 @@ SETTINGS: dict[str, Case] = {
         "2:19 loss.class_weight",
         "remove it, or choose a kind that has it: cross_entropy, focal",
     ),
-    "resume: true": ("2:1 resume", "unknown key; valid here: name, seed, data"),
+    "resume: true": ("2:1 resume", "unknown key; did you mean 'preset'?"),
     # the wrong type
     "optimizer: {learning_rate: true}": ("2:28 optimizer.learning_rate", "must be a number, got the boolean true"),
     "training: {epochs: true}": ("2:20 training.epochs", "must be a whole number, got the boolean true"),

@@ -263,7 +263,7 @@ def test_json_is_the_whole_of_stdout(cli: Cli, spec: Write, classes: Path) -> No
     assert list(result["results"]) == ["train", "validation", "test"]
     assert list(result["baselines"]) == ["constant", "linear"]
     written = summary(classes.parent / "run")
-    for key in ("stopped", "best_epoch", "results", "baselines", "warnings", *decision):
+    for key in ("stopped", "best_epoch", "results", "intervals", "baselines", "warnings", *decision):
         assert result[key] == written[key]
     for warned in result["warnings"]:
         assert warned.keys() == {"name", "epoch", "message", "remedy"}

@@ -12,7 +12,7 @@ from mlptrain.runs.profile import SECTIONS
 
 SPEC = (
     "data: {path: classes.csv, target: answer}\nnetwork: {hidden: [8, 4]}\n"
-    "training: {epochs: 3, batch_size: 8, baselines: true}\n"
+    "training: {epochs: 3, batch_size: 8, baselines: true}\nensemble: {blend: true}\n"
 )
 
 

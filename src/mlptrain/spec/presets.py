@@ -39,22 +39,22 @@ class Facts:
     """Whether the task is a classification."""
     folds: bool
     """Whether the validation rows are free to choose."""
-    asked: bool
-    """Whether the spec asks for folds."""
-    own_folds: int | None
-    """Folds, if they are given."""
-    repeats: int
-    """How often the folds are drawn."""
-    groups: int | None
-    """Groups of rows that are not for the test; None if each row stands for itself."""
-    members: int | None
-    """Networks, if they are given."""
     linear: bool
     """Whether a linear model can be added to the scores."""
     epochs: int | None
     """Epochs, if they are given."""
     own_optimizer: bool
     """Whether the optimizer, and with it the learning rate, is given."""
+    asked: bool = False
+    """Whether the spec asks for folds."""
+    own_folds: int | None = None
+    """Folds, if they are given."""
+    repeats: int = 1
+    """How often the folds are drawn."""
+    groups: int | None = None
+    """Groups of rows that are not for the test; None if each row stands for itself."""
+    members: int | None = None
+    """Networks, if they are given."""
 
 
 class Preset(Component):
