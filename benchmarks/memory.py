@@ -14,7 +14,7 @@ from benchmarks.process import SCRIPTS, fit
 from benchmarks.worker import in_own_process
 
 ROWS, FEATURES = 1_000_000, 30
-SPEC = "data: {path: table.csv, target: y}\ntraining: {epochs: 1, batch_size: 256, baselines: false}\n"
+SPEC = "preset: plain\ndata: {path: table.csv, target: y}\ntraining: {epochs: 1, batch_size: 256, baselines: false}\n"
 
 
 def measure(seconds: float) -> dict[str, Any]:

@@ -3,5 +3,6 @@
 from mlptrain.cli import main
 from mlptrain.spec import presets
 
-presets.DEFAULT = presets.Plain()
-main()
+if __name__ == "__main__":
+    presets.DEFAULT = presets.Plain()
+    main()

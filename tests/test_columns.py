@@ -61,11 +61,11 @@ def gaps(i: int) -> tuple[object, ...]:
 
 
 def test_a_missing_number_has_an_input_of_its_own(cli: Cli, spec: Write, tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", "x,z,y", [gaps(i) for i in range(60)])
+    write_csv(tmp_path / "t.csv", "x,z,y", [gaps(i) for i in range(80)])
     fitted(cli, spec, settings="numeric: {indicator: true}").succeeded()
     found = inputs(tmp_path / "run", tmp_path / "t.csv")
     assert list(found) == ["x", "x=(missing)", "z"]
-    assert found["x=(missing)"].tolist() == [float(i % 5 == 0) for i in range(60)]
+    assert found["x=(missing)"].tolist() == [float(i % 5 == 0) for i in range(80)]
     write_csv(tmp_path / "new.csv", "x,z", [("", ""), (1, 2)])
     later = inputs(tmp_path / "run", tmp_path / "new.csv")
     assert later["x=(missing)"].tolist() == [1, 0]

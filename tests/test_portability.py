@@ -67,7 +67,7 @@ def test_a_fit_works_without_what_posix_alone_has(tmp_path: Path, setup: str) ->
 def test_labels_in_any_script_leave_a_pipe_as_utf_8(tmp_path: Path, encoding: str) -> None:
     rows = "".join(f"{i % 7},{'漢' if i % 2 else 'ñ'}\n" for i in range(40))
     (tmp_path / "t.csv").write_text("x,字\n" + rows, encoding="utf8")
-    (tmp_path / "spec.yaml").write_text("data: {path: t.csv, target: 字}\ntraining: {epochs: 1}\n", encoding="utf8")
+    (tmp_path / "spec.yaml").write_text("preset: plain\ndata: {path: t.csv, target: 字}\n", encoding="utf8")
     program = [sys.executable, "-m", "mlptrain"]
     for arguments in (("fit", "spec.yaml", "--out", "run"), ("evaluate", "run"), ("predict", "run", "t.csv")):
         done = subprocess.run(

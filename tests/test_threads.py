@@ -108,7 +108,7 @@ def test_a_resumed_run_uses_what_was_chosen_then(
 
     path = spec(SPEC % "")
     with monkeypatch.context() as patch:
-        patch.setattr("mlptrain.spec.plan.choose_threads", lambda layout, rows: 2)
+        patch.setattr("mlptrain.spec.plan.choose_threads", lambda *_: 2)
         for name in ("whole", "stopped"):
             begun = begin(load_experiment(path), "run", tmp_path / name)
             if name == "stopped":

@@ -90,6 +90,7 @@ def write_experiment(workload: Workload, folder: Path) -> Experiment:
     safetensors.numpy.save_file(tensors, folder / "start.safetensors")
     return Experiment.model_validate(
         {
+            "preset": "plain",
             "data": {
                 "path": str(folder / "table.npz"),
                 "target": "label",

@@ -203,7 +203,7 @@ class Decision(Frozen):
     and the confusion matrix. Probabilities, log_loss, roc_auc and average_precision do not depend on it.
     """
 
-    formula: ClassVar = (r"\hat y_r = [p_r \gt t], \qquad t = \mathrm{argmax}_t \ \mathrm{metric}(y, [p \gt t])",)
+    formula: ClassVar = (r"\hat y_r = [p_r \gt t], \qquad t = \mathrm{argmax} \ \mathrm{metric}(y, [p \gt t])",)
     threshold: float | None = Field(None, gt=0, lt=1, description="The probability; null is 1/2.")
     metric: str | None = Field(
         None,
