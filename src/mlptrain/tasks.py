@@ -292,7 +292,7 @@ class Classification(Task):
             raise AnotherTask(table.path, text, "for regression", Regression)
         classes = in_order(column.seen())
         refuse_one_class(column.name, classes, table)
-        return cls(columns=(column.name,), classes=tuple(classes))
+        return cls(columns=(column.name,), classes=for_output(classes))
 
     def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
         return [as_text(table, self.columns[0], missing)]
@@ -335,12 +335,13 @@ class Classification(Task):
         if given == "balanced":
             return self.model_copy(update={"weights": balanced(counts, path)})
         given = {canonical(label): weight for label, weight in given.items()}
-        unknown, absent = sorted(set(given) - set(self.classes)), sorted(set(self.classes) - set(given))
+        names = [canonical(label) for label in self.classes]
+        unknown, absent = sorted(set(given) - set(names)), sorted(set(names) - set(given))
         if unknown or absent:
             what = f"names '{unknown[0]}'" if unknown else f"does not name '{absent[0]}'"
             classes = ", ".join(self.classes[:12])
             raise DataError(f"{path}: loss.class_weight {what}; it needs a weight for each class: {classes}")
-        weights = np.array([given[label] for label in self.classes])
+        weights = np.array([given[label] for label in names])
         weights /= weights.max()
         weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
         return self.model_copy(update={"weights": tuple(weights.tolist())})
@@ -645,6 +646,11 @@ def many_values(column: Column) -> bool:
     return isinstance(column, NumericColumn) and is_whole(column) and len(distinct(column)) > MAX_CLASS_VALUES
 
 
+def for_output(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes in predictions: flags as Python, pandas and most files write them, `True` and `False`."""
+    return tuple(name.capitalize() for name in classes) if set(classes) == {"false", "true"} else tuple(classes)
+
+
 def in_order(labels: list[str]) -> list[str]:
     """Classes in numerical order if they are numbers; unchanged otherwise."""
     return sorted(labels, key=float) if all(map(is_number, labels)) else labels
@@ -691,7 +697,8 @@ def yes_and_no(column: Column, table: Table, alone: bool) -> tuple[str, str] | N
         if len(words) < 2 or not alone:
             raise Trouble(table.path, f"{text}; leave it out of data.target" if not alone else text)
         raise AnotherTask(table.path, text, "for more than two", Classification)
-    return words[0], words[1]
+    no, yes = for_output(words)
+    return no, yes
 
 
 def shares(column: Column, words: tuple[str, str] | None, table: Table) -> NDArray[np.float64]:
