@@ -22,10 +22,10 @@ from mlptrain.optim.schedules import Cosine
 SectionT = TypeVar("SectionT", bound=Frozen)
 Settings = dict[str, Any]
 """Values by section and name, as in a spec."""
-FOLDS = ((8, 3_000), (5, 12_000), (4, 100_000))
+MEDIUM, LARGE = 3_000, 12_000
+"""Rows from which on a table has two networks for a fold, and from which on it has one, with a cheaper activation."""
+FOLDS = ((8, MEDIUM), (5, LARGE), (4, 100_000))
 """Folds for tables of less than that many rows; larger ones share their validation rows."""
-LARGE = 12_000
-"""Rows from which on there are fewer networks, with a cheaper activation."""
 FEWEST_EPOCHS = 16
 
 
@@ -79,8 +79,6 @@ class Tabular(Preset):
 
     seeds: ClassVar[int] = 1
     """Networks for each fold, or for the whole table."""
-    effort: ClassVar[float] = 1.0
-    """Factor of the steps of training."""
 
     def folds(self, facts: Facts) -> int:
         """The number of folds, more of a small table; 1 for validation rows that all members share."""
@@ -94,13 +92,14 @@ class Tabular(Preset):
 
     def members(self, facts: Facts, folds: int) -> int:
         """The number of networks, each of which leaves out another one of the folds before one is left out again."""
-        seeds = math.ceil(self.seeds / 2) if facts.rows >= LARGE else self.seeds
-        each = facts.repeats * math.ceil(seeds / facts.repeats) if folds > 1 else seeds
-        return facts.members or folds * each
+        if facts.members or folds == 1:
+            return facts.members or self.seeds
+        seeds = self.seeds * (2 if MEDIUM <= facts.rows < LARGE else 1)
+        return folds * facts.repeats * math.ceil(seeds / facts.repeats)
 
     def settings(self, facts: Facts) -> Settings:
         folds, batch = self.folds(facts), batch_size(facts.rows)
-        epochs = facts.epochs or max(FEWEST_EPOCHS, round(self.effort * steps(facts) * batch / facts.rows))
+        epochs = facts.epochs or max(FEWEST_EPOCHS, round(steps(facts) * batch / facts.rows))
         members = self.members(facts, folds)
         return {
             "data": {
@@ -144,9 +143,8 @@ def steps(facts: Facts) -> float:
 
 
 def decay(facts: Facts) -> float:
-    """The weight decay, stronger for classes."""
-    size = math.sqrt(facts.rows / 3000)
-    return round(min(0.3, max(0.1, 0.1 * size)) if facts.classes else min(0.1, max(0.03, 0.03 * size)), 3)
+    """The weight decay: strong for classes, growing with the table for values."""
+    return 0.3 if facts.classes else round(min(0.1, max(0.03, 0.03 * math.sqrt(facts.rows / 3000))), 3)
 
 
 class Quick(Tabular):
@@ -159,18 +157,16 @@ class Quick(Tabular):
 
 
 class Standard(Tabular):
-    """Two networks for each of several folds, which see every row and are judged on rows that they have not seen."""
+    """A network or two for each of several folds, judged on the rows that it has not seen."""
 
     kind: Literal["standard"] = "standard"
-    seeds: ClassVar[int] = 2
 
 
 class Best(Tabular):
-    """More networks, trained longer, for up to five times the time of `standard`."""
+    """Four times the networks of `standard`."""
 
     kind: Literal["best"] = "best"
-    seeds: ClassVar[int] = 5
-    effort: ClassVar[float] = 1.5
+    seeds: ClassVar[int] = 4
 
 
 DEFAULT: Preset = Standard()
