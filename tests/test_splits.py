@@ -92,7 +92,7 @@ def test_each_group_is_left_out_by_a_member(spec: Write, table: Path) -> None:
     left_out = [set(who[fold.validation.rows]) for fold in dataset.folds if fold.validation is not None]
     assert all(len(found) == 1 for found in left_out)
     assert set().union(*left_out) == set(who[dataset.training.rows])
-    assert plan.ensemble.members == 2 * len(left_out)
+    assert plan.ensemble.members == len(left_out)
 
 
 def test_the_test_rows_are_found_again(cli: Cli, spec: Write, table: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_what_is_held_out_comes_later(values: list[int], shares: tuple[float, fl
 
 def test_a_preset_shares_the_rows_of_a_time(cli: Cli, spec: Write, table: Path, tmp_path: Path) -> None:
     plan, dataset = prepared(spec, "order: day, test: 0.2", "preset: standard\n")
-    assert plan.ensemble.rows == "shared" and plan.ensemble.members == 2 and not dataset.folds
+    assert plan.ensemble.rows == "shared" and plan.ensemble.members == 4 and not dataset.folds
     assert dataset.validation is not None
 
 
@@ -223,11 +223,11 @@ def test_a_preset_shares_the_rows_of_a_time(cli: Cli, spec: Write, table: Path, 
 @pytest.mark.parametrize(
     ("preset", "split", "folds", "members"),
     [
-        ("standard", "group: patient", 8, 16),
-        ("standard", "group: patient, test: 0.5", 6, 12),
+        ("standard", "group: patient", 8, 8),
+        ("standard", "group: patient, test: 0.5", 6, 6),
         ("standard", "repeats: 3", 8, 24),
-        ("best", "repeats: 2", 8, 48),
-        ("standard", "folds: 4", 4, 8),
+        ("best", "repeats: 2", 8, 32),
+        ("standard", "folds: 4", 4, 4),
         ("quick", "folds: 4", 4, 4),
         ("quick", "repeats: 2", 8, 16),
         ("quick", "group: patient", 0, 1),

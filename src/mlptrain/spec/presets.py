@@ -78,7 +78,9 @@ class Tabular(Preset):
     """Settings that suit tables: bins of numbers, a rate for each tensor, an output that starts at 0, a blend."""
 
     seeds: ClassVar[int] = 1
-    """Networks for each fold, or for the whole table."""
+    """Networks for each fold."""
+    shared: ClassVar[int] = 4
+    """Networks where there are no folds."""
 
     def folds(self, facts: Facts) -> int:
         """The number of folds, more of a small table; 1 for validation rows that all members share."""
@@ -93,7 +95,7 @@ class Tabular(Preset):
     def members(self, facts: Facts, folds: int) -> int:
         """The number of networks, each of which leaves out another one of the folds before one is left out again."""
         if facts.members or folds == 1:
-            return facts.members or self.seeds
+            return facts.members or self.shared
         seeds = self.seeds * (2 if MEDIUM <= facts.rows < LARGE else 1)
         return folds * facts.repeats * math.ceil(seeds / facts.repeats)
 
@@ -151,6 +153,7 @@ class Quick(Tabular):
     """One network, for a first look."""
 
     kind: Literal["quick"] = "quick"
+    shared: ClassVar[int] = 1
 
     def folds(self, facts: Facts) -> int:
         return super().folds(facts) if facts.asked else 1
@@ -167,6 +170,7 @@ class Best(Tabular):
 
     kind: Literal["best"] = "best"
     seeds: ClassVar[int] = 4
+    shared: ClassVar[int] = 16
 
 
 DEFAULT: Preset = Standard()
