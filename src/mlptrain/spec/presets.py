@@ -24,7 +24,9 @@ Settings = dict[str, Any]
 """Values by section and name, as in a spec."""
 MEDIUM, LARGE = 3_000, 12_000
 """Rows from which on a table has two networks for a fold, and from which on it has one, with a cheaper activation."""
-FOLDS = ((8, MEDIUM), (5, LARGE), (4, 100_000))
+HUGE = 100_000
+"""Rows from which on a table has no folds, fewer epochs and fewer bins."""
+FOLDS = ((8, MEDIUM), (5, LARGE), (4, HUGE))
 """Folds for tables of less than that many rows; larger ones share their validation rows."""
 FEWEST_EPOCHS = 16
 
@@ -101,11 +103,12 @@ class Tabular(Preset):
 
     def settings(self, facts: Facts) -> Settings:
         folds, batch = self.folds(facts), batch_size(facts.rows)
-        epochs = facts.epochs or max(FEWEST_EPOCHS, round(steps(facts) * batch / facts.rows))
+        fewest = FEWEST_EPOCHS if facts.rows < HUGE else FEWEST_EPOCHS // 4
+        epochs = facts.epochs or max(fewest, round(steps(facts) * batch / facts.rows))
         members = self.members(facts, folds)
         return {
             "data": {
-                "numeric": {"scale": RobustClip(), "indicator": True, "bins": "auto"},
+                "numeric": {"scale": RobustClip(), "indicator": True, "bins": bins(facts.rows)},
                 "split": {
                     "validation": 0.0 if folds > 1 else 0.15,
                     "test": 0.0,
@@ -128,6 +131,11 @@ class Tabular(Preset):
                 "early_stopping": None,
             },
         }
+
+
+def bins(rows: int) -> int | Literal["auto"] | None:
+    """Bins of each column of numbers: few or none in a huge table, whose inputs would take gigabytes."""
+    return "auto" if rows < HUGE else 8 if rows < 10 * HUGE else None
 
 
 def batch_size(rows: int) -> int:
