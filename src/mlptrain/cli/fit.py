@@ -182,7 +182,9 @@ def describe(current: Run, console: Console) -> None:
     dataset = current.dataset
     members = current.network.layout.members
     sizes = (f"{members[0]} x " if members else "") + "-".join(str(size) for size in current.network.sizes)
-    rows = ", ".join(f"{part.distinct} {name}" for name, part in dataset.parts.items())
+    parts = {name: part for name, part in dataset.parts.items() if not (dataset.folds and name == "validation")}
+    rows = ", ".join(f"{part.distinct} {name}" for name, part in parts.items())
+    rows += f", validated on {len(dataset.folds)} folds" if dataset.folds else ""
     loss, threads = current.network.loss.name(), current.environment.threads
     console.print(
         f"{current.folder.path}: network {sizes}, {current.network.layout.parameter_size} parameters, loss {loss}, "
