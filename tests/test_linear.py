@@ -77,7 +77,9 @@ def test_classes_as_scikit_learn(spec: Write, strength: float) -> None:
     _, dataset, network = prepared(spec("preset: plain\n" + PENGUINS))
     model = fit_linear(network, dataset.training, strength)
     x = inputs_of(dataset.training)
-    judge = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000).fit(x, dataset.training.target())
+    judge = LogisticRegression(solver="newton-cg", C=1 / strength, tol=1e-10, max_iter=10_000).fit(
+        x, dataset.training.target()
+    )
     scores = model.scores(dataset.training.features, dataset.training.rows)
     assert_close(network.loss.predict(scores), judge.predict_proba(x), 1e-4, scale=1e-2)
 
@@ -101,7 +103,9 @@ def test_rows_have_their_weights(tmp_path: Path, spec: Write) -> None:
     text = "data: {path: t.csv, target: y, sample_weight: w, split: {validation: 0, test: 0}}\n"
     _, dataset, network = prepared(spec("preset: plain\n" + text))
     inputs = inputs_of(dataset.training)
-    judge = LogisticRegression(C=2, tol=1e-10).fit(inputs, dataset.training.target(), weights / weights.mean())
+    judge = LogisticRegression(solver="newton-cg", C=2, tol=1e-10).fit(
+        inputs, dataset.training.target(), weights / weights.mean()
+    )
     scores = fit_linear(network, dataset.training).scores(dataset.training.features, dataset.training.rows)
     assert_close(network.loss.predict(scores), judge.predict_proba(inputs), 1e-4, scale=1e-2)
 

@@ -390,17 +390,19 @@ def judged_linear(case: Case, folder: Path) -> dict[str, float]:
             weights = class_weights(case, np.array(LABELS[case.task])[known])
             weights = weights / weights.mean()
         strength = 2.0 if len(LABELS[case.task]) == 2 else 1.0
-        model = LogisticRegression(C=strength, tol=1e-12, max_iter=100_000).fit(x, known, weights)
+        model = LogisticRegression(solver="newton-cg", C=strength, tol=1e-12, max_iter=100_000).fit(x, known, weights)
         return of_classes(test.truth(), list(range(len(LABELS[case.task]))), model.predict_proba(x_test))  # type: ignore[arg-type]
     columns = known.shape[1]
     if case.task in ("yes or no", "labels"):
-        one = LogisticRegression(C=1 / columns, tol=1e-12, max_iter=100_000)
+        one = LogisticRegression(solver="newton-cg", C=1 / columns, tol=1e-12, max_iter=100_000)
         p = np.stack([one.fit(x, known[:, k], weights).predict_proba(x_test)[:, 1] for k in range(columns)], axis=1)
         if case.task == "labels":
             return of_labels(test.truth(), p)
         return of_classes(test.truth()[:, 0].astype(int), [0, 1], np.hstack([1 - p, p]))  # type: ignore[list-item]
     if case.task == "poisson":
-        poisson = PoissonRegressor(alpha=1 / len(x), tol=1e-12, max_iter=100_000).fit(x, known[:, 0], weights)
+        poisson = PoissonRegressor(solver="newton-cholesky", alpha=1 / len(x), tol=1e-12, max_iter=100_000).fit(
+            x, known[:, 0], weights
+        )
         return of_values(test.truth(), poisson.predict(x_test)[:, None])
     ridge = Ridge(alpha=columns / 2, tol=1e-12).fit(x, known, weights)
     task = plan.transforms.task

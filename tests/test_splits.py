@@ -246,7 +246,7 @@ def test_a_preset_follows_the_ensemble(cli: Cli, spec: Write, table: Path, ensem
 
 def test_repeated_folds_count_each_row_once(cli: Cli, spec: Write, table: Path, tmp_path: Path) -> None:
     spec(text("folds: 2, repeats: 3, test: 0, validation: 0", "ensemble: {members: 6, rows: folds}\n"))
-    assert "60 train, 60 validation" in cli("fit", "spec.yaml", "--out", "run").succeeded().err
+    assert "60 train, validated on" in cli("fit", "spec.yaml", "--out", "run").succeeded().err
     assert summary(tmp_path / "run")["intervals"]["rows"] == 60
 
 
