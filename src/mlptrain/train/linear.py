@@ -29,7 +29,9 @@ from mlptrain.train.evaluation import held_out, predict_scores
 
 EXACT = 1 << 23
 """Cells (rows times inputs) of the largest table for which the minimum is found exactly, in float64."""
-_EVALUATIONS, _TOLERANCE = 500, 1e-8
+_EVALUATIONS = 500
+EXACTLY, ROUGHLY = 1e-8, 1e-4
+"""Largest entry of the whitened gradient at the end: for the baseline, and for a model beside a network."""
 SMALL = 1 << 19
 """Cells up to which the strength of the penalty is chosen on all folds."""
 STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
@@ -67,14 +69,14 @@ def linear_network(network: Network) -> Network:
     return Network(layers, network.inputs, network.loss, network.dtype, class_weights=network.class_weights)
 
 
-def fit_linear(network: Network, part: Part, strength: float = 1.0) -> LinearModel:
+def fit_linear(network: Network, part: Part, strength: float = 1.0, tolerance: float = EXACTLY) -> LinearModel:
     """The best linear model on the rows of `part` for the loss of `network`, with a penalty of this strength."""
     linear = linear_network(network)
     exact = len(part) * network.inputs <= EXACT
     objective = RidgeObjective(linear, part, strength, np.dtype(np.float64) if exact else network.dtype)
     size = linear.layout.parameter_size
     with np.errstate(all="ignore"):  # a trial step may be far too large
-        found = Whitened(objective).minimum(size) if exact else descend(objective, size)
+        found = Whitened(objective).minimum(size, tolerance) if exact else descend(objective, size)
     return LinearModel(linear, found.astype(network.dtype))
 
 
@@ -158,9 +160,9 @@ class Whitened:
         self._inverse = np.linalg.inv(np.linalg.cholesky(moments))
         """R'^-1"""
 
-    def minimum(self, size: int) -> NDArray[np.float64]:
+    def minimum(self, size: int, tolerance: float) -> NDArray[np.float64]:
         """The minimum, in the variables w."""
-        return self._original(minimize(self, np.zeros(size), _EVALUATIONS, _TOLERANCE))
+        return self._original(minimize(self, np.zeros(size), _EVALUATIONS, tolerance))
 
     def __call__(self, u: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         value, gradient = self._objective(self._original(u))
@@ -176,18 +178,18 @@ class LinearModels:
 
     The baseline has the penalty of strength 1. The models beside a network, with folds one for each member, have the
     strength of `STRENGTHS` with the lowest validation loss; of a large table, only the first fold and every other
-    strength are tried.
+    strength are tried. They, and the baselines of single folds, are less exact than the baseline.
     """
 
     network: Network
     dataset: Dataset
-    _found: dict[tuple[int, float], LinearModel] = field(default_factory=dict)
+    _found: dict[tuple[int, float, float], LinearModel] = field(default_factory=dict)
 
-    def on(self, part: Part, strength: float | None = None) -> LinearModel:
+    def on(self, part: Part, strength: float | None = None, tolerance: float = ROUGHLY) -> LinearModel:
         """The model for the rows of `part`; by default with the chosen strength."""
-        key = id(part), self.strength if strength is None else strength
+        key = id(part), self.strength if strength is None else strength, tolerance
         if key not in self._found:
-            self._found[key] = fit_linear(self.network, part, key[1])
+            self._found[key] = fit_linear(self.network, part, *key[1:])
         return self._found[key]
 
     @cached_property
@@ -208,17 +210,17 @@ class LinearModels:
 
     def baseline_scores(self, part: Part) -> Array:
         """The scores of the baseline for `part`; for rows in folds, by the models of the other folds."""
-        return self._scores(part, 1.0)
+        return self._scores(part, 1.0, EXACTLY)
 
     def scores_of(self, part: Part) -> Array:
         """The scores for `part` by the model beside the network; for rows in folds, by those of the other folds."""
-        return self._scores(part, self.strength)
+        return self._scores(part, self.strength, ROUGHLY)
 
-    def _scores(self, part: Part, strength: float) -> Array:
+    def _scores(self, part: Part, strength: float, tolerance: float) -> Array:
         if part is self.dataset.validation and self.dataset.folds:
             models = [(self.on(fold.training, strength), held_out(fold)) for fold in self.dataset.folds]
             return np.concatenate([model.scores(part.features, rows.rows) for model, rows in models])
-        return self.on(self.dataset.training, strength).scores(part.features, part.rows)
+        return self.on(self.dataset.training, strength, tolerance).scores(part.features, part.rows)
 
     def on_all(self) -> LinearModel:
         """The model for all rows but those of the test: of training and, in the same file, of validation."""
@@ -226,7 +228,7 @@ class LinearModels:
         if validation is None or self.dataset.folds or validation.features is not training.features:
             return self.on(training)
         both = training.of(np.concatenate([training.rows, validation.rows]))
-        return fit_linear(self.network, both, self.strength)
+        return fit_linear(self.network, both, self.strength, ROUGHLY)
 
     def write_into(self, layout: Layout, parameters: Array) -> None:
         """Write the linear model of each member into its linear path and the bias of its last layer."""
