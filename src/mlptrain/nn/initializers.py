@@ -42,6 +42,8 @@ class WeightInitializer(Initializer):
                 view = tensor.view(parameters)
                 if tensor.spec.signs:
                     view[k] = rng.choice((-1.0, 1.0), tensor.shape)
+                elif tensor.spec.std:
+                    normal(view[k], tensor.spec.std, rng)
                 elif tensor.spec.fan_in and (tensor.members or not any(k)):  # what is shared is drawn once
                     self.fill(view[k] if tensor.members else view, tensor.spec, rng)
 

@@ -204,6 +204,104 @@ class Scale(Layer):
 
 
 @dataclass
+class PeriodicWorkspace(LayerWorkspace):
+    """The arrays of a periodic layer; each (..., n, inputs, frequencies)."""
+
+    argument: Array
+    cos: Array
+    sin: Array
+    ones: Array
+    """(n,): a product with it sums over the rows"""
+
+
+class Periodic(Layer):
+    """The inputs, and cosine and sine of each of them at several frequencies: h = [x, cos(2 pi x w), sin(2 pi x w)].
+
+    The frequencies w are learned; they start normal with the standard deviation `sigma`, which decides how fine a
+    pattern the layer can see, and matters. Gorishniy, Rubachev & Babenko 2022, without their layer for each input.
+    Backward, with u = 2 pi x w and the derivatives c and s by cosine and sine: dL/du = s cos(u) - c sin(u), dL/dw is
+    the sum of 2 pi x dL/du over the rows, dL/dx = dL/d(first part) + the sum of 2 pi w dL/du over the frequencies.
+    """
+
+    kind: Literal["periodic"] = "periodic"
+    formula: ClassVar = (
+        r"h = (x, \cos u, \sin u), \qquad u_{rkm} = 2 \pi x_{rk} w_{km}",
+        r"\frac{\partial L}{\partial w_{km}} = \sum_r 2 \pi x_{rk} \frac{\partial L}{\partial u_{rkm}}",
+    )
+    frequencies: int = Field(8, ge=1, le=1000, description="Number of frequencies of each input.")
+    sigma: float = Field(0.1, gt=0, description="Standard deviation of the frequencies at the start.")
+    examples: ClassVar = ({"frequencies": 2}, {"frequencies": 3, "sigma": 0.5})
+
+    def units(self, inputs: int) -> int:
+        return inputs * (1 + 2 * self.frequencies)
+
+    def tensors(self, inputs: int) -> tuple[TensorSpec, ...]:
+        return (TensorSpec("frequency", (inputs * self.frequencies,), std=self.sigma),)
+
+    def workspace(self, inputs: int, scratch: Array) -> PeriodicWorkspace:
+        shape = (*scratch.shape[:-1], inputs, self.frequencies)
+        return PeriodicWorkspace(
+            output=np.empty_like(scratch),
+            grad=np.empty_like(scratch),
+            argument=np.empty(shape, scratch.dtype),
+            cos=np.empty(shape, scratch.dtype),
+            sin=np.empty(shape, scratch.dtype),
+            ones=np.ones(scratch.shape[-2], scratch.dtype),
+        )
+
+    def forward(
+        self,
+        x: Array,
+        tensors: LayerViews,
+        running: LayerViews,
+        ws: PeriodicWorkspace,
+        training: bool,
+        rng: np.random.Generator | None = None,
+    ) -> Array:
+        np.multiply(x[..., None], self._by_input(tensors["frequency"]), out=ws.argument)
+        np.multiply(ws.argument, 2 * np.pi, out=ws.argument)
+        np.cos(ws.argument, out=ws.cos)
+        np.sin(ws.argument, out=ws.sin)
+        raw, cos, sin = self._parts(ws.output)
+        raw[...] = x
+        cos[...] = ws.cos
+        sin[...] = ws.sin
+        return ws.output
+
+    def backward(
+        self, x: Array, tensors: LayerViews, grads: LayerViews, ws: PeriodicWorkspace, x_grad: Array | None
+    ) -> None:
+        raw, by_cos, by_sin = self._parts(ws.grad)
+        np.multiply(by_sin, ws.cos, out=ws.cos)
+        np.multiply(by_cos, ws.sin, out=ws.sin)
+        np.subtract(ws.cos, ws.sin, out=ws.cos)
+        np.multiply(ws.cos, 2 * np.pi, out=ws.cos)  # 2 pi dL/du
+        np.multiply(ws.cos, x[..., None], out=ws.sin)
+        kernels.sum_rows(ws.sin.reshape(*ws.sin.shape[:-2], -1), ws.ones, grads["frequency"])
+        if x_grad is not None:
+            np.multiply(ws.cos, self._by_input(tensors["frequency"]), out=ws.sin)
+            np.sum(ws.sin, axis=-1, out=x_grad)
+            np.add(x_grad, raw, out=x_grad)
+
+    def _by_input(self, frequency: Array) -> Array:
+        """(..., inputs, frequencies): a view of the frequencies."""
+        return frequency.reshape(*frequency.shape[:-1], -1, self.frequencies)
+
+    def _parts(self, array: Array) -> tuple[Array, Array, Array]:
+        """Views of the three parts of an output or a gradient; the last two are (..., n, inputs, frequencies)."""
+        inputs = array.shape[-1] // (1 + 2 * self.frequencies)
+        cos, sin = np.split(array[..., inputs:], 2, axis=-1)
+        shape = (*array.shape[:-1], inputs, self.frequencies)
+        return array[..., :inputs], reshaped(cos, shape), reshaped(sin, shape)
+
+
+def reshaped(array: Array, shape: tuple[int, ...]) -> Array:
+    """A view of `array` whose last axis is divided into two; `reshape` would copy a part of an array."""
+    *lead, last = array.strides
+    return np.lib.stride_tricks.as_strided(array, shape, (*lead, last * shape[-1], last))
+
+
+@dataclass
 class AdaptedWorkspace(LayerWorkspace):
     """The arrays of an adapted layer; each (..., n, units) unless it says otherwise."""
 

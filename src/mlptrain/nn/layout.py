@@ -44,6 +44,8 @@ class TensorSpec:
     """The lowest value that it can have, if there is one: 0 for a variance."""
     signs: bool = False
     """Whether it starts as random signs, 1 or -1."""
+    std: float = 0.0
+    """The standard deviation of normal random numbers as which it starts, if it does."""
     shared: bool = False
     """Whether all members have the same one."""
     by_input: bool = False
