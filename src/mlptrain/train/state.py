@@ -208,8 +208,12 @@ class TrainState:
 
     def keep_as_best(self, members: NDArray[np.bool_] | None = None) -> None:
         """Make the current weights the best ones; those of the marked `members` only, if they are given."""
-        for best, now in zip((self.best_parameters, self.best_buffers), self.evaluated, strict=True):
-            if members is None:
-                np.copyto(best, now)
-            elif now.size:
-                self.layout.copy_members(now, best, members)
+        parameters, buffers = self.evaluated
+        if members is None:
+            np.copyto(self.best_parameters, parameters)
+            if buffers.size:
+                np.copyto(self.best_buffers, buffers)
+            return
+        self.layout.copy_members(parameters, self.best_parameters, members)
+        if buffers.size:
+            self.layout.copy_members(buffers, self.best_buffers, members)
