@@ -35,7 +35,7 @@ HEAD = """# Results
 Written by `python -m benchmarks` from the figures in `results/`; do not edit. Times are medians over rounds in which
 everyone had a turn (A B A B), with the quartiles in brackets; a ratio is the median of the ratios within a round, below
 1 where mlptrain is faster. Every library runs on its own number of threads, as it does for its users.
-How good the models are that come out is in [the page on quality](../docs/quality.md), by `python -m benchmarks.quality`.
+How good the models are is in [the page on quality](../docs/quality.md), by `python -m benchmarks.quality`.
 """
 
 SAME_WORK = """\
