@@ -15,7 +15,7 @@ from mlptrain.data.split import fold_rows
 from mlptrain.nn.activations import Identity, Tanh
 from mlptrain.nn.initializers import GlorotUniform
 from mlptrain.nn.layers import Adapted, Dense
-from mlptrain.nn.losses import BinaryCrossEntropy, ClassLoss, CrossEntropy, Loss, MeanSquaredError
+from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError
 from mlptrain.nn.network import Network
 from mlptrain.optim.clipping import clip_norm, clip_norm_of_members
 from mlptrain.runs.model import open_model
@@ -129,7 +129,6 @@ def test_a_loss_without_the_inverse_of_its_link_averages_scores(monkeypatch: pyt
     monkeypatch.setattr(MeanSquaredError, "predict", lambda self, scores: scores**3)
     scores = np.array([[[1.0]], [[3.0]]])
     assert MeanSquaredError().average(scores, np.array([0.5, 0.5])).item() == 2
-    assert isinstance(CrossEntropy(), ClassLoss)
 
 
 def test_rates_of_their_own_make_one_rate_suit_every_width(run: Any) -> None:

@@ -947,7 +947,7 @@ def refuse_no_categories(column: TextColumn, data: Data, table: Table) -> None:
 
 def are_steps(column: TextColumn, words: NDArray[np.bool_]) -> bool:
     """Whether words among numbers are categories: few in all, two words or more, which make up a tenth of the cells."""
-    if not words.any() or words.all() or not words.sum() >= 2 or len(words) > MOST_STEPS:
+    if not 2 <= words.sum() < len(words) <= MOST_STEPS:
         return False
     counts = category_counts(column, np.arange(len(column.codes)))
     return bool(counts[words].sum() >= 0.1 * counts.sum() and len(words) * MOST_STEPS <= counts.sum())

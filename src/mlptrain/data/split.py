@@ -170,10 +170,19 @@ def fold_groups(rows: Rows, classes: Rows | None, units: Units, folds: int, rng:
     return [rows[part[codes] == k] for k in range(folds)]
 
 
+def without_gaps(codes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """`codes` of 0 or more, numbered from 0 without gaps, in their order.
+
+    >>> without_gaps(np.array([7, 2, 7, 5])).tolist()
+    [2, 0, 2, 1]
+    """
+    present = np.bincount(codes) > 0
+    return np.asarray((np.cumsum(present) - 1)[codes])
+
+
 def counted(rows: Rows, classes: Rows | None, units: Units) -> tuple[Rows, NDArray[np.float64]]:
     """The group of each of `rows`, numbered without gaps, and the rows of each group by class (groups, classes)."""
-    present = np.bincount(units.codes[rows]) > 0
-    codes = (np.cumsum(present) - 1)[units.codes[rows]]
+    codes = without_gaps(units.codes[rows])
     labels = np.zeros(len(rows), np.intp) if classes is None else classes[rows]
     width = int(labels.max()) + 1
     counts = np.bincount(codes * width + labels, minlength=(int(codes.max()) + 1) * width).reshape(-1, width)

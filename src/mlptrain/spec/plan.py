@@ -78,7 +78,8 @@ class Plan(Experiment):
             return ""
         members, folds = self.ensemble.members, self.data.split.folds or self.ensemble.members
         networks = "1 network" if members == 1 else f"{members} networks"
-        rows = f"{networks} on {folds} folds" if self.ensemble.folds else networks
+        parts = "a fold for each group" if folds == "groups" else f"{folds} folds"
+        rows = f"{networks} on {parts}" if self.ensemble.folds else networks
         extra = [
             name
             for name, given in (

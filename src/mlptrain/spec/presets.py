@@ -148,8 +148,8 @@ def steps(facts: Facts) -> float:
     if facts.rows >= LARGE:
         return 1500
     size = facts.rows / 3000
-    wanted, fewest, most = (600 * size**0.4, 400, 2000) if facts.classes else (1500 * size**0.3, 800, 4000)
-    return float(min(most, max(fewest, wanted)))
+    wanted, fewest = (600 * size**0.4, 400.0) if facts.classes else (1500 * size**0.3, 800.0)
+    return float(max(fewest, wanted))
 
 
 def decay(facts: Facts) -> float:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.data.split import without_gaps
 from mlptrain.dataset import Part
 from mlptrain.metrics import Metric
 from mlptrain.nn.arrays import Array, Indices
@@ -70,7 +71,7 @@ class Statistic:
 
 def intervals(task: Task, loss: Loss, scores: Array, part: Part, seed: int) -> Intervals:
     """The intervals of the loss and of the main metric for the `scores` of the rows of `part`."""
-    codes = numbered(part.rows if part.units is None else part.units[part.rows])
+    codes = without_gaps(part.rows if part.units is None else part.units[part.rows])
     units = int(codes.max(initial=-1)) + 1
     found = statistics(task, loss, scores, part) if np.isfinite(scores).all() else {}
     figures: dict[str, Interval] = dict.fromkeys(found)
@@ -123,13 +124,3 @@ def middle(values: Values) -> Interval:
     places = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2]) * (len(values) - 1)
     low, high = np.interp(places, np.arange(len(values)), values).tolist()
     return low, high
-
-
-def numbered(codes: Indices) -> Indices:
-    """`codes` numbered from 0 without gaps.
-
-    >>> numbered(np.array([7, 2, 7, 5])).tolist()
-    [2, 0, 2, 1]
-    """
-    present = np.bincount(codes) > 0
-    return np.asarray((np.cumsum(present) - 1)[codes])

@@ -83,7 +83,7 @@ def train(
 
 
 class Loop:
-    """The training of one network: the model, or the linear baseline."""
+    """The training of one network, all its members at once."""
 
     def __init__(
         self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, consumers: Sequence[Consumer] = ()
