@@ -20,6 +20,8 @@ from mlptrain.tasks import Task
 
 MAX_CUTS = 2000
 """Of a larger number of validation rows, only so many thresholds are tried."""
+TIE = 1e-12
+"""Metrics that differ by less are equal: the same fractions, added in another order, differ in the last bit."""
 
 
 def check_decision(plan: Plan, dataset: Dataset) -> None:
@@ -56,7 +58,7 @@ def best_threshold(metric: DecisionMetric, positive: NDArray[np.bool_], margins:
     sign = 1.0 if metric.higher_is_better else -1.0
     found = (metric.of(table) for table in tables)
     values = np.array([-np.inf if value is None else sign * value for value in found])
-    best = thresholds[values == values.max()]
+    best = thresholds[values >= values.max() - TIE]
     return float(best[np.abs(best - 0.5).argmin()])
 
 
