@@ -11,9 +11,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -127,8 +126,7 @@ def diagnosis_text(diagnosed: Diagnosed) -> Text:
     )
 
 
-@dataclass(frozen=True)
-class Course:
+class Course(NamedTuple):
     """The length of a run and its progress, for display."""
 
     name: str

@@ -6,10 +6,9 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 imports it more slowly
 from rich.console import Console
@@ -36,8 +35,7 @@ from mlptrain.system import STOP_SIGNALS
 from mlptrain.train.events import Consumer
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """The arguments of the command."""
 
     config: Path | None

@@ -15,9 +15,8 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
 from mlptrain.runs.durable import write_durably
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """The folder of one run."""
 
     path: Path
