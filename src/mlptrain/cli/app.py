@@ -141,6 +141,25 @@ def predict(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The page; by default report.html in the run's folder.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write each chart as a PNG into this folder.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are no reports of mlptrain.")] = False,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Draw what came of a run: one HTML page with charts, the verdict and what to try next."""
+    from mlptrain.cli import report as verb
+
+    verb.run(run, out, png, force, quiet)
+
+
+@app.command()
 def components(
     name: Annotated[str | None, typer.Argument(help="A component, for its formula, settings, source and plot.")] = None,
     plugin: Plugin = None,

@@ -1,0 +1,86 @@
+"""How does a run become a report, and where is it written?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mlptrain.errors import EnvironmentFault, UsageError
+from mlptrain.report import charts, drawing
+from mlptrain.report.charts import Subject
+from mlptrain.report.importance import Dependence, Importances, Sample, dependences, importances
+from mlptrain.report.page import MARK, Report, page
+from mlptrain.report.source import Source, open_source
+from mlptrain.report.verdict import Verdict, verdict
+from mlptrain.runs.durable import write_durably
+
+DEPENDENCES = 6
+"""Columns whose partial dependence is drawn."""
+
+
+def report_on(path: Path) -> Report:
+    """The report on the run at `path`."""
+    source = open_source(path)
+    subject = Subject(source, *columns_of(source))
+    sections = {"training": charts.TRAINING, "predictions": charts.PREDICTIONS, "columns": charts.COLUMNS}
+    return Report(subject, verdict_of(source), {name: charts.made(some, subject) for name, some in sections.items()})
+
+
+def verdict_of(source: Source) -> Verdict | None:
+    """The verdict on a run that ended."""
+    if source.summary is None:
+        return None
+    lowest = 0.0 if source.measured is None else source.measured.lowest_loss
+    return verdict(source.plan, source.summary, lowest)
+
+
+@np.errstate(all="ignore")
+def columns_of(source: Source) -> tuple[Importances | None, tuple[Dependence, ...]]:
+    """The importance and the partial dependence of the columns; of none for pixels, or without rows."""
+    model, measured = source.model, source.measured
+    if model is None or measured is None or source.plan.transforms.has_pixels or len(measured.part) < 2:
+        return None, ()
+    sample = Sample(model, measured)
+    found = importances(sample)
+    best = [one.column for one in found.found[:DEPENDENCES]]
+    return found, tuple(dependences(sample, model, measured, best))
+
+
+def write_page(report: Report, out: Path, force: bool) -> None:
+    """Write the page to `out`."""
+    if out.exists() and not force and not is_report(out):
+        raise UsageError(
+            f"{out}: exists and is not a report of mlptrain; choose another --out, or replace it with --force"
+        )
+    make_folder(out.parent)
+    write_durably(out, page(report).encode())
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page of ours, which may be written again."""
+    try:
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(200)
+    except OSError:
+        return False
+
+
+def write_pictures(report: Report, folder: Path, force: bool) -> list[Path]:
+    """Write each chart as a PNG into `folder`; returns the files."""
+    make_folder(folder)
+    places = {chart.name: folder / f"{chart.name}.png" for chart in report.all_charts}
+    taken = [str(path) for path in places.values() if path.exists()]
+    if taken and not force:
+        raise UsageError(f"{taken[0]}: exists already; choose another folder for --png, or replace it with --force")
+    for chart in report.all_charts:
+        write_durably(places[chart.name], drawing.png(chart))
+    return list(places.values())
+
+
+def make_folder(path: Path) -> None:
+    """The folder at `path`, created if it does not exist."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be created: {error.strerror}") from error
