@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -30,9 +31,10 @@ from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
-from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
+from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume, summary
 from mlptrain.spec.load import load_experiment
 from mlptrain.system import STOP_SIGNALS
+from mlptrain.train.diagnostics import lowest_loss
 from mlptrain.train.events import Consumer
 
 
@@ -50,6 +52,8 @@ class Request:
     json: bool
     quiet: bool
     profile: bool
+    report: bool = False
+    """Whether the page of `mlptrain report` is written at the end."""
 
 
 def run(request: Request) -> None:
@@ -57,7 +61,28 @@ def run(request: Request) -> None:
     console = stderr_console(request.quiet)
     measuring = profiling(console) if request.profile else nullcontext(())
     with measuring as consumers, opened(request, consumers) as current:
-        train_and_report(current, console, request)
+        with reporting(current.folder.path, console) if request.report else nullcontext():
+            train_and_report(current, console, request)
+
+
+@contextmanager
+def reporting(folder: Path, console: Console) -> Iterator[None]:
+    """Write the report of a run at its end, also if training diverged."""
+    try:
+        yield
+    except Diverged:
+        write_report(folder, console)
+        raise
+    write_report(folder, console)
+
+
+def write_report(folder: Path, console: Console) -> None:
+    """Write the report of the run in `folder`."""
+    from mlptrain.report.build import PAGE, report_on, write_page
+
+    with console.status("drawing the report"):
+        write_page(report_on(folder), folder / PAGE, force=False)
+    console.print(f"report: {folder / PAGE}")
 
 
 @contextmanager
@@ -213,6 +238,21 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     sure, part = finished.intervals, finished.baseline_part
     line = "" if sure is None else interval_line(finished.results[part], sure)
     print_results(table, *([f"\n{part}: {line}"] if line else []), f"\n{current.folder.path}")
+    say_verdict(current, finished, console)
+
+
+def say_verdict(current: Run, finished: Results, console: Console) -> None:
+    """Print how good the model is, whether it overfits, and what to try next."""
+    from mlptrain.report.verdict import verdict
+
+    lowest = lowest_loss(current.network, current.dataset.parts[finished.baseline_part])
+    found = verdict(current.plan, summary(current, finished), lowest)
+    for sentence in filter(None, (found.quality, found.fit)):
+        console.print(sentence)
+    folder = current.folder.path
+    commands = [f"{advice.command(folder / 'spec.yaml')}   # {advice.why}" for advice in found.advice]
+    for i, command in enumerate([*commands, f"mlptrain report {shlex.quote(str(folder))}   # charts of all this"]):
+        console.print(f"{'next:' if not i else '     '} {command}", soft_wrap=True)
 
 
 def written_document(current: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlptrain.cli.console import print_results, stderr_console
 from mlptrain.errors import UsageError
-from mlptrain.report.build import report_on, write_page, write_pictures
+from mlptrain.report.build import PAGE, report_on, write_page, write_pictures
 
 
 def run(path: Path, out: Path | None, png: Path | None, force: bool, quiet: bool) -> None:
@@ -16,7 +16,7 @@ def run(path: Path, out: Path | None, png: Path | None, force: bool, quiet: bool
     console = stderr_console(quiet)
     with console.status("measuring and drawing"):
         found = report_on(path)
-        place = path / "report.html" if out is None else out
+        place = path / PAGE if out is None else out
         write_page(found, place, force)
         pictures = [] if png is None else write_pictures(found, png, force)
     for gap in found.subject.source.gaps:

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from mlptrain.errors import EnvironmentFault, UsageError
-from mlptrain.report import charts, drawing
-from mlptrain.report.charts import Subject
+from mlptrain.report import drawing
+from mlptrain.report.charts import charts_of
+from mlptrain.report.charts.base import Subject
 from mlptrain.report.importance import Dependence, Importances, Sample, dependences, importances
 from mlptrain.report.page import MARK, Report, page
 from mlptrain.report.source import Source, open_source
 from mlptrain.report.verdict import Verdict, verdict
 from mlptrain.runs.durable import write_durably
 
+PAGE = "report.html"
+"""The page in the folder of a run."""
 DEPENDENCES = 6
 """Columns whose partial dependence is drawn."""
 
@@ -23,8 +26,7 @@ def report_on(path: Path) -> Report:
     """The report on the run at `path`."""
     source = open_source(path)
     subject = Subject(source, *columns_of(source))
-    sections = {"training": charts.TRAINING, "predictions": charts.PREDICTIONS, "columns": charts.COLUMNS}
-    return Report(subject, verdict_of(source), {name: charts.made(some, subject) for name, some in sections.items()})
+    return Report(subject, verdict_of(source), charts_of(subject))
 
 
 def verdict_of(source: Source) -> Verdict | None:
@@ -39,7 +41,7 @@ def verdict_of(source: Source) -> Verdict | None:
 def columns_of(source: Source) -> tuple[Importances | None, tuple[Dependence, ...]]:
     """The importance and the partial dependence of the columns; of none for pixels, or without rows."""
     model, measured = source.model, source.measured
-    if model is None or measured is None or source.plan.transforms.has_pixels or len(measured.part) < 2:
+    if measured is None or source.plan.transforms.has_pixels or len(measured.part) < 2:
         return None, ()
     sample = Sample(model, measured)
     found = importances(sample)
@@ -74,7 +76,7 @@ def write_pictures(report: Report, folder: Path, force: bool) -> list[Path]:
     if taken and not force:
         raise UsageError(f"{taken[0]}: exists already; choose another folder for --png, or replace it with --force")
     for chart in report.all_charts:
-        write_durably(places[chart.name], drawing.png(chart))
+        write_durably(places[chart.name], drawing.picture(chart, "png"))
     return list(places.values())
 
 

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlptrain.report.charts import Chart, Ink
+from mlptrain.report.charts.base import Chart, Ink
 from mlptrain.report.text import escaped
 
 VARIABLES = ("text", "faint", "grid", "paper", "c1", "c2", "c3", "c4", "c5")
 """The variables of the style sheet, in the order of the stand-ins."""
 LIGHT = ("#1c2330", "#8a94a6", "#e4e8ef", "#ffffff", "#2f6fde", "#d9640b", "#1f8a5b", "#8b46c9", "#c2255c")
 DARK = ("#e6eaf2", "#7d8799", "#2a3242", "#151b26", "#7aaeff", "#ffa052", "#5bd6a0", "#c79bff", "#ff8ab5")
+NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+"""Of an SVG: the same chart is the same bytes."""
 _STAND_INS = tuple(f"#0a1b{16 * i + 12:02x}" for i in range(len(VARIABLES)))
 _FONT = re.compile(r"font: (?:(?:bold|italic|\d{3}) )*([\d.]+)px [^;\"]*")
 _REFERENCE = re.compile(r'(\bid="|url\(#|href="#)')
@@ -34,7 +36,7 @@ def svg(chart: Chart) -> str:
     """The chart as an SVG element for a page, with a title and a description for screen readers."""
     with drawn(chart, ink_of(_STAND_INS)) as figure:
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(buffer, format="svg", metadata=NO_METADATA)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -56,12 +58,14 @@ def with_labels(text: str, chart: Chart) -> str:
     return opening + labels + text[text.index(">") + 1 :]
 
 
-def png(chart: Chart) -> bytes:
-    """The chart as a picture for slides, on white."""
+def picture(chart: Chart, suffix: str) -> bytes:
+    """The chart as a file for slides, png or svg, on white and with its title."""
     with drawn(chart, ink_of(LIGHT)) as figure:
-        figure.suptitle(chart.title, fontsize=12, fontweight="bold", color=LIGHT[0])
+        if chart.title:
+            figure.suptitle(chart.title, fontsize=12, fontweight="bold", color=LIGHT[0])
+        metadata = {"Software": None} if suffix == "png" else NO_METADATA
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=220, facecolor=LIGHT[3], metadata={"Software": None})
+        figure.savefig(buffer, format=suffix, dpi=220, facecolor=LIGHT[3], metadata=metadata)
     return buffer.getvalue()
 
 

@@ -26,7 +26,7 @@ def ranked(positive: Flags, scores: Values) -> Ranked:
     """The rows counted by score; tied rows count at once."""
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True).nonzero()[0]
-    right = np.cumsum(positive[order])[last]
+    right = np.cumsum(positive[order], dtype=np.int64)[last]
     return Ranked(scores[order][last], right, last + 1 - right)
 
 
@@ -87,10 +87,8 @@ class Thresholds:
 def thresholds(positive: Flags, probability: Values, steps: int = 100) -> Thresholds:
     """What the decision for rows above a threshold gives, for thresholds between 0 and 1."""
     cuts = np.linspace(0, 1, steps + 1)
-    no, yes = (
-        len(side) - np.searchsorted(np.sort(side), cuts, "right")
-        for side in (probability[~positive], probability[positive])
-    )
+    sides = (probability[~positive], probability[positive])
+    no, yes = (len(side) - np.searchsorted(np.sort(side), cuts, "right") for side in sides)
     rows, positives = len(positive), int(positive.sum())
     taken = yes + no
     precision = np.divide(yes, taken, out=np.full(len(cuts), np.nan), where=taken > 0)
@@ -106,25 +104,19 @@ class Decile(NamedTuple):
     rows: int
     mean_error: float
     """The mean of predicted minus true: above 0 the predictions are too high."""
-    mean_absolute_error: float
+    size: float
+    """The mean absolute error."""
 
 
 def deciles(truth: Values, predicted: Values, parts: int = 10) -> list[Decile]:
     """The error by tenths of the rows, from the lowest true values to the highest."""
-    order = np.argsort(truth, kind="stable")
-    found = []
-    for some in np.array_split(order, min(parts, len(order))):
-        error = predicted[some] - truth[some]
-        found.append(
-            Decile(
-                float(truth[some[0]]),
-                float(truth[some[-1]]),
-                len(some),
-                float(error.mean()),
-                float(np.abs(error).mean()),
-            )
-        )
-    return found
+    order = np.array_split(np.argsort(truth, kind="stable"), min(parts, len(truth)))
+    return [decile(truth[some], predicted[some] - truth[some]) for some in order]
+
+
+def decile(truth: Values, error: Values) -> Decile:
+    """The error of some rows, whose true values increase."""
+    return Decile(float(truth[0]), float(truth[-1]), len(truth), float(error.mean()), float(np.abs(error).mean()))
 
 
 def histogram(values: Values, bins: int = 40) -> tuple[Values, NDArray[np.int64], int]:
@@ -149,6 +141,6 @@ def thinned(most: int, *curves: Values) -> tuple[Values, ...]:
     return tuple(curve[kept] for curve in curves)
 
 
-def softly(margins: Values) -> Values:
+def probability(margins: Values) -> Values:
     """The probability for log-odds."""
     return np.asarray(1 / (1 + np.exp(-np.clip(margins, -700, 700))))

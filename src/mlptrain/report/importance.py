@@ -1,7 +1,7 @@
 """Which columns matter to a model, and how?
 
-Permutation importance (Breiman 2001): how much the loss rises when the values of one column are dealt out anew among the
-rows, so that they say nothing any more. Columns that say the same can stand in for each other and then both look
+Permutation importance (Breiman 2001): how much the loss rises when the values of one column are dealt out anew among
+the rows, so that they say nothing any more. Columns that say the same can stand in for each other and then both look
 unimportant.
 
 Partial dependence (Friedman 2001): the mean prediction when every row has the same value in one column, and keeps its
@@ -110,7 +110,7 @@ class Sample:
 
     def first_input(self, column: str) -> Array:
         """(rows,): the first input of a column."""
-        return self._inputs[:, self.blocks[column][0]]
+        return np.asarray(self._inputs[:, self.blocks[column][0]])
 
     def _scores(self, inputs: Array) -> Array:
         with blas_threads(self._model.plan.blas_threads):

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mlptrain
 from mlptrain.report import drawing
-from mlptrain.report.charts import Chart, Sheet, Subject
+from mlptrain.report.charts.base import Chart, Sheet, Subject
 from mlptrain.report.sheets import about_sheets, class_sheet, metric_sheet, worst_sheet
 from mlptrain.report.source import Source
 from mlptrain.report.style import STYLE
 from mlptrain.report.text import escaped
-from mlptrain.report.verdict import Verdict
+from mlptrain.report.verdict import Verdict, telling
 
 MARK = "<!-- mlptrain report -->"
 """How a page of ours begins, after its document type."""
-LONG = 30
-"""Rows of a table that are shown at once; a longer one is folded."""
+META = (
+    'charset="utf-8"',
+    'name="viewport" content="width=device-width, initial-scale=1"',
+    'name="color-scheme" content="light dark"',
+)
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,12 @@ def page(report: Report) -> str:
     shown = [(name, title, text) for name, title, text in sections if text]
     links = "".join(f'<a href="#{name}">{escaped(title)}</a>' for name, title, _ in shown)
     name = escaped(source.path.resolve().name)
-    return (
-        f"<!doctype html>\n{MARK}\n"
-        f'<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{name}: mlptrain report</title><style>{STYLE}</style></head>'
-        f"<body><header><h1>{name}</h1><p>{headline(source)}</p><nav>{links}</nav></header><main>"
-        f"{summary_section(report)}{''.join(text for _, _, text in shown)}</main>"
-        f"<footer>{escaped(footer(source))}</footer></body></html>\n"
+    head = "".join(f"<meta {each}>" for each in META) + f"<title>{name}: mlptrain report</title><style>{STYLE}</style>"
+    body = f"<header><h1>{name}</h1><p>{headline(source)}</p><nav>{links}</nav></header><main>{summary_section(report)}"
+    body += (
+        f"{''.join(text for _, _, text in shown)}</main><footer>{escaped(f'mlptrain {mlptrain.__version__}')}</footer>"
     )
+    return f'<!doctype html>\n{MARK}\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def headline(source: Source) -> str:
@@ -81,7 +83,8 @@ def summary_section(report: Report) -> str:
         note = unfinished(source) if source.stopped is None else ""
         parts.append(f'<p class="state">{escaped(state)}.{escaped(note)}</p>')
     if verdict is not None:
-        sentences = [verdict.ended, verdict.quality, verdict.fit]
+        found = report.subject.importances
+        sentences = [verdict.ended, verdict.quality, verdict.fit, "" if found is None else telling(found)]
         parts += [f"<p>{escaped(text)}</p>" for text in sentences if text]
     parts += [f'<p class="gap">{escaped(gap)}</p>' for gap in source.gaps]
     parts += warnings(source)
@@ -173,10 +176,3 @@ def table_row(cells: Sequence[str]) -> str:
     """A row of a table."""
     first, *others = cells
     return f'<tr><th scope="row">{escaped(first)}</th>{"".join(f"<td>{escaped(cell)}</td>" for cell in others)}</tr>'
-
-
-def footer(source: Source) -> str:
-    """Which version drew the page."""
-    import mlptrain
-
-    return f"mlptrain {mlptrain.__version__}"

@@ -9,9 +9,9 @@ import numpy as np
 
 from mlptrain.data.encoders import Encoder
 from mlptrain.data.scalers import Scaler
-from mlptrain.report.charts import Sheet, Subject
+from mlptrain.report.charts.base import Sheet, Subject
 from mlptrain.report.source import Measured, Source
-from mlptrain.report.text import number, shortened
+from mlptrain.report.text import brief, number, shortened
 from mlptrain.spec import yaml
 
 CLASSES = 40
@@ -64,7 +64,7 @@ def worst_sheet(subject: Subject) -> Sheet | None:
     head = ("line" if lines else "row", "true", "predicted", "loss", *(shortened(name) for name in names))
     rows = tuple(
         (
-            f"{measured.lines[i] + 1 + lines:,}",
+            f"{measured.numbers[i] + 1 + lines:,}",
             *said(measured, task, int(i)),
             number(float(measured.losses[i])),
             *(cell(measured.table.columns[name], int(measured.part.rows[i])) for name in names),
@@ -93,9 +93,7 @@ def said(measured: Measured, task: Any, i: int) -> tuple[str, str]:
     """The true and the predicted value of a row, for a class with its probability."""
     truth, predicted, margins = measured.outcome.truth[i], measured.outcome.predicted[i], measured.outcome.margins
     if task.form == "values":
-        return ", ".join(map(number, np.atleast_1d(truth).tolist())), ", ".join(
-            map(number, np.atleast_1d(predicted).tolist())
-        )
+        return ", ".join(map(brief, truth.tolist())), ", ".join(map(brief, predicted.tolist()))
     if task.form == "class":
         assert margins is not None
         chance = 1 / (1 + np.exp(-np.clip(margins[i, truth], -700, 700)))
@@ -161,7 +159,7 @@ def treatment(encoder: Encoder) -> str:
 
 def plain(value: object) -> str:
     """A fitted value."""
-    return number(float(value)) if isinstance(value, int | float) else str(value)
+    return brief(float(value)) if isinstance(value, int | float) else str(value)
 
 
 def target_treatment(task: Any) -> str:
@@ -180,7 +178,7 @@ def environment_sheet(source: Source) -> Sheet:
         [] if header is None else [(f"sha256 of {path}", digest[:16]) for path, digest in header.fingerprint.items()]
     )
     parameters = [] if source.model is None else [("parameters", f"{source.model.network.layout.parameter_size:,}")]
-    return Sheet(("", ""), tuple([*parameters, *values, *files]))
+    return Sheet(("", ""), (*parameters, *values, *files))
 
 
 def flat(values: Any, path: str = "") -> Iterator[tuple[str, str]]:

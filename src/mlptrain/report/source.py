@@ -16,7 +16,7 @@ from mlptrain.data.tables import Table, read_bytes
 from mlptrain.dataset import Dataset, Part, used_rows
 from mlptrain.errors import CheckpointError, MlptrainError
 from mlptrain.metrics import Outcome
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, header_of, read_file
 from mlptrain.runs.directory import RunFolder
@@ -51,7 +51,7 @@ class Measured:
     """Whether each row is predicted by what was fitted without it."""
 
     @property
-    def lines(self) -> Array:
+    def numbers(self) -> Indices:
         """(n,): the number of each row in the file, from 0."""
         numbers = self.table.numbers
         return self.part.rows if numbers is None else numbers[self.part.rows]
@@ -76,9 +76,10 @@ class Source:
     history: Columns
     summary: dict[str, Any] | None
     """The content of summary.json; None for a run that did not end."""
-    progress: Progress | None = None
+    progress: Progress | None
     """The counters of the last checkpoint."""
-    model: Model | None = None
+    model: Model
+    """Its best weights so far."""
     dataset: Dataset | None = None
     measured: Measured | None = None
     gaps: list[str] = field(default_factory=list)

@@ -18,6 +18,17 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
 
 
+def brief(value: float) -> str:
+    """A quantity in its own units: four significant digits, and those before the point of a large one.
+
+    >>> brief(127.6361), brief(17510.2), brief(0.00001234)
+    ('127.6', '17,510', '1.234e-05')
+    """
+    return (
+        f"{value:,.0f}" if 10_000 <= abs(value) < 1e12 else f"{value:,.4g}" if abs(value) < 10_000 else f"{value:.4g}"
+    )
+
+
 def visible(text: str) -> str:
     r"""`text` with a symbol for each control character, which a page and a terminal would interpret.
 

@@ -2,16 +2,19 @@
 
 The rules, with the figures of the rows that a run is judged by (its test rows, else its validation rows):
 
-- **Quality.** The main metric (accuracy or R2) with its 95 % interval. A constant and the linear model are clearly worse
-  or better if their figure lies outside of that interval, and not clearly different otherwise.
+- **Quality.** The main metric (accuracy or R2) with its 95 % interval; where it has none, the loss. A constant and the
+  linear model are clearly worse or better if their figure lies outside of that interval, and not clearly different
+  otherwise.
 - **Overfitting.** The excess of the loss over the lowest possible one is more than 1.2 times that on the training rows,
   which are learned better than by 10 % over a constant (as in `train/diagnostics.py: Reached`), and the gap between the
   two is at least 5 % of the excess of a constant.
 - **Underfitting.** The excess of the loss on the training rows is above 90 % of that of a constant.
+- **Columns**, in the report alone. The three whose permutation importance is largest, if it is above twice its standard
+  deviation and a twentieth of that of the first.
 - **Next**, at most three lines, first what the warnings advise. Training diverged: a tenth of the learning rate, and
-  clipping. Still improving when the epochs ended: twice as many. Overfitting: dropout, and a stronger decay. Underfitting:
-  twice the width. The linear model not clearly worse: the network without hidden layers. One class with less than a
-  fifth of the rows: a threshold for F1. An interval from fewer than 500 rows: another seed.
+  clipping. Still improving when the epochs ended: twice as many. Overfitting: dropout, and a stronger decay.
+  Underfitting: twice the width. The linear model not clearly worse: the network without hidden layers. One of two
+  classes with less than a fifth of the rows: a threshold for its F1. Fewer than 500 rows: another seed.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ import yaml
 from mlptrain.metrics import higher_is_better
 from mlptrain.nn.layers import Dense
 from mlptrain.remedies import after_divergence, setting, yaml_flow
-from mlptrain.report.text import number
+from mlptrain.report.importance import Importances
+from mlptrain.report.text import number, shortened
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Reached, simpler
 from mlptrain.train.state import Progress
@@ -125,18 +129,31 @@ class Facts:
             return False
         return self.train_loss - self.lowest_loss > LEARNED * (self.constant_loss - self.lowest_loss)
 
+    @property
+    def judged_by(self) -> str:
+        """The figure by which models are compared: the main metric, or the loss where that has no interval."""
+        return self.main if self.intervals.get(self.main) else "loss"
+
     def compared(self, baseline: str) -> str | None:
         """Whether the network is better than a simple model; None where that cannot be said."""
-        name = self.main if self.intervals.get(self.main) else "loss"
-        interval, other = self.intervals.get(name), (self.baselines.get(baseline) or {}).get(name)
+        interval, other = self.intervals.get(self.judged_by), self.figure_of(baseline)
         if interval is None or other is None:
             return None
         low, high = interval
-        above, below = other > high, other < low
-        if not (above or below):
+        if low <= other <= high:
             return "not clearly different from"
-        better = below if higher_is_better(name) else above
+        better = other < low if higher_is_better(self.judged_by) else other > high
         return "clearly better than" if better else "clearly worse than"
+
+    def figure_of(self, baseline: str) -> float | None:
+        """The figure of a simple model by which it is compared."""
+        return (self.baselines.get(baseline) or {}).get(self.judged_by)
+
+    def stated(self, name: str) -> str:
+        """A figure with its interval."""
+        interval = self.intervals.get(name)
+        sure = "" if interval is None else f" (95% interval {number(interval[0])} to {number(interval[1])})"
+        return f"{named(name)} {number(self.results[name])}{sure}"
 
 
 def verdict(plan: Plan, summary: Mapping[str, Any], lowest_loss: float = 0.0) -> Verdict:
@@ -164,26 +181,36 @@ def ended(facts: Facts) -> str:
 
 def quality(facts: Facts) -> str:
     """How good the model is, beside a constant and the linear model."""
-    name = facts.main
-    value, interval = facts.results.get(name), facts.intervals.get(name)
-    if value is None:
+    if facts.results.get(facts.main) is None:
         return ""
     rows = f"{facts.rows:,} {facts.part} rows" if facts.rows else f"the {facts.part} rows"
-    sure = "" if interval is None else f" (95% interval {number(interval[0])} to {number(interval[1])})"
-    sentence = f"{title(name)} {number(value)} on {rows}{sure}"
+    sentence = f"{capital(facts.stated(facts.main))} on {rows}"
     if not facts.held_out:
         return f"{sentence}; no rows were held out, so that nothing is known about new ones."
-    said = [
-        f"{how} {called} ({number(facts.baselines[baseline].get(name))})"
-        for baseline, called in (("constant", "a constant"), ("linear", "the linear model"))
-        if (how := facts.compared(baseline)) is not None
-    ]
-    return f"{sentence}: {', '.join(said)}." if said else f"{sentence}."
+    compared = comparisons(facts)
+    if compared and facts.judged_by != facts.main:
+        sentence += f", {facts.stated(facts.judged_by)}"
+    return f"{sentence}: {compared}." if compared else f"{sentence}."
 
 
-def title(name: str) -> str:
-    """The name of a metric at the beginning of a sentence."""
-    return {"r2": "R2", "loss": "Loss"}.get(name, name.replace("_", " ").capitalize())
+def comparisons(facts: Facts) -> str:
+    """How the network compares with a constant and the linear model."""
+    said: dict[str, list[str]] = {}
+    for baseline, called in (("constant", "a constant"), ("linear", "the linear model")):
+        how = facts.compared(baseline)
+        if how is not None:
+            said.setdefault(how, []).append(f"{called} ({number(facts.figure_of(baseline))})")
+    return ", ".join(f"{how} {' and '.join(names)}" for how, names in said.items())
+
+
+def named(metric: str) -> str:
+    """The name of a metric in a sentence."""
+    return {"r2": "R2"}.get(metric, metric.replace("_", " "))
+
+
+def capital(sentence: str) -> str:
+    """The sentence with a capital letter at its beginning."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def fitting(facts: Facts) -> str:
@@ -197,6 +224,18 @@ def fitting(facts: Facts) -> str:
     if facts.underfits:
         return f"It has learned little: {losses}."
     return f"It overfits: {losses}." if facts.overfits else f"No sign of overfitting: {losses}."
+
+
+def telling(found: Importances) -> str:
+    """The columns that matter most, as far as they stand out from chance; empty if none does."""
+    clear = [
+        each for each in found.found if each.rise > 2 * each.spread and each.rise > SMALL_GAP * found.found[0].rise
+    ]
+    names = [f"'{shortened(each.column)}'" for each in clear[:3]]
+    if not names:
+        return ""
+    then = f", then {' and '.join(names[1:])}" if len(names) > 1 else ""
+    return f"{names[0]} matters most{then}."
 
 
 def advice_of_warnings(facts: Facts) -> Iterator[Advice]:
