@@ -61,25 +61,21 @@ def run(request: Request) -> None:
     console = stderr_console(request.quiet)
     measuring = profiling(console) if request.profile else nullcontext(())
     with measuring as consumers, opened(request, consumers) as current:
-        with reporting(current.folder.path, console) if request.report else nullcontext():
+        try:
             train_and_report(current, console, request)
+        except Diverged:
+            write_report(current, console, request)
+            raise
+        write_report(current, console, request)
 
 
-@contextmanager
-def reporting(folder: Path, console: Console) -> Iterator[None]:
-    """Write the report of a run at its end, also if training diverged."""
-    try:
-        yield
-    except Diverged:
-        write_report(folder, console)
-        raise
-    write_report(folder, console)
-
-
-def write_report(folder: Path, console: Console) -> None:
-    """Write the report of the run in `folder`."""
+def write_report(current: Run, console: Console, request: Request) -> None:
+    """Write the page on the run, if it is asked for."""
+    if not request.report:
+        return
     from mlptrain.report.build import PAGE, report_on, write_page
 
+    folder = current.folder.path
     with console.status("drawing the report"):
         write_page(report_on(folder), folder / PAGE, force=False)
     console.print(f"report: {folder / PAGE}")

@@ -40,6 +40,7 @@ def svg(chart: Chart) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = text.replace("xlink:href", "href")
     text = _REFERENCE.sub(rf"\1{chart.name}-", text)
     text = _FONT.sub(r"font-size: \1px", text)
     for stand_in, name in zip(_STAND_INS, VARIABLES, strict=True):
@@ -52,7 +53,7 @@ def with_labels(text: str, chart: Chart) -> str:
     box = re.search(r'viewBox="([^"]*)"', text)
     assert box is not None
     ids = f"{chart.name}-title {chart.name}-text"
-    opening = f'<svg viewBox="{box[1]}" role="img" aria-labelledby="{ids}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    opening = f'<svg viewBox="{box[1]}" role="img" aria-labelledby="{ids}">'
     labels = f'<title id="{chart.name}-title">{escaped(chart.title)}</title>'
     labels += f'<desc id="{chart.name}-text">{escaped(chart.description)}</desc>'
     return opening + labels + text[text.index(">") + 1 :]

@@ -31,8 +31,8 @@ ROWS = 2000
 """Rows that are drawn for these figures."""
 REPEATS = 5
 """Permutations of each column."""
-SHOWN = 20
-"""Columns whose importance is measured, the most important ones."""
+ALL, FEW = 20, 10
+"""Columns up to which all are measured; of more, so many are searched for."""
 WORK = 4e10
 """Multiplications that the permutations may take, which decides how many rows are drawn."""
 FEWEST_ROWS = 100
@@ -152,7 +152,7 @@ def blocks(encoders: Sequence[Encoder]) -> dict[str, Indices]:
 
 def affordable_rows(model: Model, columns: int) -> int:
     """How many rows can be predicted for all permutations."""
-    evaluations = REPEATS * SHOWN + 4 * SHOWN + min(columns, 100)
+    evaluations = REPEATS * ALL + GRID * 6 + min(columns, 200)
     return int(np.clip(WORK / evaluations / model.network.layout.parameter_size, FEWEST_ROWS, ROWS))
 
 
@@ -170,7 +170,7 @@ def most_important(sample: Sample, names: list[str]) -> list[str]:
 
     A group of columns is permuted at once; the one with the largest rise of the loss is divided, again and again.
     """
-    if len(names) <= SHOWN:
+    if len(names) <= ALL:
         return names
     size = max(1, -(-len(names) // 64))
     groups = [names[start : start + size] for start in range(0, len(names), size)]
@@ -178,7 +178,7 @@ def most_important(sample: Sample, names: list[str]) -> list[str]:
     heapq.heapify(waiting)
     found: list[str] = []
     number = len(groups)
-    while waiting and len(found) < SHOWN:
+    while waiting and len(found) < FEW:
         _, _, group = heapq.heappop(waiting)
         if len(group) == 1:
             found += group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -167,12 +168,21 @@ def block(title: str, content: str) -> str:
 
 
 def table(sheet: Sheet) -> str:
-    """A table; the first column names the rows, the others are figures where they look like figures."""
-    head = "".join(f'<th scope="col">{escaped(cell)}</th>' for cell in sheet.head)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(table_row, sheet.rows))}</tbody></table>"
+    """A table; figures are aligned on the right, and a name for the row comes first."""
+    columns = [[row[i] for row in sheet.rows] for i in range(len(sheet.head))]
+    kinds = [' class="n"' if all(map(is_figure, column)) else "" for column in columns]
+    head = "".join(f'<th scope="col"{kind}>{escaped(cell)}</th>' for kind, cell in zip(kinds, sheet.head, strict=True))
+    body = "".join(f"<tr>{table_row(row, kinds)}</tr>" for row in sheet.rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def table_row(cells: Sequence[str]) -> str:
-    """A row of a table."""
-    first, *others = cells
-    return f'<tr><th scope="row">{escaped(first)}</th>{"".join(f"<td>{escaped(cell)}</td>" for cell in others)}</tr>'
+def table_row(cells: Sequence[str], kinds: Sequence[str]) -> str:
+    """The cells of a row."""
+    tags = ['th scope="row"', *["td"] * (len(cells) - 1)]
+    parts = zip(tags, kinds, cells, strict=True)
+    return "".join(f"<{tag}{kind}>{escaped(cell)}</{tag[:2]}>" for tag, kind, cell in parts)
+
+
+def is_figure(cell: str) -> bool:
+    """Whether a cell holds a number, or nothing."""
+    return not cell.strip("-") or re.fullmatch(r"-?[\d,.]+(e[-+]?\d+)?%?", cell) is not None

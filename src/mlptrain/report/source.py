@@ -77,7 +77,7 @@ class Source:
     summary: dict[str, Any] | None
     """The content of summary.json; None for a run that did not end."""
     progress: Progress | None
-    """The counters of the last checkpoint."""
+    """The counters of the last checkpoint of a run that did not end."""
     model: Model
     """Its best weights so far."""
     dataset: Dataset | None = None
@@ -96,7 +96,7 @@ def open_source(path: Path) -> Source:
     folder = RunFolder.open(path)
     model = open_model(path)
     summary = folder.read_summary() if folder.summary.exists() else None
-    found = Source(path, model.plan, read_history(path), summary, progress_of(folder), model)
+    found = Source(path, model.plan, read_history(path), summary, None if summary else progress_of(folder), model)
     try:
         dataset = own_dataset(model)
         return measured_source(found, model, dataset)

@@ -53,8 +53,10 @@ figcaption{color:var(--text);opacity:.78;font-size:.85rem;margin-top:8px;overflo
 details{margin-top:8px;font-size:.85rem}
 summary{cursor:pointer;color:var(--c1)}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;width:100%}
-th,td{padding:4px 12px 4px 0;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
+th,td{padding:4px 14px 4px 0;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
 td{overflow-wrap:anywhere}
+.n{text-align:right;white-space:nowrap}
+tbody th.n,thead th.n:first-child{text-align:left}
 thead th{color:var(--faint);font-weight:600}
 tbody th{font-weight:500}
 tr:last-child th,tr:last-child td{border-bottom:0}

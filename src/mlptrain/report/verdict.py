@@ -173,6 +173,8 @@ def ended(facts: Facts) -> str:
         kept = "the initial weights are kept" if best is None else f"the weights of epoch {best} are kept"
         return f"Training diverged in epoch {epochs}: a number was not finite; {kept}."
     kept = "" if best is None else f"; epoch {best} was the best"
+    if facts.plan.members is not None and best is not None:
+        kept = "; each network keeps the weights of its best epoch"
     if summary["stopped"] == "early_stopping" and stopping is not None:
         why = f"{stopping.monitor} did not improve for {stopping.patience} epochs"
         return f"Training stopped after {epochs} epochs, since {why}{kept}."
