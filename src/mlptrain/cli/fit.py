@@ -77,7 +77,7 @@ def write_report(current: Run, console: Console, request: Request) -> None:
 
     folder = current.folder.path
     with console.status("drawing the report"):
-        write_page(report_on(folder), folder / PAGE, force=False)
+        write_page(report_on(folder), folder / PAGE)
     console.print(f"report: {folder / PAGE}")
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.report import drawing
-from mlptrain.report.charts import charts_of
-from mlptrain.report.charts.base import Subject
+from mlptrain.report.charts import SECTIONS, charts_of
+from mlptrain.report.charts.base import Chart, Subject
 from mlptrain.report.importance import Dependence, Importances, Sample, dependences, importances
 from mlptrain.report.page import MARK, Report, page
 from mlptrain.report.source import Source, open_source
@@ -49,12 +49,21 @@ def columns_of(source: Source) -> tuple[Importances | None, tuple[Dependence, ..
     return found, tuple(dependences(sample, model, measured, best))
 
 
-def write_page(report: Report, out: Path, force: bool) -> None:
+def check_places(page: Path, pictures: Path | None) -> None:
+    """Refuse to replace files that are not ours, before any work is done."""
+    if page.exists() and not is_report(page):
+        remedy = "choose another --out, or replace it with --force"
+        raise UsageError(f"{page}: exists and is not a report of mlptrain; {remedy}")
+    if pictures is None:
+        return
+    kinds = [kind for some in SECTIONS.values() for kind in some]
+    taken = [path for kind in kinds if (path := picture_path(kind, pictures)).exists()]
+    if taken:
+        raise UsageError(f"{taken[0]}: exists already; choose another folder for --png, or replace it with --force")
+
+
+def write_page(report: Report, out: Path) -> None:
     """Write the page to `out`."""
-    if out.exists() and not force and not is_report(out):
-        raise UsageError(
-            f"{out}: exists and is not a report of mlptrain; choose another --out, or replace it with --force"
-        )
     make_folder(out.parent)
     write_durably(out, page(report).encode())
 
@@ -68,16 +77,17 @@ def is_report(path: Path) -> bool:
         return False
 
 
-def write_pictures(report: Report, folder: Path, force: bool) -> list[Path]:
+def write_pictures(report: Report, folder: Path) -> list[Path]:
     """Write each chart as a PNG into `folder`; returns the files."""
     make_folder(folder)
-    places = {chart.name: folder / f"{chart.name}.png" for chart in report.all_charts}
-    taken = [str(path) for path in places.values() if path.exists()]
-    if taken and not force:
-        raise UsageError(f"{taken[0]}: exists already; choose another folder for --png, or replace it with --force")
     for chart in report.all_charts:
-        write_durably(places[chart.name], drawing.picture(chart, "png"))
-    return list(places.values())
+        write_durably(picture_path(type(chart), folder), drawing.picture(chart, "png"))
+    return [picture_path(type(chart), folder) for chart in report.all_charts]
+
+
+def picture_path(kind: type[Chart], folder: Path) -> Path:
+    """The file of a chart in `folder`."""
+    return folder / f"{kind.name}.png"
 
 
 def make_folder(path: Path) -> None:

@@ -39,7 +39,7 @@ def svg(chart: Chart) -> str:
         figure.savefig(buffer, format="svg", metadata=NO_METADATA)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = text.replace("xlink:href", "href")
     text = _REFERENCE.sub(rf"\1{chart.name}-", text)
     text = _FONT.sub(r"font-size: \1px", text)

@@ -64,8 +64,8 @@ class Calibration:
 
 def calibration(positive: Flags, probability: Values, bins: int = 10) -> Calibration:
     """The calibration of `probability` in bins between its quantiles."""
-    edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)))
-    places = np.searchsorted(edges[1:-1], probability)
+    edges = np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1])
+    places = np.searchsorted(edges, probability)
     rows = np.bincount(places)
     used = rows > 0
     sums = [np.bincount(places, values, len(rows))[used] for values in (probability, positive.astype(np.float64))]

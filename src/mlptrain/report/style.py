@@ -48,6 +48,7 @@ code{font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;backgro
 padding:2px 6px;overflow-wrap:anywhere}
 .advice code{display:inline-block;margin-top:3px}
 figure svg{display:block;width:100%;height:auto;overflow:visible}
+svg *{stroke-linejoin:round;stroke-linecap:butt}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
 figcaption{color:var(--text);opacity:.78;font-size:.85rem;margin-top:8px;overflow-wrap:anywhere}
 details{margin-top:8px;font-size:.85rem}
