@@ -60,7 +60,7 @@ class Importance(Chart):
         axes, places, rises = figure.subplots(), np.arange(len(each))[::-1], [one.rise for one in each]
         axes.barh(places, rises, 0.62, color=ink.series[0], alpha=0.9)
         spreads = [one.spread for one in each]
-        axes.errorbar(rises, places, xerr=spreads, fmt="none", ecolor=ink.text, elinewidth=1, capsize=2)
+        axes.errorbar(rises, places, xerr=spreads, fmt="none", ecolor=ink.text, elinewidth=1)
         axes.set_yticks(places, [shortened(one.column) for one in each])
         axes.axvline(0, color=ink.text, linewidth=1)
         axes.grid(False, axis="y")
