@@ -426,6 +426,21 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
     return make_part(task, features, truth, rows, weights, dtype, None if keys.units is None else keys.units.codes)
 
 
+def used_rows(data: Data, transforms: Transforms, part: str) -> tuple[Table, int]:
+    """The table that the rows of `part` count in, without rows that were left out, and the rows of its file."""
+    own = {
+        "validation": (data.validation_path, data.validation_target_path),
+        "test": (data.test_path, data.test_target_path),
+    }
+    path, target_path = own.get(part, (None, None))
+    if path is None:
+        path, target_path = data.path, data.target_path
+    whole, _ = read_with_target(path, target_path, data, replace(transforms.hints, wanted=()))
+    table, _, _ = rows_with_weight(whole, data.sample_weight, data.missing_values)
+    columns = transforms.task.read(table, data.missing_values)
+    return table.select(rows_with_target(columns, table, data.missing_target == "drop")), whole.rows
+
+
 def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
     """Split the main table, fit the transforms and encode it: the parts by name, the transforms, the loss and notes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -29,9 +30,10 @@ from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.directory import RunFolder
-from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
+from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume, summary
 from mlptrain.spec.load import load_experiment
 from mlptrain.system import STOP_SIGNALS
+from mlptrain.train.diagnostics import lowest_loss
 from mlptrain.train.events import Consumer
 
 
@@ -48,6 +50,8 @@ class Request(NamedTuple):
     json: bool
     quiet: bool
     profile: bool
+    report: bool = False
+    """Whether the page of `mlptrain report` is written at the end."""
 
 
 def run(request: Request) -> None:
@@ -55,7 +59,24 @@ def run(request: Request) -> None:
     console = stderr_console(request.quiet)
     measuring = profiling(console) if request.profile else nullcontext(())
     with measuring as consumers, opened(request, consumers) as current:
-        train_and_report(current, console, request)
+        try:
+            train_and_report(current, console, request)
+        except Diverged:
+            write_report(current, console, request)
+            raise
+        write_report(current, console, request)
+
+
+def write_report(current: Run, console: Console, request: Request) -> None:
+    """Write the page on the run, if it is asked for."""
+    if not request.report:
+        return
+    from mlptrain.report.build import PAGE, report_on, write_page
+
+    folder = current.folder.path
+    with console.status("drawing the report"):
+        write_page(report_on(folder), folder / PAGE)
+    console.print(f"report: {folder / PAGE}")
 
 
 @contextmanager
@@ -211,6 +232,21 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     sure, part = finished.intervals, finished.baseline_part
     line = "" if sure is None else interval_line(finished.results[part], sure)
     print_results(table, *([f"\n{part}: {line}"] if line else []), f"\n{current.folder.path}")
+    say_verdict(current, finished, console)
+
+
+def say_verdict(current: Run, finished: Results, console: Console) -> None:
+    """Print how good the model is, whether it overfits, and what to try next."""
+    from mlptrain.report.verdict import verdict
+
+    lowest = lowest_loss(current.network, current.dataset.parts[finished.baseline_part])
+    found = verdict(current.plan, summary(current, finished), lowest)
+    for sentence in filter(None, (found.quality, found.fit)):
+        console.print(sentence)
+    folder = current.folder.path
+    commands = [f"{advice.command(folder / 'spec.yaml')}   # {advice.why}" for advice in found.advice]
+    for i, command in enumerate([*commands, f"mlptrain report {shlex.quote(str(folder))}   # charts of all this"]):
+        console.print(f"{'next:' if not i else '     '} {command}", soft_wrap=True)
 
 
 def written_document(current: Run) -> dict[str, Any]:

@@ -92,6 +92,18 @@ class RunFolder(NamedTuple):
         """Write the final results."""
         write_durably(self.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
+    def read_summary(self) -> dict[str, Any]:
+        """The final results that were written."""
+        try:
+            found = json.loads(self.summary.read_text(encoding="utf8"))
+        except OSError as error:
+            raise EnvironmentFault(f"{self.summary}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise CheckpointError(f"{self.summary}: is damaged: {error}") from error
+        if not isinstance(found, dict) or "stopped" not in found:
+            raise CheckpointError(f"{self.summary}: is damaged: it is not the summary of a run")
+        return found
+
 
 def take_lock(folder: Path) -> BaseFileLock:
     """Take the lock of the run in `folder`, or say who holds it.
