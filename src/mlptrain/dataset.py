@@ -435,7 +435,7 @@ def used_rows(data: Data, transforms: Transforms, part: str) -> tuple[Table, int
     path, target_path = own.get(part, (None, None))
     if path is None:
         path, target_path = data.path, data.target_path
-    whole, _ = read_with_target(path, target_path, data, replace(transforms.hints, wanted=()))
+    whole, _ = read_with_target(path, target_path, data, transforms.hints._replace(wanted=()))
     table, _, _ = rows_with_weight(whole, data.sample_weight, data.missing_values)
     columns = transforms.task.read(table, data.missing_values)
     return table.select(rows_with_target(columns, table, data.missing_target == "drop")), whole.rows

@@ -15,8 +15,6 @@ import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 impor
 from rich.console import Console
 
 from mlptrain.cli.console import (
-    Course,
-    Display,
     decision_text,
     diagnosis_text,
     interval_line,
@@ -26,6 +24,7 @@ from mlptrain.cli.console import (
     results_table,
     stderr_console,
 )
+from mlptrain.cli.live import Course, display
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
@@ -34,6 +33,7 @@ from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume, summ
 from mlptrain.spec.load import load_experiment
 from mlptrain.system import STOP_SIGNALS
 from mlptrain.train.diagnostics import lowest_loss
+from mlptrain.train.early_stopping import monitored
 from mlptrain.train.events import Consumer
 
 
@@ -145,10 +145,11 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     """Train to the end, showing progress, and measure the results."""
     training, rows = current.plan.training, len(current.dataset.training)
     batches = -(-rows // (current.plan.batch_rows or rows))
-    course = Course(current.folder.path.name, training.epochs, batches, current.state.progress)
-    with signals() as signalled, closing(Display(console, course)) as display:
+    monitor, progress = monitored(current.plan), current.state.progress
+    course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
+    with signals() as signalled, closing(display(console, course)) as shown:
         try:
-            proceed(current, signalled, request.save_every, [display])
+            proceed(current, signalled, request.save_every, [shown])
         except Diverged:
             if request.json:
                 results = Results({}, {}, "", tuple(current.state.progress.warnings))
