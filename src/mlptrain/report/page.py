@@ -14,6 +14,7 @@ from mlptrain.report.source import Source
 from mlptrain.report.style import STYLE
 from mlptrain.report.text import escaped
 from mlptrain.report.verdict import Verdict, telling
+from mlptrain.spec import yaml
 
 MARK = "<!-- mlptrain report -->"
 """How a page of ours begins, after its document type."""
@@ -53,7 +54,12 @@ def page(report: Report) -> str:
         ),
         section("columns", "Columns", *map(figure, report.charts["columns"])),
         section("worst", "Worst rows", *worst(report)),
-        section("about", "About this run", *(block(name, table(sheet)) for name, sheet in about_sheets(source))),
+        section(
+            "about",
+            "About this run",
+            *(block(name, table(sheet)) for name, sheet in about_sheets(source)),
+            spec(source),
+        ),
     ]
     shown = [(name, title, text) for name, title, text in sections if text]
     links = "".join(f'<a href="#{name}">{escaped(title)}</a>' for name, title, _ in shown)
@@ -141,6 +147,12 @@ def worst(report: Report) -> list[str]:
     sheet = worst_sheet(report.subject)
     note = '<p class="wide">The rows with the largest loss: errors of the table are often among them.</p>'
     return [note, f'<div class="card wide scroll">{table(sheet)}</div>'] if sheet else []
+
+
+def spec(source: Source) -> str:
+    """The experiment with every default written out, to be copied."""
+    text = "".join(f"{escaped(line)}\n" for line in yaml.dump(source.plan.written()).splitlines())
+    return f'<div class="card wide scroll"><h3>Spec</h3><pre>{text}</pre></div>'
 
 
 def section(name: str, title: str, *parts: str) -> tuple[str, str, str]:

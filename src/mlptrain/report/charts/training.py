@@ -58,7 +58,8 @@ class Curves(Chart):
     def log(self) -> bool:
         """Whether the curves need a logarithmic axis."""
         joined = np.concatenate([values[np.isfinite(values)] for values in self.curves.values()])
-        return bool((joined > 0).all() and joined.max() > WIDE * joined.min())
+        positive = joined[joined > 0]
+        return bool((joined >= 0).all() and len(positive) and positive.max() > WIDE * positive.min())
 
     @property
     def description(self) -> str:
