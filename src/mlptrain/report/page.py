@@ -149,6 +149,11 @@ def worst(report: Report) -> list[str]:
     return [note, f'<div class="card wide scroll">{table(sheet)}</div>'] if sheet else []
 
 
+def about_run(source: Source) -> list[str]:
+    """The tables and the spec of the run."""
+    return [*(block(name, table(sheet)) for name, sheet in about_sheets(source)), spec(source)]
+
+
 def spec(source: Source) -> str:
     """The experiment with every default written out, to be copied."""
     text = "".join(f"{escaped(line)}\n" for line in yaml.dump(source.plan.written()).splitlines())

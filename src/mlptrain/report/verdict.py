@@ -31,7 +31,8 @@ from mlptrain.metrics import higher_is_better
 from mlptrain.nn.layers import Dense
 from mlptrain.remedies import after_divergence, setting, yaml_flow
 from mlptrain.report.importance import Importances
-from mlptrain.report.text import number, shortened
+from mlptrain.report.numbers import number
+from mlptrain.report.text import shortened
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Reached, simpler
 from mlptrain.train.state import Progress

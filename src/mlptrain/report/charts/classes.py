@@ -25,7 +25,8 @@ from mlptrain.report.charts.base import (
     legend,
     unit_axes,
 )
-from mlptrain.report.text import number, shortened
+from mlptrain.report.numbers import number
+from mlptrain.report.text import shortened
 
 CELLS = 12
 """Classes of a confusion matrix; the others are added up."""

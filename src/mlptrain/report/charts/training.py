@@ -25,8 +25,8 @@ from mlptrain.report.charts.base import (
     log_scale,
     small_axes,
 )
+from mlptrain.report.numbers import number
 from mlptrain.report.source import Source, hidden_activations
-from mlptrain.report.text import number
 from mlptrain.runs.history import Columns
 
 WIDE = 30
