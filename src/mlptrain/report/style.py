@@ -35,8 +35,6 @@ h3{font-size:.98rem;margin:0 0 .5rem}
 p{margin:.35rem 0}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:16px;align-items:start}
 .card{background:var(--paper);border:1px solid var(--grid);border-radius:10px;padding:16px 18px;margin:0;min-width:0}
-.card+.card{margin-top:0}
-#verdict .card+.card{margin-top:16px;overflow-x:auto}
 .wide{grid-column:1/-1}
 .scroll{overflow:auto;max-height:440px}
 .verdict{font-size:1.02rem;border-left:4px solid var(--c1)}

@@ -256,7 +256,7 @@ def own_advice(facts: Facts) -> Iterator[Advice]:
     plan = facts.plan
     if facts.summary["stopped"] == "diverged":
         line = after_divergence(plan.optimizer.learning_rate, plan.training.clips).removeprefix(_REMEDY_OF_DIVERGENCE)
-        yield Advice("smaller steps do not diverge", changes(plan, line))
+        yield Advice("smaller steps diverge less easily", changes(plan, line))
         return
     if facts.reached.improves:
         epochs = setting(training={"epochs": 2 * plan.training.epochs})
