@@ -225,12 +225,16 @@ def test_an_older_report_is_written_again_and_no_other_file(cli: Cli, here: Path
 
 
 def test_each_chart_is_a_picture_for_slides(cli: Cli, here: Path) -> None:
-    result = cli("report", "amounts", "--png", "slides", "--quiet").succeeded()
+    result = cli("report", "amounts", "--png", "slides", "--json").succeeded().json()
     charts = Page(here / "amounts" / "report.html").charts
     files = sorted((here / "slides").iterdir())
     assert {file.stem for file in files} == charts
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
-    assert set(result.out.splitlines()[1:]) == {str(Path("slides") / file.name) for file in files}
+    assert set(result["pictures"]) == {str(Path("slides") / file.name) for file in files}
+    assert result["report"] == "amounts/report.html"
+    assert result["verdict"]["quality"].startswith("R2 ")
+    assert all(each["command"].startswith("mlptrain fit amounts/spec.yaml --set ") for each in result["next"])
+    assert result["gaps"] == []
     cli("report", "amounts", "--png", "slides").refused(2, "exists already", "--force")
 
 
