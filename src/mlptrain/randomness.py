@@ -12,7 +12,7 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals"]
+Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals", "inspect"]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
@@ -22,6 +22,7 @@ _NUMBERS: dict[Purpose, int] = {
     "folds": 6,
     "linear": 7,
     "intervals": 8,
+    "inspect": 9,
 }
 _DRAWS_PER_STEP = 1 << 64
 

@@ -28,6 +28,9 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
     ),
 ]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", metavar="COLUMN", help="The column to predict. Repeatable.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to stderr.")]
 ModelPath = Annotated[
@@ -73,7 +76,10 @@ def common(
 
 @app.command()
 def fit(
-    config: Annotated[Path | None, typer.Argument(readable=False, help="The experiment: a YAML file.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
+    ] = None,
+    target: Target = None,
     overrides: Set = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder of the run; by default the next number under runs/.")
@@ -89,10 +95,29 @@ def fit(
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
-    """Train a network and save it as a run."""
+    """Train a network and save it as a run.
+
+    Example: mlptrain fit flowers.csv --target species
+    """
     from mlptrain.cli import fit as verb
 
-    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile))
+    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, target or []))
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Argument(help="A table: csv, tsv, parquet or npz, also gzipped.")],
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Write a first spec for a table, with comments that give the reasons.
+
+    Example: mlptrain init flowers.csv --target species > flowers.yaml
+    """
+    from mlptrain.cli import init as verb
+
+    verb.run(data, target or [], out)
 
 
 @app.command()
