@@ -166,6 +166,22 @@ def predict(
 
 
 @app.command()
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
+    ] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Print the JSON Schema of experiment files, for editors.
+
+    Example: mlptrain schema --out mlptrain.schema.json
+    """
+    from mlptrain.cli import schema as verb
+
+    verb.run(out)
+
+
+@app.command()
 def components(
     name: Annotated[str | None, typer.Argument(help="A component, for its formula, settings, source and plot.")] = None,
     plugin: Plugin = None,
