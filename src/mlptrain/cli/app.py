@@ -166,6 +166,25 @@ def predict(
 
 
 @app.command()
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(metavar="DATA|CONFIG|RUN|MODEL", help="A table, a YAML file, a run's folder or its file.")
+    ],
+    target: Target = None,
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Show what is in a table, a config, a run or a model file.
+
+    Example: mlptrain inspect flowers.csv --target species
+    """
+    from mlptrain.cli import inspect as verb
+
+    verb.run(path, target or [], overrides or [], json)
+
+
+@app.command()
 def schema(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")

@@ -39,6 +39,7 @@ _FEWEST_ROWS, _MOST_ROWS = (
 class Values:
     """What the cells of a column say."""
 
+    present: int
     missing: int
     distinct: int
     span: tuple[Any, Any, Any] | None = None
@@ -68,6 +69,11 @@ class ColumnFacts:
     """Why it cannot be used as it is."""
     tells: float | None = None
     """The share of the target that it tells alone, from 0 to 1; None where that is not known."""
+
+    @property
+    def treatment(self) -> str:
+        """What training does with it, with the number of its inputs."""
+        return f"{self.inputs} input{'s' * (self.inputs != 1)}: {self.becomes}" if self.inputs else self.becomes
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def column_facts(
 
 def others(data: Data) -> dict[str, str]:
     """The columns that are no features, with their roles."""
-    roles = dict.fromkeys(data.exclude, "excluded") | dict.fromkeys(data.target_names, "target")
+    targets = data.target_names if data.target or data.target_path else ()
+    roles = dict.fromkeys(data.exclude, "excluded") | dict.fromkeys(targets, "target")
     return roles | {name: role for name, role in ((data.sample_weight, "weight"), (data.split.group, "group")) if name}
 
 
@@ -176,18 +183,16 @@ def held(column: Column, encoder: Encoder | None) -> str:
 
 
 def becoming(encoder: Encoder) -> str:
-    """What an encoder makes of its column."""
-    inputs = f"{encoder.width} input{'s' * (encoder.width != 1)}"
+    """What the inputs are that an encoder makes of its column."""
     if isinstance(encoder, Number):
         filled = f", {len(encoder.indicators)} for a missing value" if encoder.indicators else ""
         bins = f", {encoder.details} bins" if encoder.details else ""
-        return f"{inputs}: scaled{filled}{bins}"
+        return f"scaled{filled}{bins}"
     if isinstance(encoder, Date):
-        return f"{inputs}: date ({encoder.spelling})"
+        return f"date ({encoder.spelling})"
     if isinstance(encoder, Category):
-        many = encoder.width if type(encoder) is Category else len(encoder.categories)
-        return f"{inputs}: one for each category" if type(encoder) is Category else f"{inputs}: {many} most frequent"
-    return inputs
+        return "one for each category" if type(encoder) is Category else f"{len(encoder.categories)} most frequent"
+    return encoder.name()
 
 
 def values_of(column: Column, encoder: Encoder | None, table: Table) -> Values:
@@ -204,9 +209,9 @@ def values_of(column: Column, encoder: Encoder | None, table: Table) -> Values:
     values = np.asarray(column.values, np.float64).reshape(-1)
     present = np.sort(values[~np.isnan(values)]) + 0.0
     if not len(present):
-        return Values(len(values), 0)
+        return Values(0, len(values), 0)
     span = float(present[0]), float(present[len(present) // 2]), float(present[-1])
-    return Values(len(values) - len(present), distinct_sorted(present), span, (), bars(present))
+    return Values(len(present), len(values) - len(present), distinct_sorted(present), span, (), bars(present))
 
 
 def distinct_sorted(ordered: NDArray[np.float64]) -> int:
@@ -227,9 +232,11 @@ def values_of_moments(seconds: NDArray[np.float64]) -> Values:
     """What dates or times say."""
     present = np.sort(seconds[~np.isnan(seconds)])
     if not len(present):
-        return Values(len(seconds), 0)
+        return Values(0, len(seconds), 0)
     low, middle, high = (iso(present[place]) for place in (0, len(present) // 2, -1))
-    return Values(len(seconds) - len(present), distinct_sorted(present), (low, middle, high), (), bars(present))
+    return Values(
+        len(present), len(seconds) - len(present), distinct_sorted(present), (low, middle, high), (), bars(present)
+    )
 
 
 def iso(seconds: float) -> str:
@@ -245,7 +252,7 @@ def values_of_words(column: TextColumn) -> Values:
     levels = tuple((column.categories[i], int(counts[i])) for i in order if counts[i])
     missing = int(np.count_nonzero(column.absent))
     histogram = tuple(count for _, count in levels)
-    return Values(missing, int(np.count_nonzero(counts)), None, levels, histogram)
+    return Values(len(column.codes) - missing, missing, int(np.count_nonzero(counts)), None, levels, histogram)
 
 
 def sorting_key(column: Column, encoder: Encoder | None, table: Table) -> NDArray[np.float64] | None:

@@ -23,12 +23,12 @@ from mlptrain.dataset import Examined, TaskChoice, choose_rows, choose_task, lef
 from mlptrain.errors import DataError, UsageError
 from mlptrain.inspect.columns import ColumnFacts, Target, column_facts
 from mlptrain.nn.arrays import Indices
-from mlptrain.remedies import scalar, setting
+from mlptrain.remedies import inline, scalar, setting
 from mlptrain.runs.directory import name_for
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.plan import filled
-from mlptrain.spec.presets import Standard
+from mlptrain.spec.presets import Facts, Standard, fill
 from mlptrain.tasks import Classification, MultiLabel, Regression, Task, distinct, found_values, implied_task, is_whole
 
 Comments = Mapping[str, Sequence[str]]
@@ -95,11 +95,7 @@ def draft(path: Path, targets: Sequence[str], folder: Path, schema: str | None =
     `schema` is the path of a JSON Schema of specs, for editors.
     """
     table, delimiter = read_table_for(path, targets)
-    for name in targets:
-        table.column(name)
-    known = {"target": list(targets)} | ({"delimiter": delimiter} if delimiter else {})
-    data = Data.model_validate({"path": str(path.absolute()), "missing_target": "drop", **known})
-    seen = survey(table, data)
+    seen = survey(table, settings_for(table, targets, delimiter))
     unusable = [one for one in seen.facts if one.trouble is not None]
     if not any(one.inputs for one in seen.facts):
         why = "; ".join(
@@ -108,7 +104,7 @@ def draft(path: Path, targets: Sequence[str], folder: Path, schema: str | None =
         raise DataError(f"{path}: no column is left to learn from beside the target: {why}")
     written: dict[str, Any] = {
         "path": relative(path, folder),
-        "target": targets[0] if len(targets) == 1 else known["target"],
+        "target": targets[0] if len(targets) == 1 else list(targets),
     }
     written |= {"delimiter": delimiter} if delimiter else {}
     written |= {"missing_target": "drop"} if seen.dropped else {}
@@ -158,6 +154,30 @@ def survey(table: Table, data: Data) -> Survey:
     assumed += [left_out(dropped, "without a target")] if dropped else []
     assumed += [f"column '{one.name}' is left out: {one.trouble.text}" for one in facts if one.trouble]
     return Survey(everything, dropped, kind, reason, assumed, facts, experiment.chosen, choice.loss.name())
+
+
+def facts_without_target(table: Table, delimiter: str | None) -> list[ColumnFacts]:
+    """The facts of every column of a table whose target is not known: all are features, all rows are for training."""
+    data = Data.model_construct(path=table.path, delimiter=delimiter)  # which is no valid section without a target
+    open_questions = Facts(rows=table.rows, classes=False, folds=True, linear=True, epochs=None, own_optimizer=False)
+    return column_facts(table, fill(data, Standard().settings(open_questions)["data"]))
+
+
+def facts_for(table: Table, targets: Sequence[str], delimiter: str | None) -> tuple[list[ColumnFacts], str]:
+    """The facts of every column of a table, and how its target is read."""
+    if not targets:
+        return facts_without_target(table, delimiter), ""
+    found = survey(table, settings_for(table, targets, delimiter))
+    return found.facts, found.reason
+
+
+def settings_for(table: Table, targets: Sequence[str], delimiter: str | None) -> Data:
+    """The data section of a draft; rows without a target are left out."""
+    for name in targets:
+        table.column(name)
+    known = {"target": list(targets)} | ({"delimiter": delimiter} if delimiter else {})
+    path = str(Path(table.path).absolute())
+    return Data.model_validate({"path": path, "missing_target": "drop", **known})
 
 
 def training_rows(choice: TaskChoice, experiment: Experiment, table: Table) -> Indices:
@@ -243,7 +263,7 @@ def column_lines(facts: Sequence[ColumnFacts]) -> Iterator[str]:
     rows = [("column", "holds", "missing", "distinct", "becomes")]
     for one in facts[:_LISTED]:
         missing, values = ("-", "-") if one.values is None else (f"{one.values.missing:,}", f"{one.values.distinct:,}")
-        rows.append((scalar(one.name), one.holds, missing, values, one.becomes))
+        rows.append((scalar(one.name), one.holds, missing, values, one.treatment))
     widths = [min(_NAME_WIDTH, max(len(row[i]) for row in rows)) for i in range(4)]
     notes: list[tuple[str, ...]] = [()] + [() if one.trouble else one.notes for one in facts[:_LISTED]]
     for (name, holds, missing, values, becomes), said in zip(rows, notes, strict=True):
@@ -260,11 +280,6 @@ def schema_for(folder: Path) -> str | None:
         if (place / SCHEMA).is_file():
             return relative(place / SCHEMA, folder)
     return None
-
-
-def inline(text: str) -> str:
-    """Text on one line, for a comment: what cannot be printed is escaped."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def wrapped(text: str) -> list[str]:

@@ -156,11 +156,16 @@ def chosen_threads(plan: Plan, layout: Layout, rows: int) -> int:
 
 def check_memory(layout: Layout, plan: Plan) -> None:
     """Refuse a network whose parameters alone do not fit into memory."""
-    copies = 4 + len(plan.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
-    needed = layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
+    needed = bytes_of_training(layout, plan)
     available = memory_size()
     if available is not None and needed > available:
         raise UsageError(
             f"network.hidden: {layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
             f"this machine has {available / 2**30:.1f} GiB; make the layers smaller"
         )
+
+
+def bytes_of_training(layout: Layout, plan: Plan) -> int:
+    """The memory of the parameters in training: themselves, the gradient, the best ones, a checkpoint, the slots."""
+    copies = 4 + len(plan.optimizer.slots)
+    return layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
