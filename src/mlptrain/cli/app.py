@@ -185,6 +185,22 @@ def inspect(
 
 
 @app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Look for what may go wrong with an experiment, in seconds; exit 6 if something is.
+
+    Example: mlptrain check flowers.yaml
+    """
+    from mlptrain.cli import check as verb
+
+    verb.run(config, overrides or [], json)
+
+
+@app.command()
 def schema(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
