@@ -235,7 +235,7 @@ def loaded(*arguments: str, code: int = 0) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "line", ["--help", "--version", "fit --help", "evaluate --help", "predict --help", "init --help"]
+    "line", ["--help", "--version", "fit --help", "evaluate --help", "predict --help", "inspect --help"]
 )
 def test_help_loads_nothing_heavy(line: str) -> None:
     modules = loaded(*line.split())

@@ -33,8 +33,9 @@ def test_the_two_commands_are_there_as_ci_reads_them() -> None:
 
 
 def test_every_verb_is_in_the_table() -> None:
-    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(re.findall(r"^\| `mlptrain (\w+)", README, re.MULTILINE)) == verbs
+    commands = [command for command in app.registered_commands if command.callback]
+    verbs = {command.name or command.callback.__name__ for command in commands if command.callback}
+    assert set(re.findall(r"^\| `mlptrain ([\w-]+)", README, re.MULTILINE)) == verbs
 
 
 def test_the_spec_by_example_is_a_spec(cli: Cli, tmp_path: Path) -> None:

@@ -200,6 +200,23 @@ def check(
     verb.run(config, overrides or [], json)
 
 
+@app.command(name="lr-find")
+def lr_find(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Find a learning rate: the loss of a copy of the network while the rate rises.
+
+    Example: mlptrain lr-find flowers.yaml
+    """
+    from mlptrain.cli import lr_find as verb
+
+    verb.run(config, overrides or [], out, json)
+
+
 @app.command()
 def schema(
     out: Annotated[
