@@ -22,6 +22,7 @@ from mlptrain.dataset import Dataset, Features, Part
 from mlptrain.errors import DataError, Diverged, SpecError, UsageError
 from mlptrain.gradcheck import ROWS, check_plan
 from mlptrain.inspect.columns import GIVES_AWAY, Target, told_alone
+from mlptrain.nn.initializers import Auto
 from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import CrossEntropy
 from mlptrain.nn.threads import blas_threads
@@ -271,7 +272,8 @@ def in_float64(plan: Plan, dataset: Dataset) -> tuple[Plan, Dataset]:
     features = Features(x.astype(np.float64), np.dtype(np.float64))
     some = Part(features, targets, np.arange(len(rows)), weights)
     training = plan.training.model_copy(update={"dtype": "float64"})
-    ensemble = plan.ensemble.model_copy(update={"members": min(2, plan.ensemble.members)})
+    members = min(2, plan.ensemble.members) if plan.network.initializer.file is None else plan.ensemble.members
+    ensemble = plan.ensemble.model_copy(update={"members": members})
     return plan.model_copy(update={"training": training, "ensemble": ensemble}), replace(dataset, training=some)
 
 
@@ -297,7 +299,9 @@ def by_heart(trial: Trial) -> Finding:
 def alone(plan: Plan) -> Plan:
     """The plan for one network without what keeps it from learning rows by heart."""
     hidden = tuple(without_dropout(layer) for layer in plan.network.hidden)
-    network = plan.network.model_copy(update={"hidden": hidden, "dropout": 0.0, "linear_path": False})
+    simpler = {"hidden": hidden, "dropout": 0.0, "linear_path": False}
+    simpler |= {"initializer": Auto()} if plan.network.initializer.file is not None else {}
+    network = plan.network.model_copy(update=simpler)
     training = plan.training.model_copy(update={"batch_size": "full", "ema": None})
     optimizer = plan.optimizer
     if "weight_decay" in type(optimizer).model_fields:

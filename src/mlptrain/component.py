@@ -146,7 +146,7 @@ class OneOf:
             }  # looked up here, since a plugin may have added some
             words = names(classes.values())
             if isinstance(value, str):
-                return classes[resolve(value, words)].model_validate({}, context=info.context)
+                value = {"kind": value}
             if not isinstance(value, dict):
                 raise mistake(f"must be one of these, by name or as a mapping with 'kind': {listed(words)}")
             kind = value.get("kind", self.default)

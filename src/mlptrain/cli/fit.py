@@ -28,7 +28,6 @@ from mlptrain.cli.console import (
     stderr_console,
 )
 from mlptrain.errors import Diverged, Interrupted, UsageError
-from mlptrain.inspect.draft import draft, no_target, schema_for
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import yaml_flow
@@ -110,6 +109,8 @@ def target_override(names: Sequence[str]) -> list[str]:
 
 def begun_on_table(table: Path, request: Request, consumers: Sequence[Consumer], console: Console) -> Run:
     """A new run on a table, with a spec that is written for it and left beside the run's folder."""
+    from mlptrain.inspect.draft import draft, no_target, schema_for  # a spec needs none of it
+
     if not request.target:
         raise no_target(table, "fit")
     if request.out is not None and spec_beside(request.out).exists():

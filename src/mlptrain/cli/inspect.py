@@ -77,7 +77,8 @@ def inspect_table(path: Path, targets: Sequence[str], as_json: bool) -> None:
         columns = [column_document(one) for one in facts]
         print_json({"kind": "table", "path": str(path), "rows": rows, "sha256": digest, "columns": columns})
         return
-    head = f"{path}: {rows:,} rows, {len(facts):,} columns, {bytes_text(path.stat().st_size)}, sha256 {digest[:12]}"
+    size = f"{rows:,} row{'s' * (rows != 1)}, {len(facts):,} column{'s' * (len(facts) != 1)}"
+    head = f"{path}: {size}, {bytes_text(path.stat().st_size)}, sha256 {digest[:12]}"
     print_results(head, *([inline(reason)] if reason else []), "", column_table(facts), *note_lines(facts))
 
 
@@ -113,8 +114,13 @@ def span_text(values: Values, brief: bool) -> str:
     if not values.levels or values.levels[0][1] == 1:
         return ""
     some = values.levels[: 1 if brief else LEVELS]
-    named = [f"{inline(short(word, LONGEST_LEVEL))} {count / values.present:.0%}" for word, count in some]
+    named = [f"{inline(short(word, LONGEST_LEVEL))} {percent(count / values.present)}" for word, count in some]
     return ", ".join(named) + (", ..." if values.distinct > len(some) else "")
+
+
+def percent(share: float) -> str:
+    """A share for the eye; one that rounds to nothing is `<1%`."""
+    return f"{share:.0%}" if share >= 0.005 else "<1%"
 
 
 def short_number(value: float) -> str:

@@ -57,6 +57,7 @@ _OTHER_FORMATS = (
     (rb"\x1f\x8b", "is compressed with gzip twice; unpack it once"),
     (rb"7z\xbc\xaf", "is a 7z archive; unpack it"),
     (rb"%PDF-\d", "is a PDF document; save its table as CSV"),
+    (rb"\x89PNG", "is a picture (PNG), not a table"),
     (rb"(?i)\s*<(!doctype html|html)\b", "is a web page; download the table itself"),
 )
 """How files begin that are not read, and what to do with them."""

@@ -29,6 +29,8 @@ BARS = 10
 """Bins of a histogram, and the levels that are counted one by one."""
 GIVES_AWAY = 0.98
 """From this share of the target on, a single column is said to give it away."""
+FEW_ROWS = 20
+"""Rows of a table so short that whole numbers may all differ by chance."""
 _FEWEST_ROWS, _MOST_ROWS = (
     50,
     20_000,
@@ -158,7 +160,7 @@ def feature(one: Read, table: Table, data: Data, rows: Indices, target: Target |
     key = sorting_key(one.column, encoder, table)
     told = None if target is None or key is None else told_alone(key, target)
     notes = [trouble.text] if trouble else []
-    if isinstance(one.column, NumericColumn) and key is not None and len(key) > 1 and are_distinct(key):
+    if isinstance(one.column, NumericColumn) and key is not None and len(key) > FEW_ROWS and are_distinct(key):
         notes.append("is another whole number in each row: an identifier?")
     if told is not None and told >= GIVES_AWAY:
         notes.append(f"tells {told:.0%} of the target alone: would it be known when predicting?")
@@ -260,6 +262,8 @@ def sorting_key(column: Column, encoder: Encoder | None, table: Table) -> NDArra
     if isinstance(column, TextColumn):
         if isinstance(encoder, Amount):
             return numbers_in(column, encoder.notation, table).values[:, 0]
+        if isinstance(encoder, Date):
+            return seconds_of(column, encoder.spelling, table)
         return column.codes.astype(np.float64)
     if isinstance(column, MomentColumn):
         return column.seconds
