@@ -73,7 +73,7 @@ def rendered(settings: Mapping[str, Any], comments: Comments) -> Iterator[str]:
         if key in comments:
             yield ""
         yield from (f"# {line}".rstrip() for line in comments.get(key, ()))
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) or not value:
             yield yaml.dump({key: value}).rstrip("\n")
             continue
         yield f"{key}:"
@@ -96,27 +96,15 @@ def draft(path: Path, targets: Sequence[str], folder: Path, schema: str | None =
     """
     table, delimiter = read_table_for(path, targets)
     seen = survey(table, settings_for(table, targets, delimiter))
-    unusable = [one for one in seen.facts if one.trouble is not None]
     if not any(one.inputs for one in seen.facts):
-        why = "; ".join(
-            f"'{one.name}' {one.notes[0] if one.notes else one.becomes}" for one in seen.facts if one.values
-        )
+        why = "; ".join(f"'{one.name}' {next(iter(one.notes), one.becomes)}" for one in seen.facts if one.values)
         raise DataError(f"{path}: no column is left to learn from beside the target: {why}")
-    written: dict[str, Any] = {
-        "path": relative(path, folder),
-        "target": targets[0] if len(targets) == 1 else list(targets),
-    }
-    written |= {"delimiter": delimiter} if delimiter else {}
-    written |= {"missing_target": "drop"} if seen.dropped else {}
-    written |= {"exclude": [one.name for one in unusable]} if unusable else {}
-    settings = {
-        "name": name_for(path),
-        "seed": 0,
-        "preset": Standard().name(),
-        "task": seen.task.name(),
-        "data": written,
-    }
-    return Draft(settings, comments(path, seen, unusable, schema), tuple(seen.assumed))
+    data: dict[str, Any] = {"path": relative(path, folder), "target": targets[0] if len(targets) == 1 else [*targets]}
+    data |= {"delimiter": delimiter} if delimiter else {}
+    data |= {"missing_target": "drop"} if seen.dropped else {}
+    data |= {"exclude": [one.name for one in seen.unusable]} if seen.unusable else {}
+    choices = {"name": name_for(path), "seed": 0, "preset": Standard().name(), "task": seen.task.name()}
+    return Draft({**choices, "data": data}, comments(path, seen, schema), tuple(seen.assumed))
 
 
 @dataclass(frozen=True)
@@ -134,6 +122,11 @@ class Survey:
     chosen: str
     """What the preset amounts to."""
     loss: str
+
+    @property
+    def unusable(self) -> list[ColumnFacts]:
+        """The columns that cannot be used as they are."""
+        return [one for one in self.facts if one.trouble is not None]
 
 
 def survey(table: Table, data: Data) -> Survey:
@@ -221,7 +214,7 @@ def held(kind: type[Task]) -> str:
     return "classes" if kind is Classification else "yes and no" if kind is MultiLabel else "quantities"
 
 
-def comments(path: Path, seen: Survey, unusable: Sequence[ColumnFacts], schema: str | None) -> dict[str, list[str]]:
+def comments(path: Path, seen: Survey, schema: str | None) -> dict[str, list[str]]:
     """The comments of a draft, by key."""
     first = f"A first spec for {inline(path.name)}, {seen.rows:,} rows, {len(seen.facts):,} columns"
     head = [f"yaml-language-server: $schema={schema}"] if schema else []
@@ -238,9 +231,9 @@ def comments(path: Path, seen: Survey, unusable: Sequence[ColumnFacts], schema: 
     }
     if seen.dropped:
         said["data.missing_target"] = [left_out(seen.dropped, "without a target")]
-    if unusable:
+    if seen.unusable:
         said["data.exclude"] = ["These columns cannot be used as they are:"]
-        said["data.exclude"] += [line for one in unusable for line in wrapped(inline(one.notes[0]))]
+        said["data.exclude"] += [line for one in seen.unusable for line in wrapped(inline(one.notes[0]))]
     return said
 
 
