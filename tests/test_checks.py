@@ -70,6 +70,22 @@ def test_our_configs_pass(name: str) -> None:
     assert [finding.name for finding in findings if finding.passed is False] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("01-xor", []),
+        ("03a-rate-too-large", ["cost"]),
+        ("06a-vanishing-gradients", ["by heart"]),
+        ("06b-relu-and-he", []),
+        ("08a-without-batch-norm", ["first loss"]),
+        ("08b-batch-norm", []),
+    ],
+)
+def test_what_a_lesson_does_wrong_is_found(name: str, names: list[str]) -> None:
+    findings = check_experiment(CONFIGS / "lessons" / f"{name}.yaml")
+    assert [finding.name for finding in findings if finding.passed is False] == names
+
+
 def test_all_mistakes_of_a_spec(cli: Cli, spec: Write) -> None:
     spec("data: {path: t.csv, tagret: y}\noptimizer: adm\n")
     failed = cli("check", "spec.yaml", "--json")

@@ -222,6 +222,7 @@ def comments(path: Path, seen: Survey, schema: str | None) -> dict[str, list[str
     test = f"To keep rows for a last test: {setting(data={'split': {'test': 0.15}})}"
     said = {
         "": head,
+        "seed": ["Determines all random numbers: the same seed gives the same run."],
         "preset": [
             f"{seen.chosen}, by the number of rows.",
             "quick is one network, best four times as many; plain is the textbook network.",
