@@ -22,7 +22,7 @@ _NUMBERS: dict[Purpose, int] = {
     "folds": 6,
     "linear": 7,
     "intervals": 8,
-    "inspect": 9,
+    "inspect": 11,
 }
 _DRAWS_PER_STEP = 1 << 64
 
