@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.spec",),
     ("mlptrain.train",),
     ("mlptrain.runs",),
-    ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference"),
+    ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
     ("mlptrain.inspect",),
     ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.plugins",),

@@ -3,9 +3,10 @@
 A *family* is an abstract subclass of `Component` (`Activation`, `Loss`, ...). A *variant* is a subclass of a family
 that gives its `kind` a value. `Annotated[Activation, OneOf()]` is then the choice among all variants of the family,
 collected from the classes themselves: there is no registry to keep in step.
-"""
 
-from __future__ import annotations
+Files with components do not postpone annotations (`from __future__ import annotations`): Pydantic would compile each
+of them from text again, for every class that inherits it, at every start.
+"""
 
 import os
 from collections.abc import Iterable

@@ -72,8 +72,7 @@ _INDEX_SPAN = 1.1  # of the rows: identifiers may have gaps, where rows were lef
 _MAX_RECORD = 50_000_000  # characters of the fitted encoders; a model file stores them twice, within 100 MB
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """Inputs (rows, width) of a whole file; bytes are decoded by an offset and a scale, or by a lookup table."""
 
     values: NDArray[Any]
@@ -303,8 +302,7 @@ class Dataset:
         return {name: part for name, part in named if part is not None}
 
 
-@dataclass(frozen=True)
-class TaskChoice:
+class TaskChoice(NamedTuple):
     """The task and the loss of a run, with the true values of the target."""
 
     task: Task
@@ -360,8 +358,7 @@ def examine(data: Data, loss: Loss | None = None, task: str | None = None) -> Ex
     return Examined(table, fingerprint, weights, choice, keys, notes, troubles)
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """The settings by which transforms are fitted to a table."""
 
     data: Data
@@ -382,7 +379,7 @@ def load_dataset(examined: Examined, fit: Fit) -> Dataset:
         ("test", data.test_path, data.test_target_path),
     ):
         if path is not None:
-            hints = replace(transforms.hints, wanted=())
+            hints = transforms.hints._replace(wanted=())
             other, digests = read_with_target(path, target_path, data, hints)
             fingerprint |= digests
             parts[name], more = transforms.part(other, fit.dtype, data.missing_target == "drop")
@@ -427,6 +424,21 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
         return None
     features, _ = transforms.encode(table, dtype)  # all rows, as in training: those of the test may hold no known word
     return make_part(task, features, truth, rows, weights, dtype, None if keys.units is None else keys.units.codes)
+
+
+def used_rows(data: Data, transforms: Transforms, part: str) -> tuple[Table, int]:
+    """The table that the rows of `part` count in, without rows that were left out, and the rows of its file."""
+    own = {
+        "validation": (data.validation_path, data.validation_target_path),
+        "test": (data.test_path, data.test_target_path),
+    }
+    path, target_path = own.get(part, (None, None))
+    if path is None:
+        path, target_path = data.path, data.target_path
+    whole, _ = read_with_target(path, target_path, data, transforms.hints._replace(wanted=()))
+    table, _, _ = rows_with_weight(whole, data.sample_weight, data.missing_values)
+    columns = transforms.task.read(table, data.missing_values)
+    return table.select(rows_with_target(columns, table, data.missing_target == "drop")), whole.rows
 
 
 def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:

@@ -12,7 +12,9 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals", "inspect"]
+Purpose = Literal[
+    "split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals", "report", "inspect"
+]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
@@ -22,6 +24,7 @@ _NUMBERS: dict[Purpose, int] = {
     "folds": 6,
     "linear": 7,
     "intervals": 8,
+    "report": 9,
     "inspect": 11,
 }
 _DRAWS_PER_STEP = 1 << 64

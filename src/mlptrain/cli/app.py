@@ -91,6 +91,7 @@ def fit(
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.")
     ] = 5.0,
     profile: Annotated[bool, typer.Option("--profile", help="Also print where the time went.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also write the page of `mlptrain report`.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
@@ -101,7 +102,7 @@ def fit(
     """
     from mlptrain.cli import fit as verb
 
-    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, target or []))
+    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or []))
 
 
 @app.command()
@@ -231,6 +232,44 @@ def schema(
     from mlptrain.cli import schema as verb
 
     verb.run(out)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The page; by default report.html in the run's folder.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write each chart as a PNG into this folder.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are no reports of mlptrain.")] = False,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Draw what came of a run: one HTML page with charts, the verdict and what to try next."""
+    from mlptrain.cli import report as verb
+
+    verb.run(run, out, png, force, quiet)
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folders of one or several runs.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A column of metrics.csv, by default the losses. Repeatable."),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png|.svg", help="Write a picture instead of drawing in the terminal.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out.")] = False,
+) -> None:
+    """Draw the curves of one or several runs by epoch."""
+    from mlptrain.cli import plot as verb
+
+    verb.run(runs, metric or [], log, out, force)
 
 
 @app.command()

@@ -86,11 +86,15 @@ def plain(lines: Sequence[Line]) -> list[str]:
 
 def styled(lines: Sequence[Line]) -> Text:
     """The lines as text for Rich, each curve in a colour of its own."""
-    text = Text("\n").join(
-        Text.assemble(*((span.text, "" if span.curve is None else colour(span.curve)) for span in line))
-        for line in lines
-    )
+    text = Text("\n").join(map(styled_line, lines))
     text.no_wrap = True
+    return text
+
+
+def styled_line(line: Line) -> Text:
+    """One line as text for Rich."""
+    text = Text.assemble(*((span.text, "" if span.curve is None else colour(span.curve)) for span in line))
+    text.rstrip()
     return text
 
 

@@ -7,17 +7,14 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 imports it more slowly
 from rich.console import Console
 
 from mlptrain.cli.console import (
-    Course,
-    Display,
     decision_text,
     diagnosis_text,
     interval_line,
@@ -27,22 +24,24 @@ from mlptrain.cli.console import (
     results_table,
     stderr_console,
 )
+from mlptrain.cli.live import Course, display
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import yaml_flow
 from mlptrain.runs.directory import RUNS, RunFolder, name_for, spec_beside
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume
+from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume, summary
 from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
 from mlptrain.spec.yaml import TABLE
 from mlptrain.system import STOP_SIGNALS
+from mlptrain.train.diagnostics import lowest_loss
+from mlptrain.train.early_stopping import monitored
 from mlptrain.train.events import Consumer
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """The arguments of the command."""
 
     config: Path | None
@@ -55,6 +54,8 @@ class Request:
     json: bool
     quiet: bool
     profile: bool
+    report: bool = False
+    """Whether the page of `mlptrain report` is written at the end."""
     target: Sequence[str] = ()
     """Columns to predict; those of a spec if there are none."""
 
@@ -64,7 +65,24 @@ def run(request: Request) -> None:
     console = stderr_console(request.quiet)
     measuring = profiling(console) if request.profile else nullcontext(())
     with measuring as consumers, opened(request, consumers, console) as current:
-        train_and_report(current, console, request)
+        try:
+            train_and_report(current, console, request)
+        except Diverged:
+            write_report(current, console, request)
+            raise
+        write_report(current, console, request)
+
+
+def write_report(current: Run, console: Console, request: Request) -> None:
+    """Write the page on the run, if it is asked for."""
+    if not request.report:
+        return
+    from mlptrain.report.build import PAGE, report_on, write_page
+
+    folder = current.folder.path
+    with console.status("drawing the report"):
+        write_page(report_on(folder), folder / PAGE)
+    console.print(f"report: {folder / PAGE}")
 
 
 @contextmanager
@@ -167,10 +185,11 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     """Train to the end, showing progress, and measure the results."""
     training, rows = current.plan.training, len(current.dataset.training)
     batches = -(-rows // (current.plan.batch_rows or rows))
-    course = Course(current.folder.path.name, training.epochs, batches, current.state.progress)
-    with signals() as signalled, closing(Display(console, course)) as display:
+    monitor, progress = monitored(current.plan), current.state.progress
+    course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
+    with signals() as signalled, closing(display(console, course)) as shown:
         try:
-            proceed(current, signalled, request.save_every, [display])
+            proceed(current, signalled, request.save_every, [shown])
         except Diverged:
             if request.json:
                 results = Results({}, {}, "", tuple(current.state.progress.warnings))
@@ -254,6 +273,21 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
     sure, part = finished.intervals, finished.baseline_part
     line = "" if sure is None else interval_line(finished.results[part], sure)
     print_results(table, *([f"\n{part}: {line}"] if line else []), f"\n{current.folder.path}")
+    say_verdict(current, finished, console)
+
+
+def say_verdict(current: Run, finished: Results, console: Console) -> None:
+    """Print how good the model is, whether it overfits, and what to try next."""
+    from mlptrain.report.verdict import verdict
+
+    lowest = lowest_loss(current.network, current.dataset.parts[finished.baseline_part])
+    found = verdict(current.plan, summary(current, finished), lowest)
+    for sentence in filter(None, (found.quality, found.fit)):
+        console.print(sentence)
+    folder = current.folder.path
+    commands = [f"{advice.command(folder / 'spec.yaml')}   # {advice.why}" for advice in found.advice]
+    for i, command in enumerate([*commands, f"mlptrain report {shlex.quote(str(folder))}   # charts of all this"]):
+        console.print(f"{'next:' if not i else '     '} {command}", soft_wrap=True)
 
 
 def written_document(current: Run) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +30,7 @@ _CELL = (
 )
 
 
-@dataclass(frozen=True)
-class Notation:
+class Notation(NamedTuple):
     """How the amounts of a column are written."""
 
     decimal: str

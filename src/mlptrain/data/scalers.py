@@ -1,7 +1,5 @@
 """Scalers of numeric columns, and their inverses."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import ClassVar, Literal
 

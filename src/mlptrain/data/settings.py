@@ -1,7 +1,5 @@
 """Which settings does the data section of an experiment file have?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -100,7 +98,7 @@ class Categorical(Frozen):
     )
 
     @model_validator(mode="after")
-    def _rare_ones_have_a_place(self) -> Categorical:
+    def _rare_ones_have_a_place(self) -> "Categorical":
         if self.min_count > 1 and self.unknown == "error":
             message = "treats rare categories as unknown, which 'unknown: error' refuses; choose one of the two"
             refuse([("min_count", message)])
@@ -163,7 +161,7 @@ class Data(Frozen):
         False, description="Regression: clip predictions to the range of the training targets."
     )
 
-    _written: Data | None = PrivateAttr(None)
+    _written: "Data | None" = PrivateAttr(None)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -211,7 +209,7 @@ class Data(Frozen):
         """The settings that give the column `name` this kind of encoder."""
         return {"encoders": {**self.encoders, name: kind}}
 
-    def with_bins(self, bins: int | None) -> Data:
+    def with_bins(self, bins: int | None) -> "Data":
         """The same settings with this number of bins."""
         return self.model_copy(update={"numeric": self.numeric.model_copy(update={"bins": bins})})
 
@@ -223,7 +221,7 @@ class Data(Frozen):
         """A whole section as written, with `change` applied."""
         return {section: getattr(self._written or self, section).model_dump(exclude_unset=True) | change}
 
-    def filled_from(self, written: Data) -> None:
+    def filled_from(self, written: "Data") -> None:
         """Remember what the file says, for remedies: `self` has the settings of a preset too."""
         self._written = written
 
@@ -250,7 +248,7 @@ class Data(Frozen):
         return target
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Data:
+    def _makes_sense(self) -> "Data":
         refuse(self._conflicts())
         return self
 

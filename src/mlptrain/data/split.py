@@ -1,7 +1,5 @@
 """Which rows are for training, which for validation and which for the test?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -58,7 +56,7 @@ class Split(Frozen):
     )
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Split:
+    def _makes_sense(self) -> "Split":
         refuse(self._conflicts())
         return self
 

@@ -27,7 +27,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,7 @@ _OTHER_FORMATS = (
 _SAMPLE_ROWS = 1000  # rows that decide which columns are parsed as numbers
 
 
-@dataclass(frozen=True)
-class Hints:
+class Hints(NamedTuple):
     """What is known about a CSV before it is read."""
 
     text: Collection[str]

@@ -5,8 +5,6 @@ the variance through the forward and the backward pass, He et al. 2015 through r
 forward pass. Normal distributions are not truncated.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self

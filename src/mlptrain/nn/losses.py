@@ -8,8 +8,6 @@ weighted mean, since the weights have mean 1 over the training rows. Sums are co
 one value each: arrays are (members, n, outputs) then, and the members may share target and weights.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
@@ -609,12 +607,12 @@ class Focal(ClassLoss):
             scores = scores - 2 * grad.sum(axis=0)
         return np.asarray(scores)
 
-    def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> FocalWorkspace:
+    def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> "FocalWorkspace":
         softmax = SoftmaxWorkspace.allocate(shape, np.dtype(dtype), class_weights)
         return FocalWorkspace(softmax, np.empty((4, *shape[:-1]), dtype))
 
     def value_and_gradient(
-        self, scores: Array, target: Target, grad: Array, ws: FocalWorkspace, weights: Weights = None
+        self, scores: Array, target: Target, grad: Array, ws: "FocalWorkspace", weights: Weights = None
     ) -> LossValue:
         softmax, (known, miss, slope, weight) = ws.softmax, ws.by_row
         p, n = softmax.p, scores.shape[-2]

@@ -15,9 +15,8 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
 from mlptrain.runs.durable import write_durably
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """The folder of one run."""
 
     path: Path
@@ -94,6 +92,18 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the final results."""
         write_durably(self.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+    def read_summary(self) -> dict[str, Any]:
+        """The final results that were written."""
+        try:
+            found = json.loads(self.summary.read_text(encoding="utf8"))
+        except OSError as error:
+            raise EnvironmentFault(f"{self.summary}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise CheckpointError(f"{self.summary}: is damaged: {error}") from error
+        if not isinstance(found, dict) or "stopped" not in found:
+            raise CheckpointError(f"{self.summary}: is damaged: it is not the summary of a run")
+        return found
 
 
 def take_lock(folder: Path) -> BaseFileLock:

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from mlptrain.errors import EnvironmentFault
+from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.runs.durable import write_durably
 from mlptrain.train.events import Consumer, EpochDone
 
 COUNTS = frozenset({"epoch", "step"})
 TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")
+Columns = dict[str, list[float | None]]
+"""A history by column; None is an empty cell."""
 
 
 def line(names: Sequence[str], values: Sequence[float | None]) -> str:
@@ -78,3 +80,22 @@ def kept_timings(path: Path, epochs: int) -> list[str]:
     header = ",".join(TIMING_COLUMNS) + "\n"
     lines = path.read_text(encoding="utf8").splitlines(keepends=True) if path.exists() else []
     return [header, *lines[1 : epochs + 1]]
+
+
+def read_history(folder: Path) -> Columns:
+    """The metrics.csv of a run by column; a last line that was not written to its end is left out."""
+    path = folder / "metrics.csv"
+    try:
+        head, *lines = path.read_text(encoding="utf8").splitlines(keepends=True)
+        names = head.rstrip("\n").split(",")
+        rows = [line.rstrip("\n").split(",") for line in lines if line.endswith("\n")]
+        values = [[float(cell) if cell else None for cell in row] for row in rows]
+        return {name: [row[i] for row in values] for i, name in enumerate(names)}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file: this run has no history yet") from error
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{path}: is damaged: it is not a table of numbers with one line for each epoch"
+        ) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -118,8 +118,7 @@ class Run:
         return self.state.progress.stopped is not None and self.folder.model.exists() and self.folder.summary.exists()
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """The results of a finished run."""
 
     results: dict[str, Metrics]

@@ -10,8 +10,6 @@ Experiment
 └── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Protocol, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -195,7 +193,7 @@ class Experiment(Frozen):
         """The settings as plain values, as in spec.yaml."""
         return self.model_dump(mode="json", include=set(Experiment.model_fields))
 
-    def locate_like(self, other: Experiment) -> None:
+    def locate_like(self, other: "Experiment") -> None:
         """Locate settings in the file that `other` was read from."""
         self._written = other._written
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -48,8 +47,7 @@ _SHOWS_VALUE = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where a value comes from: the file, or an override."""
 
     name: str
@@ -64,8 +62,7 @@ class Source:
         return Problem(f"{self.name}:{line}:{column}", path, message, yaml.excerpt(self.lines, line, column))
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """An experiment as it is written: its values, and where each of them comes from."""
 
     root: Node

@@ -1,7 +1,5 @@
 """Which settings do the network and the training sections of an experiment file have?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 

@@ -1,0 +1,1 @@
+"""What came of a run, as charts and in plain words."""

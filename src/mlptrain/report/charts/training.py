@@ -1,0 +1,264 @@
+"""Which charts show how training went?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlptrain.report import figures
+from mlptrain.report.charts.base import (
+    CURVES,
+    DASHES,
+    DOTTED,
+    LINE_POINTS,
+    Chart,
+    Ink,
+    Sheet,
+    Subject,
+    Values,
+    finite,
+    legend,
+    log_scale,
+    small_axes,
+)
+from mlptrain.report.source import Source, hidden_activations
+from mlptrain.report.text import number
+from mlptrain.runs.history import Columns
+
+WIDE = 30
+"""A ratio of the largest to the smallest value from which on an axis is logarithmic."""
+LAYERS = 6
+"""Histograms of one chart."""
+
+
+@dataclass(frozen=True)
+class Curves(Chart):
+    """Columns of the history by epoch."""
+
+    epochs: Values
+    curves: dict[str, Values]
+    """By label; NaN where there is no value."""
+    best: Mapping[str, int] = field(default_factory=dict)
+    """The epoch that is marked on a curve, by label."""
+    note: str = ""
+
+    @classmethod
+    def found(cls, history: Columns, labels: dict[str, str], best: int | None = None, note: str = "") -> Self | None:
+        """The curves of the columns that have values, by label."""
+        columns = {label: as_array(history[name]) for name, label in labels.items() if name in history}
+        known = {label: values for label, values in columns.items() if np.isfinite(values).any()}
+        marked = {} if best is None or not known else {[*known][-1]: best}
+        return cls(as_array(history["epoch"]), known, marked, note) if known else None
+
+    @property
+    def log(self) -> bool:
+        """Whether the curves need a logarithmic axis."""
+        joined = np.concatenate([values[np.isfinite(values)] for values in self.curves.values()])
+        return bool((joined > 0).all() and joined.max() > WIDE * joined.min())
+
+    @property
+    def description(self) -> str:
+        ends = "; ".join(
+            f"{label} from {number(ends_of(v)[0])} to {number(ends_of(v)[1])}" for label, v in self.curves.items()
+        )
+        best = ", ".join(dict.fromkeys(map(str, self.best.values())))
+        star = f" The star is the best epoch, {best}." if best else ""
+        scale = " The vertical axis is logarithmic." if self.log else ""
+        return f"{len(self.epochs)} epochs: {ends}.{star}{scale}{self.note}"
+
+    @property
+    def sheet(self) -> Sheet:
+        epochs, *some = figures.thinned(25, self.epochs, *self.curves.values())
+        rows = zip(epochs.tolist(), *(values.tolist() for values in some), strict=True)
+        return Sheet(
+            ("epoch", *self.curves), tuple((f"{epoch:.0f}", *(number(finite(v)) for v in row)) for epoch, *row in rows)
+        )
+
+    def draw(self, figure: Any, ink: Ink) -> None:
+        axes = figure.subplots()
+        dot = "o" if len(self.epochs) == 1 else None
+        for i, (label, values) in enumerate(self.curves.items()):
+            points = figures.thinned(LINE_POINTS, self.epochs, values)
+            colour, dash = ink.series[i % len(ink.series)], DASHES[i % len(DASHES)]
+            axes.plot(*points, color=colour, linestyle=dash, marker=dot, label=label)
+        if self.log:
+            log_scale(axes.yaxis)
+        for label, epoch in self.best.items():
+            self._mark_best(axes, ink, label, epoch)
+        axes.set_xlabel("epoch")
+        legend(axes, ink)
+
+    def _mark_best(self, axes: Any, ink: Ink, label: str, epoch: int) -> None:
+        height = self.curves[label][self.epochs == epoch][:1]
+        axes.axvline(epoch, color=ink.faint, linewidth=1, linestyle=DOTTED, zorder=1)
+        axes.plot([epoch], height, "*", markersize=11, color=ink.text, label=f"best: epoch {epoch}", zorder=5)
+
+
+@dataclass(frozen=True)
+class AskedCurves(Curves):
+    """Curves of one or several runs, with an axis as asked."""
+
+    name: ClassVar[str] = "curves"
+    title: ClassVar[str] = ""
+    log: bool = False
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        return None
+
+
+class Losses(Curves):
+    """The losses of training and validation, with the best epoch."""
+
+    name: ClassVar[str] = "losses"
+    title: ClassVar[str] = "Loss by epoch"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        source = subject.source
+        labels = {"train_loss": "training", "validation_loss": "validation"}
+        return cls.found(source.history, labels, kept_epoch(source))
+
+
+class Figure(Curves):
+    """The main metric of the validation rows."""
+
+    name: ClassVar[str] = "metric"
+    title: ClassVar[str] = "Validation metric by epoch"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        source = subject.source
+        names = [metric.name() for metric in source.plan.transforms.task.metrics if metric.main]
+        return cls.found(source.history, {f"validation_{name}": name for name in names}, kept_epoch(source))
+
+
+class Gradients(Curves):
+    """The norm of the gradient of each layer."""
+
+    name: ClassVar[str] = "gradients"
+    title: ClassVar[str] = "Gradient norm by layer"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        history = subject.source.history
+        names = [name for name in history if name.startswith("gradient_norm.layers.")]
+        places = np.unique(np.linspace(0, len(names) - 1, min(len(names), CURVES)).round().astype(int))
+        labels = {names[i]: layer_label(int(names[i].rpartition(".")[2]), subject.source) for i in places}
+        left = len(names) - len(labels)
+        return cls.found(history, labels, note=f" {left} layers between them are left out." if left else "")
+
+
+def as_array(values: Sequence[float | None]) -> Values:
+    """A column of the history; NaN where it has no value."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def ends_of(values: Values) -> tuple[float, float]:
+    """The first and the last known value."""
+    known = values[np.isfinite(values)]
+    return float(known[0]), float(known[-1])
+
+
+def layer_label(layer: int, source: Source) -> str:
+    """A layer by its number, counted from 0 as in the names of its tensors."""
+    last = len(source.plan.layers) - 1
+    return "linear path" if layer > last else "output layer" if layer == last else f"layer {layer}"
+
+
+def kept_epoch(source: Source) -> int | None:
+    """The epoch whose weights are kept, if the history has it."""
+    known = source.progress.best_epoch if source.progress is not None else (source.summary or {}).get("best_epoch")
+    return known if known in source.history["epoch"] else None
+
+
+@dataclass(frozen=True)
+class Histograms(Chart):
+    """A small histogram for each layer."""
+
+    layers: dict[str, Values]
+    note: str
+
+    @property
+    def shown(self) -> dict[str, Values]:
+        """The layers that are drawn."""
+        return {name: self.layers[name] for name in [*self.layers][:LAYERS]}
+
+    @property
+    def description(self) -> str:
+        left = len(self.layers) - len(self.shown)
+        more = f" {left} more layers are left out." if left else ""
+        return f"{self.note} The outermost 0.1 % on both sides are cut off.{more}"
+
+    @property
+    def sheet(self) -> Sheet:
+        measures = (np.mean, np.std, np.min, np.max)
+        rows = tuple(
+            (name, f"{len(values):,}", *(number(finite(float(measure(values)))) for measure in measures))
+            for name, values in self.layers.items()
+        )
+        return Sheet(("layer", "values", "mean", "standard deviation", "lowest", "highest"), rows)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return 4.8, 0.25 + 1.6 * -(-len(self.shown) // 3)
+
+    def draw(self, figure: Any, ink: Ink) -> None:
+        for axes, (name, values) in zip(small_axes(figure, len(self.shown), 3), self.shown.items(), strict=True):
+            edges, counts, _ = figures.histogram(values)
+            axes.stairs(counts, edges, fill=True, color=ink.series[0], alpha=0.9)
+            axes.set_title(name, fontsize=8)
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+            axes.locator_params(axis="x", nbins=4)
+            axes.grid(False)
+
+
+class Weights(Histograms):
+    """Histograms of the weights of each layer."""
+
+    name: ClassVar[str] = "weights"
+    title: ClassVar[str] = "Weights by layer"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        model, found = subject.source.model, dict[str, Values]()
+        for tensor in model.network.layout.parameters:
+            if len(tensor.spec.shape) > 1:
+                label, values = layer_label(tensor.layer, subject.source), tensor.view(model.parameters).ravel()
+                found[label] = np.append(found.get(label, np.zeros(0)), values)
+        of = "" if subject.source.plan.members is None else f", of all {subject.source.plan.members} networks"
+        return cls(found, f"The weights that are kept, without biases{of}.") if found else None
+
+
+class Activations(Histograms):
+    """Histograms of the activations of each hidden layer."""
+
+    name: ClassVar[str] = "activations"
+    title: ClassVar[str] = "Activations by layer"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        source, measured = subject.source, subject.source.measured
+        found = {} if measured is None else hidden_activations(source.model, measured.part)
+        if measured is None or not found:
+            return None
+        rows = f"Of {len(next(iter(found.values()))):,} {measured.name} rows"
+        of = "" if source.plan.members is None else f", in the first of {source.plan.members} networks"
+        dead = ", ".join(f"{name} {share:.0%}" for name, share in always_zero(found))
+        zero = f" Units that are zero in all of these rows: {dead}." if dead else ""
+        return cls(
+            {f"layer {i}": values.astype(np.float64).ravel() for i, values in found.items()}, f"{rows}{of}.{zero}"
+        )
+
+
+def always_zero(found: dict[int, NDArray[Any]]) -> Iterator[tuple[str, float]]:
+    """The layers with units that are always zero, and their share."""
+    for i, values in found.items():
+        share = float((values == 0).all(axis=0).mean())
+        if share:
+            yield f"layer {i}", share
