@@ -93,7 +93,8 @@ def test_the_page_of_classes_has_every_chart_and_table(trained: Path) -> None:
         "9 test rows",
     ):
         assert words in page.text, words
-    assert {"x1", "x2", "colour", "answer", "training.epochs"} <= set(page.texts)
+    assert {"x1", "x2", "colour", "answer"} <= set(page.texts)
+    assert "epochs: 4" in page.text
 
 
 def test_the_page_of_amounts_has_every_chart_and_says_which_rows(trained: Path) -> None:
@@ -224,12 +225,16 @@ def test_an_older_report_is_written_again_and_no_other_file(cli: Cli, here: Path
 
 
 def test_each_chart_is_a_picture_for_slides(cli: Cli, here: Path) -> None:
-    result = cli("report", "amounts", "--png", "slides", "--quiet").succeeded()
+    result = cli("report", "amounts", "--png", "slides", "--json").succeeded().json()
     charts = Page(here / "amounts" / "report.html").charts
     files = sorted((here / "slides").iterdir())
     assert {file.stem for file in files} == charts
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
-    assert set(result.out.splitlines()[1:]) == {str(Path("slides") / file.name) for file in files}
+    assert set(result["pictures"]) == {str(Path("slides") / file.name) for file in files}
+    assert result["report"] == "amounts/report.html"
+    assert result["verdict"]["quality"].startswith("R2 ")
+    assert all(each["command"].startswith("mlptrain fit amounts/spec.yaml --set ") for each in result["next"])
+    assert result["gaps"] == []
     cli("report", "amounts", "--png", "slides").refused(2, "exists already", "--force")
 
 

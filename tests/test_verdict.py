@@ -143,7 +143,9 @@ def test_a_diverged_run_needs_smaller_steps(classes: Known) -> None:
     found = said(classes)
     assert found.ended == "Training diverged in epoch 3: a number was not finite; the initial weights are kept."
     assert found.quality == found.fit == ""
-    assert offered(classes) == {"optimizer.learning_rate=0.0001 training.clip_norm=1.0": "smaller steps do not diverge"}
+    assert offered(classes) == {
+        "optimizer.learning_rate=0.0001 training.clip_norm=1.0": "smaller steps diverge less easily"
+    }
 
 
 def test_without_held_out_rows_nothing_is_known_about_new_ones(amounts: Known) -> None:
@@ -231,9 +233,11 @@ def test_fit_ends_with_the_verdict_and_the_lines_to_paste(cli: Cli, folder: Path
     lines = result.err.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("next: "))
     assert lines[-1] == "      mlptrain report 'my run'   # charts of all this"
-    for i, line in enumerate(lines[start:]):
-        words = shlex.split(line.removeprefix("next:"), comments=True)
-        cli(*words[1:], *(["--out", f"pasted-{i}"] if words[1] == "fit" else []), "--quiet").succeeded()
+    words = [shlex.split(line.removeprefix("next:"), comments=True) for line in lines[start:]]
+    pasted = [command for command in words if command]
+    assert [command[:2] for command in pasted] == [["mlptrain", "fit"]] * (len(pasted) - 1) + [["mlptrain", "report"]]
+    for i, command in enumerate(pasted):
+        cli(*command[1:], *(["--out", f"pasted-{i}"] if command[1] == "fit" else []), "--quiet").succeeded()
 
 
 def test_the_verdict_is_not_in_the_way_of_programs(cli: Cli, folder: Path) -> None:

@@ -244,13 +244,14 @@ def report(
         Path | None, typer.Option(metavar="DIR", help="Also write each chart as a PNG into this folder.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are no reports of mlptrain.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
     """Draw what came of a run: one HTML page with charts, the verdict and what to try next."""
     from mlptrain.cli import report as verb
 
-    verb.run(run, out, png, force, quiet)
+    verb.run(run, out, png, force, json, quiet)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
+from mlptrain.report.numbers import number
 from mlptrain.train.intervals import LEVEL, Intervals
 from mlptrain.train.state import Diagnosed
 
@@ -100,15 +101,6 @@ def refuse_same_file(out: Path | None, *read: Path | None) -> None:
     for path in read:
         if out is not None and path is not None and out.is_file() and path.is_file() and out.samefile(path):
             raise UsageError(f"--out {out} is the file that is read; choose another name")
-
-
-def number(value: float | None) -> str:
-    """A number for a table: four digits, and those before the point of a large one."""
-    if value is None:
-        return "-"
-    if 1000 <= abs(value) < 1e12:
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.1f}"
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.4g}"
 
 
 def diagnosis_text(diagnosed: Diagnosed) -> Text:

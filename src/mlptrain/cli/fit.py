@@ -285,9 +285,17 @@ def say_verdict(current: Run, finished: Results, console: Console) -> None:
     for sentence in filter(None, (found.quality, found.fit)):
         console.print(sentence)
     folder = current.folder.path
-    commands = [f"{advice.command(folder / 'spec.yaml')}   # {advice.why}" for advice in found.advice]
-    for i, command in enumerate([*commands, f"mlptrain report {shlex.quote(str(folder))}   # charts of all this"]):
-        console.print(f"{'next:' if not i else '     '} {command}", soft_wrap=True)
+    commands = [(advice.command(folder / "spec.yaml"), advice.why) for advice in found.advice]
+    commands.append((f"mlptrain report {shlex.quote(str(folder))}", "charts of all this"))
+    lines = [line for command, why in commands for line in commented(command, why, console.width - 6)]
+    for i, line in enumerate(lines):
+        console.print(f"{'next:' if not i else '     '} {line}", soft_wrap=True)
+
+
+def commented(command: str, why: str, width: int) -> list[str]:
+    """A line to paste, with a comment behind it, or above it where there is no room."""
+    line = f"{command}   # {why}"
+    return [line] if len(line) <= width else [f"# {why}", command]
 
 
 def written_document(current: Run) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mlptrain.cli.chart import Curve, Span, draw, styled, styled_line, wrapped
-from mlptrain.cli.console import diagnosis_text, number
+from mlptrain.cli.console import diagnosis_text
 from mlptrain.component import variants
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metric
+from mlptrain.report.numbers import number
 from mlptrain.train.events import Consumer, EpochDone, Record, TrainingDone
 from mlptrain.train.state import Diagnosed, Progress
 

@@ -63,6 +63,8 @@ class Importances:
     """All columns of the model."""
     loss: float
     """The loss of these rows."""
+    seen: bool = False
+    """Whether the networks were trained on these rows."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Dependence:
     column: str
     values: tuple[str, ...] | NDArray[np.float64]
     """Words, or increasing numbers."""
+    ordered: bool
+    """Whether the values have an order."""
     predictions: NDArray[np.float64]
     """(values, outputs): probabilities of the classes or values in the units of the target."""
 
@@ -81,6 +85,7 @@ class Sample:
 
     def __init__(self, model: Model, measured: Measured) -> None:
         part, self._model = measured.part, model
+        self.seen = measured.folds or measured.name == "train"
         self.blocks = blocks(model.transforms.encoders)
         different = np.flatnonzero(np.bincount(part.rows))
         some = stream(model.plan.seed, "report").permutation(different)[: affordable_rows(model, len(self.blocks))]
@@ -162,7 +167,7 @@ def importances(sample: Sample) -> Importances:
     found = [(name, sample.rises([name], REPEATS)) for name in names]
     each = [Importance(name, float(rises.mean()), float(rises.std())) for name, rises in found]
     each.sort(key=lambda one: -one.rise)
-    return Importances(tuple(each), len(sample.rows), len(sample.blocks), sample.loss)
+    return Importances(tuple(each), len(sample.rows), len(sample.blocks), sample.loss, sample.seen)
 
 
 def most_important(sample: Sample, names: list[str]) -> list[str]:
@@ -197,7 +202,7 @@ def dependences(sample: Sample, model: Model, measured: Measured, names: Sequenc
         column = encoder.read(measured.table, name, model.transforms.missing_values)
         givers, values = grid(encoder, column, sample)
         if len(givers) > 1:
-            yield Dependence(name, values, sample.predictions(name, givers))
+            yield Dependence(name, values, not isinstance(encoder, Category), sample.predictions(name, givers))
 
 
 def grid(encoder: Encoder, column: Column, sample: Sample) -> tuple[Indices, tuple[str, ...] | NDArray[np.float64]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 import mlptrain
 from mlptrain.report import drawing
@@ -14,6 +15,7 @@ from mlptrain.report.source import Source
 from mlptrain.report.style import STYLE
 from mlptrain.report.text import escaped
 from mlptrain.report.verdict import Verdict, telling
+from mlptrain.spec import yaml
 
 MARK = "<!-- mlptrain report -->"
 """How a page of ours begins, after its document type."""
@@ -39,66 +41,94 @@ class Report:
         return [chart for found in self.charts.values() for chart in found]
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that can be linked to."""
+
+    anchor: str
+    title: str
+    parts: Sequence[str]
+
+    @property
+    def link(self) -> str:
+        """A link to it."""
+        return f'<a href="#{self.anchor}">{escaped(self.title)}</a>'
+
+    @property
+    def html(self) -> str:
+        """The heading and the parts."""
+        grid = f'<div class="grid">{"".join(self.parts)}</div>'
+        return f'<section id="{self.anchor}"><h2>{escaped(self.title)}</h2>{grid}</section>'
+
+
 def page(report: Report) -> str:
     """The page."""
-    source = report.subject.source
-    sections = [
-        section("training", "Training", *map(figure, report.charts["training"])),
-        section(
-            "predictions",
-            "Predictions",
-            about(source),
-            *map(figure, report.charts["predictions"]),
-            *predictions(source),
-        ),
-        section("columns", "Columns", *map(figure, report.charts["columns"])),
-        section("worst", "Worst rows", *worst(report)),
-        section("about", "About this run", *(block(name, table(sheet)) for name, sheet in about_sheets(source))),
-    ]
-    shown = [(name, title, text) for name, title, text in sections if text]
-    links = "".join(f'<a href="#{name}">{escaped(title)}</a>' for name, title, _ in shown)
+    source, sections = report.subject.source, [each for each in sections_of(report) if each.parts]
     name = escaped(source.path.resolve().name)
     head = "".join(f"<meta {each}>" for each in META) + f"<title>{name}: mlptrain report</title><style>{STYLE}</style>"
-    body = f"<header><h1>{name}</h1><p>{headline(source)}</p><nav>{links}</nav></header><main>{summary_section(report)}"
-    body += (
-        f"{''.join(text for _, _, text in shown)}</main><footer>{escaped(f'mlptrain {mlptrain.__version__}')}</footer>"
-    )
-    return f'<!doctype html>\n{MARK}\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    links = "".join(each.link for each in sections)
+    header = f"<header><h1>{name}</h1><p>{escaped(headline(source))}</p><nav>{links}</nav></header>"
+    main = f"<main>{''.join(each.html for each in sections)}</main>"
+    footer = f"<footer>mlptrain {escaped(mlptrain.__version__)}</footer>"
+    return f'<!doctype html>\n{MARK}\n<html lang="en"><head>{head}</head><body>{header}{main}{footer}</body></html>\n'
+
+
+def sections_of(report: Report) -> Iterator[Section]:
+    """The sections in the order of the page."""
+    source = report.subject.source
+    drawn = {name: [figure(chart) for chart in found] for name, found in report.charts.items()}
+    tables = [block(name, table(sheet)) for name, sheet in about_sheets(source)]
+    yield Section("verdict", "Verdict", verdict_parts(report))
+    yield Section("training", "Training", drawn["training"])
+    yield Section("predictions", "Predictions", [*about_rows(source), *drawn["predictions"], *class_parts(source)])
+    yield Section("columns", "Columns", drawn["columns"])
+    yield Section("worst", "Worst rows", worst_parts(report))
+    yield Section("about", "About this run", [*tables, spec(source)])
 
 
 def headline(source: Source) -> str:
     """What was trained, in one line."""
-    plan, sizes = source.plan, source.model.network.sizes if source.model else ()
-    target = ", ".join(plan.transforms.task.columns[:3])
-    network = "-".join(map(str, sizes))
-    members = f"{plan.members} networks " if plan.members else "network "
-    return escaped(f"{plan.transforms.task.name()} of {target} with {members}{network}")
+    plan, sizes = source.plan, source.model.network.sizes
+    target, network = ", ".join(plan.transforms.task.columns[:3]), "-".join(map(str, sizes))
+    members = f"{plan.members} networks" if plan.members else "network"
+    return f"{plan.transforms.task.name()} of {target} with {members} {network}"
 
 
-def summary_section(report: Report) -> str:
-    """The verdict, the gaps and the figures."""
-    source, verdict = report.subject.source, report.verdict
-    state = {"diverged": "Training diverged", None: "Training has not ended"}.get(source.stopped, "")
-    parts = []
-    if state:
-        note = unfinished(source) if source.stopped is None else ""
-        parts.append(f'<p class="state">{escaped(state)}.{escaped(note)}</p>')
-    if verdict is not None:
-        found = report.subject.importances
-        sentences = [verdict.ended, verdict.quality, verdict.fit, "" if found is None else telling(found)]
-        parts += [f"<p>{escaped(text)}</p>" for text in sentences if text]
-    parts += [f'<p class="gap">{escaped(gap)}</p>' for gap in source.gaps]
-    parts += warnings(source)
-    if verdict is not None and verdict.advice:
-        parts.append("<h3>What to try next</h3>" + "".join(advice_item(report, i) for i in range(len(verdict.advice))))
-    sheet = metric_sheet(source)
-    figures = f'<div class="card">{table(sheet)}</div>' if sheet else ""
-    return f'<section id="verdict"><h2>Verdict</h2><div class="card verdict">{"".join(parts)}</div>{figures}</section>'
+def verdict_parts(report: Report) -> list[str]:
+    """The verdict, what is missing, the warnings and what to try next; then the figures."""
+    source, sheet = report.subject.source, metric_sheet(report.subject.source)
+    parts = [
+        *state(report),
+        *(f"<p>{escaped(text)}</p>" for text in sentences(report)),
+        *(f'<p class="gap">{escaped(gap)}</p>' for gap in source.gaps),
+        *warnings(source),
+        *advice(report),
+    ]
+    figures = [f'<div class="card wide scroll">{table(sheet)}</div>'] if sheet else []
+    return [f'<div class="card wide verdict">{"".join(parts)}</div>', *figures]
 
 
-def unfinished(source: Source) -> str:
-    """How far a run came that did not end."""
-    return f" {len(source.history['epoch'])} epochs are done. Go on with: mlptrain fit --resume {source.path}"
+def sentences(report: Report) -> list[str]:
+    """What the verdict says, after what `state` does."""
+    if report.verdict is None:
+        return []
+    found = report.subject.importances
+    ended = "" if report.subject.source.stopped == "diverged" else report.verdict.ended
+    said = [ended, report.verdict.quality, report.verdict.fit, "" if found is None else telling(found)]
+    return [sentence for sentence in said if sentence]
+
+
+def state(report: Report) -> list[str]:
+    """That training diverged or has not ended, if so."""
+    source = report.subject.source
+    if source.stopped == "diverged" and report.verdict is not None:
+        said = report.verdict.ended
+    elif source.stopped is None:
+        command = f"mlptrain fit --resume {quote(str(source.path))}"
+        said = f"Training has not ended. {len(source.history['epoch'])} epochs are done. Go on with: {command}"
+    else:
+        return []
+    return [f'<p class="state">{escaped(said)}</p>']
 
 
 def warnings(source: Source) -> list[str]:
@@ -117,40 +147,39 @@ def warning(name: str, epoch: int, message: str, remedy: str) -> str:
     )
 
 
-def advice_item(report: Report, i: int) -> str:
-    """A line to paste, and why."""
-    assert report.verdict is not None
-    advice = report.verdict.advice[i]
-    command = advice.command(report.subject.source.path / "spec.yaml")
-    return f'<p class="advice">{escaped(advice.why)}<br><code>{escaped(command)}</code></p>'
+def advice(report: Report) -> list[str]:
+    """What to try next: lines to paste, and why."""
+    if report.verdict is None or not report.verdict.advice:
+        return []
+    spec = report.subject.source.path / "spec.yaml"
+    return ["<h3>What to try next</h3>"] + [
+        f'<p class="advice">{escaped(each.why)}<br><code>{escaped(each.command(spec))}</code></p>'
+        for each in report.verdict.advice
+    ]
 
 
-def about(source: Source) -> str:
+def about_rows(source: Source) -> list[str]:
     """Which rows the predictions are for."""
-    return "" if source.measured is None else f'<p class="wide">About {escaped(source.measured.about())}.</p>'
+    return [] if source.measured is None else [f'<p class="wide">About {escaped(source.measured.about())}.</p>']
 
 
-def predictions(source: Source) -> list[str]:
+def class_parts(source: Source) -> list[str]:
     """The table of the classes."""
     sheet = class_sheet(source)
     return [block("By class", table(sheet))] if sheet else []
 
 
-def worst(report: Report) -> list[str]:
+def worst_parts(report: Report) -> list[str]:
     """The rows with the largest loss."""
     sheet = worst_sheet(report.subject)
     note = '<p class="wide">The rows with the largest loss: errors of the table are often among them.</p>'
     return [note, f'<div class="card wide scroll">{table(sheet)}</div>'] if sheet else []
 
 
-def section(name: str, title: str, *parts: str) -> tuple[str, str, str]:
-    """A section by its anchor and title; without text if it has no parts."""
-    text = "".join(parts)
-    return (
-        name,
-        title,
-        f'<section id="{name}"><h2>{escaped(title)}</h2><div class="grid">{text}</div></section>' if text else "",
-    )
+def spec(source: Source) -> str:
+    """The experiment with every default written out, to be copied."""
+    text = "".join(f"{escaped(line)}\n" for line in yaml.dump(source.plan.written()).splitlines())
+    return f'<div class="card wide scroll"><h3>Spec</h3><pre>{text}</pre></div>'
 
 
 def figure(chart: Chart) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mlptrain.data.encoders import Encoder
+from mlptrain.data.encoders import Date, Encoder
 from mlptrain.data.scalers import Scaler
 from mlptrain.report.charts.base import Sheet, Subject
+from mlptrain.report.numbers import brief, number
 from mlptrain.report.source import Measured, Source
-from mlptrain.report.text import brief, number, shortened
-from mlptrain.spec import yaml
+from mlptrain.report.text import shortened
 
 CLASSES = 40
 """Classes of a table of classes."""
@@ -102,7 +102,7 @@ def said(measured: Measured, task: Any, i: int) -> tuple[str, str]:
 
 
 def about_sheets(source: Source) -> Iterator[tuple[str, Sheet]]:
-    """The rows, the transforms, the notes, the environment and the spec."""
+    """The rows, the transforms, the notes and the environment."""
     if source.dataset is not None:
         yield "Split", split_sheet(source)
     yield "What is done with each column", transform_sheet(source)
@@ -110,7 +110,6 @@ def about_sheets(source: Source) -> Iterator[tuple[str, Sheet]]:
     if notes:
         yield "Notes", Sheet(("",), tuple((note,) for note in notes))
     yield "Environment", environment_sheet(source)
-    yield "Spec", Sheet(("setting", "value"), tuple(flat(source.plan.written())))
 
 
 def split_sheet(source: Source) -> Sheet:
@@ -146,8 +145,7 @@ def treatment(encoder: Encoder) -> str:
         elif name == "categories":
             said.append(f"{len(value):,} categories: {', '.join(value[:4])}{', ...' if len(value) > 4 else ''}")
         elif name == "fill" and value is not None:
-            filled = value if isinstance(value, tuple) else (value,)
-            said.append(f"missing filled with {', '.join(map(plain, filled[:2]))}{', ...' if len(filled) > 2 else ''}")
+            said.append(f"missing filled with {filling(encoder, value)}")
         elif name == "edges" and value:
             said.append(f"{len(value) - 1} bins")
         elif name in ("indicators", "missing_input") and value:
@@ -157,9 +155,13 @@ def treatment(encoder: Encoder) -> str:
     return "; ".join(said)
 
 
-def plain(value: object) -> str:
-    """A fitted value."""
-    return brief(float(value)) if isinstance(value, int | float) else str(value)
+def filling(encoder: Encoder, value: Any) -> str:
+    """What replaces a missing cell."""
+    if isinstance(encoder, Date):
+        return str(np.datetime64(int(value), "s")).replace("T", " ").removesuffix(" 00:00:00")
+    values = value if isinstance(value, tuple) else (value,)
+    shown = ", ".join(each if isinstance(each, str) else brief(each) for each in values[:2])
+    return shown + ", ..." * (len(values) > 2)
 
 
 def target_treatment(task: Any) -> str:
@@ -179,12 +181,3 @@ def environment_sheet(source: Source) -> Sheet:
     )
     parameters = [] if source.model is None else [("parameters", f"{source.model.network.layout.parameter_size:,}")]
     return Sheet(("", ""), (*parameters, *values, *files))
-
-
-def flat(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as `a.b` and a value."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", shortened(yaml.dump({"": value}).partition(":")[2].strip().replace("\n", " "), 200)

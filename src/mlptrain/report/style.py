@@ -35,10 +35,8 @@ h3{font-size:.98rem;margin:0 0 .5rem}
 p{margin:.35rem 0}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:16px;align-items:start}
 .card{background:var(--paper);border:1px solid var(--grid);border-radius:10px;padding:16px 18px;margin:0;min-width:0}
-.card+.card{margin-top:0}
-#verdict .card+.card{margin-top:16px;overflow-x:auto}
 .wide{grid-column:1/-1}
-.scroll{overflow-x:auto}
+.scroll{overflow:auto;max-height:440px}
 .verdict{font-size:1.02rem;border-left:4px solid var(--c1)}
 .verdict h3{margin-top:1rem}
 .state{font-weight:650;font-size:1.1rem;color:var(--c2)}
@@ -54,8 +52,8 @@ figcaption{color:var(--text);opacity:.78;font-size:.85rem;margin-top:8px;overflo
 details{margin-top:8px;font-size:.85rem}
 summary{cursor:pointer;color:var(--c1)}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;width:100%}
-th,td{padding:4px 14px 4px 0;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
-td{overflow-wrap:anywhere}
+th,td{padding:4px 20px 4px 0;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
+td{overflow-wrap:break-word}
 .n{text-align:right;white-space:nowrap}
 tbody th.n,thead th.n:first-child{text-align:left}
 thead th{color:var(--faint);font-weight:600}
@@ -67,6 +65,7 @@ footer{color:var(--faint);font-size:.82rem;padding-top:28px;padding-bottom:32px}
 @media (max-width:520px){header,main,footer{padding-left:12px;padding-right:12px}.card{padding:12px 13px}
 h1{font-size:1.4rem}}
 @media print{body{background:#fff;font-size:11px}nav,details{display:none}.card{break-inside:avoid;border-color:#ccc}
+.scroll{max-height:none;break-inside:auto}.wide{break-after:avoid}tr{break-inside:avoid}
 .grid{grid-template-columns:1fr 1fr}h2{break-after:avoid}header,main,footer{max-width:none;padding:0}}
 """
 )

@@ -31,7 +31,8 @@ from mlptrain.metrics import higher_is_better
 from mlptrain.nn.layers import Dense
 from mlptrain.remedies import after_divergence, setting, yaml_flow
 from mlptrain.report.importance import Importances
-from mlptrain.report.text import number, shortened
+from mlptrain.report.numbers import number
+from mlptrain.report.text import shortened
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Reached, simpler
 from mlptrain.train.state import Progress
@@ -255,7 +256,7 @@ def own_advice(facts: Facts) -> Iterator[Advice]:
     plan = facts.plan
     if facts.summary["stopped"] == "diverged":
         line = after_divergence(plan.optimizer.learning_rate, plan.training.clips).removeprefix(_REMEDY_OF_DIVERGENCE)
-        yield Advice("smaller steps do not diverge", changes(plan, line))
+        yield Advice("smaller steps diverge less easily", changes(plan, line))
         return
     if facts.reached.improves:
         epochs = setting(training={"epochs": 2 * plan.training.epochs})

@@ -88,6 +88,8 @@ def read_history(folder: Path) -> Columns:
     try:
         head, *lines = path.read_text(encoding="utf8").splitlines(keepends=True)
         names = head.rstrip("\n").split(",")
+        if names[0] != "epoch":
+            raise ValueError("it has no column of epochs")
         rows = [line.rstrip("\n").split(",") for line in lines if line.endswith("\n")]
         values = [[float(cell) if cell else None for cell in row] for row in rows]
         return {name: [row[i] for row in values] for i, name in enumerate(names)}

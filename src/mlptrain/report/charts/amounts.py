@@ -21,7 +21,7 @@ from mlptrain.report.charts.base import (
     log_scale,
     thousands,
 )
-from mlptrain.report.text import brief
+from mlptrain.report.numbers import brief
 
 POINTS = 1500
 """Points of a scatter plot."""

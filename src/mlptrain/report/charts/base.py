@@ -91,7 +91,8 @@ class Chart(ABC):
 
 def legend(axes: Any, ink: Ink, place: str = "best") -> None:
     """The names of the curves."""
-    axes.legend(loc=place, frameon=False, labelcolor=ink.text, handlelength=2.4)
+    box = {"facecolor": ink.paper, "edgecolor": "none", "framealpha": 0.85}
+    axes.legend(loc=place, labelcolor=ink.text, handlelength=2.4, **box)
 
 
 def small_axes(figure: Any, count: int, columns: int, **shared: Any) -> list[Any]:

@@ -25,7 +25,8 @@ from mlptrain.report.charts.base import (
     legend,
     unit_axes,
 )
-from mlptrain.report.text import number, shortened
+from mlptrain.report.numbers import number
+from mlptrain.report.text import shortened
 
 CELLS = 12
 """Classes of a confusion matrix; the others are added up."""
@@ -58,7 +59,7 @@ class Confusion(Chart):
     def description(self) -> str:
         note = f" Only the {CELLS - 1} largest classes; the other {self.others:,} are added up." if self.others else ""
         rows = f"{self.right:,} of {int(self.table.sum()):,} rows are right."
-        return f"{rows} A line for each true class; the darker, the larger its share.{note}"
+        return f"{rows} A line for each true class; the stronger the colour, the larger its share.{note}"
 
     @property
     def sheet(self) -> Sheet:
@@ -218,13 +219,16 @@ class Calibration(Chart):
     @classmethod
     def of(cls, subject: Subject) -> Self | None:
         measured = subject.source.measured
-        rankings = [] if measured is None else measured.outcome.rankings
-        if not rankings:
+        outcome = None if measured is None else measured.outcome
+        if outcome is None or outcome.margins is None or not outcome.rankings:
             return None
-        positive = np.concatenate([each for each, _ in rankings])
-        margins = np.concatenate([each for _, each in rankings]).astype(np.float64)
-        what = "every class against the others" if len(rankings) > 1 else ranked_names(subject)[0]
-        return cls(figures.calibration(positive, figures.probability(margins)), what)
+        if outcome.truth.ndim == 1 and len(outcome.rankings) > 1:  # how sure the predicted class is
+            sure = np.take_along_axis(outcome.margins, outcome.predicted[:, None], axis=1)[:, 0]
+            right = np.asarray(outcome.predicted == outcome.truth)
+            return cls(figures.calibration(right, figures.probability(sure)), "the predicted class")
+        positive, margins = (np.concatenate(each) for each in zip(*outcome.rankings, strict=True))
+        what = "every label" if len(outcome.rankings) > 1 else f"'{ranked_names(subject)[0]}'"
+        return cls(figures.calibration(positive, figures.probability(margins.astype(np.float64))), what)
 
     @property
     def description(self) -> str:

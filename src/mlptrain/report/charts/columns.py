@@ -9,15 +9,16 @@ import numpy as np
 
 from mlptrain.report.charts.base import DASHES, Chart, Ink, Sheet, Subject, small_axes, thousands
 from mlptrain.report.importance import REPEATS, Dependence, Importances
-from mlptrain.report.text import brief, number, shortened
+from mlptrain.report.numbers import brief, number
+from mlptrain.report.text import shortened
 from mlptrain.tasks import Task
 
 BARS = 15
 """Columns that are drawn."""
 OUTPUTS = 4
 """Classes or targets that are drawn."""
-WORDS = 12
-"""Words below an axis."""
+WORDS, ORDERED_WORDS = 12, 5
+"""Words below an axis: of categories, and of dates and amounts, which have an order."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Importance(Chart):
     @property
     def description(self) -> str:
         found, left = self.found, self.found.columns - len(self.found.found)
+        seen = " The networks were trained on these rows." if found.seen else ""
         note = (
             f" {left:,} of {found.columns:,} columns, which a search found to matter less, are left out."
             if left
@@ -43,7 +45,7 @@ class Importance(Chart):
         return (
             f"So much the loss of {found.rows:,} rows drawn at random, {number(found.loss)}, rises when the values of "
             f"one column are shuffled: mean and standard deviation of {REPEATS} times. Columns that say the same stand "
-            f"in for each other.{note}"
+            f"in for each other.{seen}{note}"
         )
 
     @property
@@ -121,15 +123,16 @@ class PartialDependence(Chart):
 
 
 def draw_one(axes: Any, each: Dependence, place: int, colour: str, number: int) -> None:
-    """A curve over numbers; points over words."""
+    """A curve over numbers; points over words, joined where they have an order."""
     heights = each.predictions[:, place]
     if not isinstance(each.values, tuple):
         axes.plot(each.values, heights, color=colour, linestyle=DASHES[number])
         axes.locator_params(axis="x", nbins=4)
         return
-    places = np.arange(len(each.values))
-    axes.plot(places, heights, "os^D"[number], color=colour, markersize=4.5)
-    some = places[:: -(-len(places) // WORDS)]
+    places, most = np.arange(len(each.values)), ORDERED_WORDS if each.ordered else WORDS
+    line = DASHES[number] if each.ordered else "none"
+    axes.plot(places, heights, "os^D"[number], color=colour, markersize=3.5 if each.ordered else 4.5, linestyle=line)
+    some = places[:: -(-len(places) // most)]
     axes.set_xticks(some, [shortened(each.values[i], 11) for i in some], rotation=45, ha="right")
     axes.set_xlim(-0.5, len(places) - 0.5)
 

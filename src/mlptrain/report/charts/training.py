@@ -25,8 +25,8 @@ from mlptrain.report.charts.base import (
     log_scale,
     small_axes,
 )
+from mlptrain.report.numbers import number
 from mlptrain.report.source import Source, hidden_activations
-from mlptrain.report.text import number
 from mlptrain.runs.history import Columns
 
 WIDE = 30
@@ -58,7 +58,8 @@ class Curves(Chart):
     def log(self) -> bool:
         """Whether the curves need a logarithmic axis."""
         joined = np.concatenate([values[np.isfinite(values)] for values in self.curves.values()])
-        return bool((joined > 0).all() and joined.max() > WIDE * joined.min())
+        positive = joined[joined > 0]
+        return bool((joined >= 0).all() and len(positive) and positive.max() > WIDE * positive.min())
 
     @property
     def description(self) -> str:
