@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from mlptrain.cli.console import number, print_json, print_results, stdout_console
+from mlptrain.cli.console import print_json, print_results, stdout_console
 from mlptrain.cli.fitting import Shown, bytes_text, fitting_table
 from mlptrain.data.columns import short
 from mlptrain.errors import UsageError
@@ -20,6 +20,7 @@ from mlptrain.inspect.files import FileFacts, RunFacts, file_facts, run_facts
 from mlptrain.inspect.network import NetworkFacts, network_facts
 from mlptrain.inspect.settings import Location, Setting, resolved
 from mlptrain.remedies import inline, yaml_flow
+from mlptrain.report.numbers import number
 from mlptrain.runs.checkpoint import Header
 from mlptrain.runs.directory import name_for
 from mlptrain.spec import yaml

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from mlptrain.cli.chart import Curve, draw, styled
-from mlptrain.cli.console import number, print_json, print_results, stderr_console, stdout_console
+from mlptrain.cli.console import print_json, print_results, stderr_console, stdout_console
 from mlptrain.errors import CheckFailed, UsageError
 from mlptrain.rates import RangeTest, range_test
+from mlptrain.report.numbers import number
 from mlptrain.runs.directory import name_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.spec.experiment import Experiment
