@@ -58,11 +58,6 @@ def escape(letter: str) -> str:
     return {"\t": "\\t", "\n": "\\n", '"': '\\"', "\\": "\\\\"}.get(letter, f"\\U{ord(letter):08X}")
 
 
-def inline(text: str) -> str:
-    """Text on one line, for a comment: what cannot be printed is escaped."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
-
-
 def setting(**settings: Any) -> str:
     """Settings as a line at the top level of an experiment file: `data: {exclude: [id]}`."""
     return ", ".join(f"{key}: {yaml_flow(value)}" for key, value in settings.items())

@@ -12,15 +12,15 @@ from rich.text import Text
 
 from mlptrain.cli.console import print_json, print_results, stdout_console
 from mlptrain.cli.fitting import Shown, bytes_text, fitting_table
-from mlptrain.data.columns import short
 from mlptrain.errors import UsageError
 from mlptrain.inspect.columns import BARS, ColumnFacts, Values
 from mlptrain.inspect.draft import facts_for, read_table_for
 from mlptrain.inspect.files import FileFacts, RunFacts, file_facts, run_facts
 from mlptrain.inspect.network import NetworkFacts, network_facts
 from mlptrain.inspect.settings import Location, Setting, resolved
-from mlptrain.remedies import inline, yaml_flow
+from mlptrain.remedies import yaml_flow
 from mlptrain.report.numbers import number
+from mlptrain.report.text import shortened, visible
 from mlptrain.runs.checkpoint import Header
 from mlptrain.runs.directory import name_for
 from mlptrain.spec import yaml
@@ -80,7 +80,7 @@ def inspect_table(path: Path, targets: Sequence[str], as_json: bool) -> None:
         return
     size = f"{rows:,} row{'s' * (rows != 1)}, {len(facts):,} column{'s' * (len(facts) != 1)}"
     head = f"{path}: {size}, {bytes_text(path.stat().st_size)}, sha256 {digest[:12]}"
-    print_results(head, *([inline(reason)] if reason else []), "", column_table(facts), *note_lines(facts))
+    print_results(head, *([visible(reason)] if reason else []), "", column_table(facts), *note_lines(facts))
 
 
 def column_document(one: ColumnFacts) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def column_table(facts: Sequence[ColumnFacts]) -> RenderableType:
     """One row a column, with as much as there is room for."""
     values, width = [one.values or Values(0, 0, 0) for one in facts], stdout_console().width
     columns = [
-        Shown("column", [inline(one.name) for one in facts]),
+        Shown("column", [visible(one.name) for one in facts]),
         Shown("holds", [one.holds for one in facts], rank=1),
         Shown("missing", [f"{one.missing:,}" if one.missing else "" for one in values], right=True, rank=3),
         Shown("distinct", [f"{one.distinct:,}" for one in values], right=True, rank=6),
@@ -115,7 +115,7 @@ def span_text(values: Values, brief: bool) -> str:
     if not values.levels or values.levels[0][1] == 1:
         return ""
     some = values.levels[: 1 if brief else LEVELS]
-    named = [f"{inline(short(word, LONGEST_LEVEL))} {percent(count / values.present)}" for word, count in some]
+    named = [f"{shortened(word, LONGEST_LEVEL)} {percent(count / values.present)}" for word, count in some]
     return ", ".join(named) + (", ..." if values.distinct > len(some) else "")
 
 
@@ -125,7 +125,7 @@ def percent(share: float) -> str:
 
 
 def short_number(value: float) -> str:
-    """A number with up to four significant digits, and all those of a large whole one."""
+    """A number with up to four significant digits, and all those of a whole one, which may be a year."""
     if value == round(value) and abs(value) < 1e9:
         return f"{value:.0f}" if abs(value) < 10_000 else f"{value:,.0f}"
     return f"{value:.4g}"
@@ -144,7 +144,7 @@ def note_lines(facts: Sequence[ColumnFacts]) -> Iterator[Text]:
     if notes:
         yield Text()
     for name, note in notes:
-        yield Text.assemble((f"{inline(name)}: ", "bold"), inline(note))
+        yield Text.assemble((f"{visible(name)}: ", "bold"), visible(note))
 
 
 def left_out_notes(one: ColumnFacts) -> list[str]:
@@ -195,7 +195,7 @@ def with_headings(settings: Sequence[Setting]) -> Iterator[Setting]:
 def tree_line(one: Setting, path: Path, width: int) -> Text:
     """A setting as a line of YAML, and at the right where it comes from; below, where there is no room."""
     name = one.location[-1]
-    label = f"- [{name}]" if isinstance(name, int) else f"{inline(name)}:"
+    label = f"- [{name}]" if isinstance(name, int) else f"{visible(name)}:"
     left = "  " * (len(one.location) - 1) + label + (f" {value_text(one.value)}" if one.origin else "")
     origin = one.origin.replace(f"{path}:", f"{path.name}:", 1)
     style = "dim" if one.origin in ("default", "") else "cyan"
@@ -271,9 +271,9 @@ def file_view(path: Path, found: FileFacts) -> list[RenderableType]:
     """The facts of the header, and the tensors."""
     tensors, width = found.tensors, stdout_console().width
     rows = header_rows(found.header) if found.header else foreign_rows(found.metadata)
-    lines = [Text.assemble((f"{name}: ", "bold"), inline(value)) for name, value in rows]
+    lines = [Text.assemble((f"{name}: ", "bold"), visible(value)) for name, value in rows]
     columns = [
-        Shown("tensor", [inline(one.name) for one in tensors]),
+        Shown("tensor", [visible(one.name) for one in tensors]),
         Shown("shape", ["x".join(map(str, one.shape)) or "1" for one in tensors], rank=1),
         Shown("dtype", [one.dtype for one in tensors], rank=2),
         Shown("sha256", [one.sha256[:12] for one in tensors], rank=3),
@@ -304,7 +304,7 @@ def foreign_rows(metadata: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What another program wrote into a file."""
     yield "content", "tensors of another program; they can start a network of the same shapes"
     for name, value in metadata.items():
-        yield inline(str(name)), str(value)
+        yield visible(str(name)), str(value)
 
 
 def file_document(path: Path, found: FileFacts) -> dict[str, Any]:

@@ -392,9 +392,9 @@ def not_numbers(column: TextColumn, table: Table) -> str:
     return f"{len(rows)} of its cells {verb} not read as a number: {examples} in {table.row_list(rows)}"
 
 
-def short(text: str, longest: int = 40) -> str:
+def short(text: str) -> str:
     """A cell for a message."""
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def quoted(words: Sequence[str], shown: int = 5) -> str:

@@ -23,7 +23,8 @@ from mlptrain.dataset import Examined, TaskChoice, choose_rows, choose_task, lef
 from mlptrain.errors import DataError, UsageError
 from mlptrain.inspect.columns import ColumnFacts, Target, column_facts
 from mlptrain.nn.arrays import Indices
-from mlptrain.remedies import inline, scalar, setting
+from mlptrain.remedies import scalar, setting
+from mlptrain.report.text import visible
 from mlptrain.runs.directory import name_for
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
@@ -216,7 +217,7 @@ def held(kind: type[Task]) -> str:
 
 def comments(path: Path, seen: Survey, schema: str | None) -> dict[str, list[str]]:
     """The comments of a draft, by key."""
-    first = f"A first spec for {inline(path.name)}, {seen.rows:,} rows, {len(seen.facts):,} columns"
+    first = f"A first spec for {visible(path.name)}, {seen.rows:,} rows, {len(seen.facts):,} columns"
     head = [f"yaml-language-server: $schema={schema}"] if schema else []
     head += [f"{first}: it trains as it stands.", *ABOUT_A_DRAFT, *(() if schema else ABOUT_EDITORS), ""]
     test = f"To keep rows for a last test: {setting(data={'split': {'test': 0.15}})}"
@@ -227,14 +228,14 @@ def comments(path: Path, seen: Survey, schema: str | None) -> dict[str, list[str
             f"{seen.chosen}, by the number of rows.",
             "quick is one network, best four times as many; plain is the textbook network.",
         ],
-        "task": [*wrapped(inline(seen.reason)), *target_lines(seen.facts), f"The loss is {seen.loss}."],
+        "task": [*wrapped(visible(seen.reason)), *target_lines(seen.facts), f"The loss is {seen.loss}."],
         "data": [*column_lines(seen.facts), *wrapped(test)],
     }
     if seen.dropped:
         said["data.missing_target"] = [left_out(seen.dropped, "without a target")]
     if seen.unusable:
         said["data.exclude"] = ["These columns cannot be used as they are:"]
-        said["data.exclude"] += [line for one in seen.unusable for line in wrapped(inline(one.notes[0]))]
+        said["data.exclude"] += [line for one in seen.unusable for line in wrapped(visible(one.notes[0]))]
     return said
 
 
@@ -248,7 +249,7 @@ def target_lines(facts: Sequence[ColumnFacts]) -> Iterator[str]:
             yield from wrapped(f"{scalar(one.name)}: from {low} to {high}, median {middle}")
         else:
             more = one.values.distinct - len(one.values.levels)
-            levels = ", ".join(f"{inline(word)} {count:,}" for word, count in one.values.levels)
+            levels = ", ".join(f"{visible(word)} {count:,}" for word, count in one.values.levels)
             yield from wrapped(f"{scalar(one.name)}: {levels}" + (f" and {more:,} more" if more else ""))
 
 
@@ -263,7 +264,7 @@ def column_lines(facts: Sequence[ColumnFacts]) -> Iterator[str]:
     for (name, holds, missing, values, becomes), said in zip(rows, notes, strict=True):
         cells = name.ljust(widths[0]), holds.ljust(widths[1]), missing.rjust(widths[2]), values.rjust(widths[3])
         yield "  ".join((*cells, becomes))
-        yield from (f"    {line}" for note in said for line in wrapped(inline(note)))
+        yield from (f"    {line}" for note in said for line in wrapped(visible(note)))
     if len(facts) > _LISTED:
         yield f"and {len(facts) - _LISTED:,} more: see `mlptrain inspect` on the table"
 
@@ -296,7 +297,7 @@ def no_target(path: Path, verb: str) -> UsageError:
     table, _ = read_table_for(path, ())
     names = list(table.columns)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    shown = ", ".join(f"'{inline(name)}'" for name in names[:_NAMED]) + more
+    shown = ", ".join(f"'{visible(name)}'" for name in names[:_NAMED]) + more
     line = shlex.join(["mlptrain", verb, str(path), "--target", names[-1]])
     question = f"which of its {len(names)} columns is to be predicted? For the last one: {line}"
     return UsageError(f"{path}: {question}\nThe columns are: {shown}")
