@@ -42,7 +42,7 @@ class RangeTest:
     """Of each batch, before the step."""
     smoothed: tuple[float, ...]
     stopped: Literal["all rates", "grown", "diverged"]
-    """Why it ended: the last rate was reached, the loss had grown to twice that of the start, or was not finite."""
+    """Why it ended: at the last rate, when the loss had grown by as much as it could fall, or was not finite."""
     reducible: float
     """The loss at the start above the lowest one that is possible."""
 

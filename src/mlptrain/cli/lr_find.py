@@ -25,9 +25,9 @@ from mlptrain.spec.plan import Plan, prepare
 MOST_LINES = 20
 """Of a chart in a terminal, and of one without."""
 ENDED = {
-    "all rates": "at {rate:.3g} the loss had not grown much",
-    "grown": "from {rate:.3g} on the loss is twice that of the start",
-    "diverged": "at {rate:.3g} the loss is no longer finite",
+    "all rates": "at {rate:.3g} it has not grown much",
+    "grown": "from {rate:.3g} on it is far above that of the start",
+    "diverged": "after {rate:.3g} it is no longer finite",
 }
 
 
