@@ -365,7 +365,16 @@ USAGE: dict[str, tuple[str, int, str]] = {
         2,
         "classes.csv: is a table; evaluate and predict take a run's folder",
     ),
-    "fit a table": ("fit classes.csv", 2, "write one that names it: data: {path: classes.csv, target: NAME}"),
+    "fit a table": (
+        "fit classes.csv",
+        2,
+        "its 4 columns is to be predicted? For the last one: mlptrain fit classes.csv --target answer",
+    ),
+    "explain a table": (
+        "explain classes.csv",
+        2,
+        "write one for it: mlptrain init classes.csv --target COLUMN --out spec.yaml",
+    ),
     "resume a model": ("fit --resume run/model.safetensors", 4, "is not the folder of a run"),
     "target without data": ("evaluate run --target-data classes.csv", 2, "--target-data needs --data"),
     "no such table": ("predict run nowhere.csv", 3, "nowhere.csv: no such data file"),

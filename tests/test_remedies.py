@@ -258,3 +258,11 @@ def test_whole_numbers_that_are_all_the_same(cli: Cli, tmp_path: Path) -> None:
     table(tmp_path / "t.csv", ["x", "y"], [[numbers(i)[0], "-0"] for i in range(80)])
     refused = fit(cli, tmp_path, {"data": {"path": "t.csv", "target": "y"}, **QUICK}, 0)
     refused.refused(3, "target 'y' is 0 in every row; there is nothing to predict")
+
+
+def test_a_component_given_by_its_name_stays_in_a_line(cli: Cli, tmp_path: Path) -> None:
+    table(tmp_path / "t.csv", ["same", "x", "y"], [["7", *numbers(i)] for i in range(60)])
+    settings = {"data": {"path": "t.csv", "target": "y", "numeric": {"scale": "minmax"}}, **QUICK}
+    (way,) = remedies(fit(cli, tmp_path, settings, 0).succeeded().err)
+    assert way == {"data": {"numeric": {"scale": {"kind": "minmax"}, "columns": ["same"]}}}
+    fit(cli, tmp_path, pasted(settings, way), 1).succeeded()

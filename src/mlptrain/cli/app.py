@@ -67,6 +67,9 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
     ),
 ]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", metavar="COLUMN", help="The column to predict. Repeatable.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to stderr.")]
 
@@ -124,7 +127,10 @@ def common(
 
 @app.command()
 def fit(
-    config: Annotated[Path | None, typer.Argument(readable=False, help="The experiment: a YAML file.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
+    ] = None,
+    target: Target = None,
     overrides: Set = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder of the run; by default the next number under runs/.")
@@ -142,10 +148,29 @@ def fit(
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
-    """Train a network and save it as a run."""
+    """Train a network and save it as a run.
+
+    Example: mlptrain fit flowers.csv --target species
+    """
     from mlptrain.cli import fit as verb
 
-    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, report))
+    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or []))
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Argument(help="A table: csv, tsv, parquet or npz, also gzipped.")],
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Write a first spec for a table, with comments that give the reasons.
+
+    Example: mlptrain init flowers.csv --target species > flowers.yaml
+    """
+    from mlptrain.cli import init as verb
+
+    verb.run(data, target or [], out)
 
 
 @app.command()
@@ -201,6 +226,74 @@ def predict(
     from mlptrain.cli import predict as verb
 
     verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
+
+
+@app.command()
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(metavar="DATA|CONFIG|RUN|MODEL", help="A table, a YAML file, a run's folder or its file.")
+    ],
+    target: Target = None,
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Show what is in a table, a config, a run or a model file.
+
+    Example: mlptrain inspect flowers.csv --target species
+    """
+    from mlptrain.cli import inspect as verb
+
+    verb.run(path, target or [], overrides or [], json)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Look for what may go wrong with an experiment, in seconds; exit 6 if something is.
+
+    Example: mlptrain check flowers.yaml
+    """
+    from mlptrain.cli import check as verb
+
+    verb.run(config, overrides or [], json)
+
+
+@app.command(name="lr-find")
+def lr_find(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Find a learning rate: the loss of a copy of the network while the rate rises.
+
+    Example: mlptrain lr-find flowers.yaml
+    """
+    from mlptrain.cli import lr_find as verb
+
+    verb.run(config, overrides or [], out, json)
+
+
+@app.command()
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
+    ] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Print the JSON Schema of experiment files, for editors.
+
+    Example: mlptrain schema --out mlptrain.schema.json
+    """
+    from mlptrain.cli import schema as verb
+
+    verb.run(out)
 
 
 @app.command()

@@ -10,11 +10,12 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, ShortForm, mistake, or_word, refuse
 from mlptrain.data.bins import MOST_COLUMNS, MOST_INPUTS
 from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
@@ -60,7 +61,9 @@ class Numeric(Frozen):
         False,
         description="Another input for each column that lacks a value in ten or more training rows: 1 where it does.",
     )
-    bins: Annotated[int | Literal["auto"] | None, PlainValidator(check_bins)] = Field(
+    bins: Annotated[
+        int | Literal["auto"] | None, PlainValidator(check_bins), WithJsonSchema(or_word(2, 256, "auto", None))
+    ] = Field(
         None,
         description="Beside its scaled value, how far a number is through each of this many bins between quantiles of "
         "the training rows (piecewise-linear encoding); `auto` chooses by rows and columns, with at most "
@@ -113,7 +116,7 @@ class Data(Frozen):
         description="The table: csv, tsv, parquet, npz or idx, also gzipped; relative to the spec."
     )
     target_path: ResolvedPath | None = Field(None, description="A separate file with the target, as in IDX.")
-    target: Annotated[Names | None, BeforeValidator(listed_names)] = Field(
+    target: Annotated[Names | None, BeforeValidator(listed_names), ShortForm({"type": "string"})] = Field(
         None, description="The column to predict, or a list of them."
     )
     validation_path: ResolvedPath | None = Field(None, description="A separate file with the validation rows.")

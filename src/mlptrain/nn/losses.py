@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from mlptrain.component import Component, mistake, refuse
 from mlptrain.nn import kernels
@@ -472,6 +472,14 @@ def x_log_x(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(x * np.log(np.where(x > 0, x, 1)))
 
 
+CLASS_WEIGHT_SCHEMA = {
+    "anyOf": [
+        {"enum": ["balanced", None]},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    ]
+}
+
+
 def check_class_weight(value: Any) -> Any:
     """A weight for each class by its label, or `balanced`."""
     if value is None or value == "balanced":
@@ -491,8 +499,8 @@ class ClassLoss(Loss):
 
     target_kind: ClassVar[str] = "class"
     weighs_classes: ClassVar[bool] = True
-    class_weight: Annotated[ClassWeighting, PlainValidator(check_class_weight)] = Field(
-        None, description="Weight of each class, by label; `balanced` is N / (K n_c) over the training rows."
+    class_weight: Annotated[ClassWeighting, PlainValidator(check_class_weight), WithJsonSchema(CLASS_WEIGHT_SCHEMA)] = (
+        Field(None, description="Weight of each class, by label; `balanced` is N / (K n_c) over the training rows.")
     )
 
     def predict(self, scores: Array) -> Array:
