@@ -33,7 +33,7 @@ from mlptrain.data.columns import (
     single_column,
     words_among_numbers,
 )
-from mlptrain.data.encoders import Rows, as_rows
+from mlptrain.data.encoders.base import Rows, as_rows
 from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
 from mlptrain.data.settings import Words
 from mlptrain.data.spellings import ADVICE, meant_as
