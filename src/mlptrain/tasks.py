@@ -10,7 +10,7 @@ metrics and baselines are computed from the values of the file.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
@@ -34,7 +34,7 @@ from mlptrain.data.columns import (
     words_among_numbers,
 )
 from mlptrain.data.encoders.base import Rows, as_rows
-from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
+from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler, Standard
 from mlptrain.data.settings import Words
 from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table, is_number
@@ -63,6 +63,8 @@ Classes = tuple[tuple[str, ...], NDArray[np.int64]]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 MAX_CLASS_VALUES = 100
 """Largest number of distinct whole numbers that may be classes."""
+MOST_AVERAGED = 10
+"""Outputs from which on none of them has a mean for each category."""
 
 
 class MeasuredRows(Protocol):
@@ -183,6 +185,12 @@ class Task(Component):
     def encode(self, truth: Truth) -> Target:
         """The targets as the loss takes them."""
         return truth
+
+    def averaged(self, truth: Truth) -> dict[str, NDArray[np.float64]]:
+        """By name: numbers (rows,) whose mean over some rows says what to expect of them; none of too many outputs."""
+        targets = self.encode(truth).reshape(len(truth), -1).T.astype(np.float64)
+        names = self.columns if len(self.columns) == len(targets) else map(str, range(len(targets)))
+        return {f"mean {name}": values for name, values in zip(names, targets, strict=True)} if few(targets) else {}
 
     @abstractmethod
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
@@ -345,6 +353,10 @@ class Classification(Task):
         weights /= weights.max()
         weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
         return self.model_copy(update={"weights": tuple(weights.tolist())})
+
+    def averaged(self, truth: Truth) -> dict[str, NDArray[np.float64]]:
+        told = list(enumerate(self.classes))[1 if len(self.classes) == 2 else 0 :]  # of two, one says it all
+        return {f"share of {name}": (truth == k).astype(np.float64) for k, name in told} if few(told) else {}
 
     def chosen(self, scores: Array) -> Indices:
         """The predicted class (n,): that of the highest score, or the second of two above the threshold."""
@@ -528,6 +540,13 @@ class Regression(Task):
     def learn(
         self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
     ) -> Self:
+        below = truth[truth < scaler.lowest_target]
+        if len(below):
+            line = setting(data={"scale_target": Standard().name()})
+            text = (
+                f"target '{', '.join(self.columns)}' has {len(below)} values below {scaler.lowest_target:g}, such as "
+            )
+            raise Trouble(table.path, f"{text}{below[0]:g}, which scale {scaler.name()} cannot take; write {line}")
         return self.model_copy(update={"scaler": scaler, "fitted": as_rows(scaler.fit(truth))})
 
     def encode(self, truth: Truth) -> Target:
@@ -563,6 +582,11 @@ class Regression(Task):
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
         names = [f"{self.columns[0]}_q{level:g}" for level in loss.levels] or self.columns
         return named_apart(list(zip(names, self.unscaled(loss.predict(scores)).T, strict=True)))
+
+
+def few(numbers: Sized) -> bool:
+    """Whether each of several outputs may be an input of a column too."""
+    return len(numbers) <= MOST_AVERAGED
 
 
 def task_kinds() -> dict[str, type[Task]]:

@@ -1,14 +1,16 @@
 """What is an encoder: a frozen record, fitted to a column, that turns it into inputs of the network.
 
 It is fitted on the training rows only, stored with the model as JSON and applied by column name to any later table; the
-inputs of a row never depend on other rows of that table.
+inputs of a row never depend on other rows of that table. Only where an encoder learns from the target do training rows
+have other inputs than the same cells in a later table: see `data/crossfit.py`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -49,6 +51,21 @@ class Packed:
     scale: float = 1.0
     lookup: Values | None = None
     """(256,)"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an encoder may learn from the target."""
+
+    find: Callable[[], Mapping[str, Values]]
+    """Returns `numbers`, which most tables do not need."""
+    weights: Values | None
+    """(rows of the table,): row weights; None weights all equally."""
+
+    @cached_property
+    def numbers(self) -> Mapping[str, Values]:
+        """By name: numbers (rows of the table,) whose mean over the rows of a category says what to expect of it."""
+        return self.find()
 
 
 class Encoder(Component):
@@ -96,6 +113,15 @@ class Encoder(Component):
     @abstractmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         """Fit to the training `rows` of `column`; a `Trouble` if the column cannot be used."""
+
+    @property
+    def learned(self) -> int:
+        """How many of the inputs, at the end, are learned from the target, for an encoder that overrides `learn`."""
+        return 0
+
+    def learn(self, column: Column, rows: Indices, answers: Answers) -> Self:
+        """The encoder with what the target of these training `rows` says; no rows say nothing."""
+        return self
 
     def remark(self) -> str | None:
         """How the column was read, if that is not plain to see: 'read as dates'."""

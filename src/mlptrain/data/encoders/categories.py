@@ -11,7 +11,8 @@ from pydantic import model_validator
 
 from mlptrain.component import refuse
 from mlptrain.data.columns import Column, TextColumn, as_text, not_numbers, quoted, words_among_numbers
-from mlptrain.data.encoders.base import Encoder, Numbers, Writer, missing_trouble, no_value
+from mlptrain.data.encoders.base import Answers, Encoder, Numbers, Rows, Writer, as_rows, missing_trouble, no_value
+from mlptrain.data.scalers import Values
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.tables import Table
 from mlptrain.data.troubles import Trouble
@@ -19,6 +20,7 @@ from mlptrain.nn.arrays import Indices
 
 _MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
 _MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
+_PRIOR_ROWS = 10  # rows that the mean of all counts for in the mean of a category
 MOST_STEPS = 20
 """Categories that a column of numbers and words may have, each with as many rows on average."""
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
@@ -116,9 +118,13 @@ class Category(Encoder):
         if len(absent) and not self.missing_allowed:
             raise missing_trouble(table, self.column, absent, "categorical")
         self._refuse_unknown(column, unknown, len(places) - len(absent), table)
-        if self.fill is not None:
-            places[absent] = self.known.index(self.fill) if self.fill in self.known else -1
-        return places, self._note(len(absent), len(unknown))
+        return self._filled(places), self._note(len(absent), len(unknown))
+
+    def _filled(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """`places` with the category that replaces missing cells, if any."""
+        if self.fill is None:
+            return places
+        return np.where(places == -2, self.known.index(self.fill) if self.fill in self.known else -1, places)
 
     def _refuse_unknown(self, column: TextColumn, unknown: Indices, present: int, table: Table) -> None:
         """Refuse unknown categories where they are an error, and a column that holds only unknown ones."""
@@ -156,12 +162,17 @@ class ManyCategories(Category):
     in 1 of 1000. The other categories and unknown ones share an input. One more input is the logarithm of how many
     training rows have the category, from 0 (one row, or unknown) to 1 (the most frequent one). It is chosen for columns
     with more categories than `data.categorical.max_categories` allows where that is not set.
+
+    With `data.categorical.target_means`, further inputs say what the target is like in the category: how far its mean,
+    or the share of a class, is from that of all training rows, in standard deviations, shrunk the more the fewer rows
+    the category has. For a training row it is found on other rows.
     """
 
     kind: Literal["many_categories"] = "many_categories"  # type: ignore[assignment]  # another kind than its base
     formula: ClassVar = (
         r"x_k = [\mathrm{the\ cell\ is\ frequent\ category} \ k], \qquad x_o = [\mathrm{it\ is\ another\ one}]",
         r"x_f = \frac{\log n}{\log \max_c n_c}, \qquad n = \mathrm{training\ rows\ of\ the\ category}",
+        r"x_m = \frac{n}{n + \lambda} \frac{\bar y_c - \bar y}{\sigma_y}",
     )
     examples: ClassVar = (
         {**Category.examples[0], "others": ("c", "d"), "frequencies": (1.0, 0.8, 0.3, 0.3), "unknown_input": True},
@@ -171,22 +182,34 @@ class ManyCategories(Category):
     """The categories without an input of their own that training saw more than once."""
     frequencies: Numbers
     """The scaled logarithm of the count of each of `categories` and `others`."""
+    outcomes: Words = ()
+    """What the means are of: 'mean price', 'share of yes'."""
+    means: Rows | None = None
+    """(outcomes, categories + others + 1), the last one for missing cells; None does not learn from the target."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if len(self.frequencies) != len(self.categories) + len(self.others):
             refuse([("frequencies", "must be as many as the categories and the others")])
+        if [len(row) for row in self.means or ()] != [len(self.frequencies) + 1] * len(self.outcomes):
+            refuse([("means", "must be rows of numbers for each category, one for each outcome")])
         return self
 
     @property
     def inputs(self) -> tuple[str, ...]:
         known = (f"{self.column}={category}" for category in self.categories)
         missing = [f"{self.column}=(missing)"] * self.missing_input
-        return (*known, *missing, f"{self.column}=(other)", f"{self.column} (frequency)")
+        means = (f"{self.column} ({outcome})" for outcome in self.outcomes)
+        return (*known, *missing, f"{self.column}=(other)", f"{self.column} (frequency)", *means)
 
     @property
     def width(self) -> int:
-        return len(self.categories) + self.missing_input + 2
+        return self._other + 2 + len(self.outcomes)
+
+    @property
+    def _other(self) -> int:
+        """The input of all categories without one of their own."""
+        return len(self.categories) + self.missing_input
 
     @classmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
@@ -209,7 +232,22 @@ class ManyCategories(Category):
             unknown_input=settings.unknown == "own_column",
             unknown_allowed=settings.unknown != "error",
             missing_allowed=settings.missing != "error",
+            means=() if settings.target_means else None,
         )
+
+    @property
+    def learned(self) -> int:
+        return len(self.outcomes)
+
+    def learn(self, column: Column, rows: Indices, answers: Answers) -> Self:
+        assert isinstance(column, TextColumn)
+        if self.means is None:
+            return self
+        places = self._filled(column.places(self.known))[rows]
+        weights = np.ones(len(rows)) if answers.weights is None else answers.weights[rows]
+        groups, number = np.where(places == -2, len(self.known), places), len(self.known) + 1
+        means = [shrunken_means(values[rows], groups, number, weights) for values in answers.numbers.values()]
+        return self.model_copy(update={"outcomes": tuple(answers.numbers), "means": as_rows(np.array(means))})
 
     def remark(self) -> str | None:
         own = f"the {len(self.categories)} most frequent have an input each" if self.categories else "none is frequent"
@@ -223,11 +261,12 @@ class ManyCategories(Category):
         assert isinstance(column, TextColumn)
         places, note = self._places(column, table)
         inputs = self._inputs(places)
-        frequencies = np.array([*self.frequencies, 0.0, 0.0])[places]  # the last two for missing and unknown
+        numbers = [(*self.frequencies, 0.0), *(self.means or ())]  # of each known category, and of a missing one
+        by_place = np.append(np.array(numbers), np.zeros((len(numbers), 1)), axis=1).T  # 0 for an unknown one
 
         def write(rows: slice, out: NDArray[Any]) -> None:
             write_one_hot(inputs[rows], out)
-            out[:, -1] = frequencies[rows]
+            out[:, -len(numbers) :] = by_place[places[rows]]
 
         return Writer(write, note)
 
@@ -236,7 +275,7 @@ class ManyCategories(Category):
             super()._refuse_unknown(column, unknown, present, table)
 
     def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
-        other = self.width - 2
+        other = self._other
         missing = len(self.categories) if self.missing_input else other if self.unknown_input else -1
         named = np.where(places < len(self.categories), places, other)
         unknown = other if self.unknown_input else -1
@@ -244,6 +283,22 @@ class ManyCategories(Category):
 
     def _note(self, absent: int, unknown: int) -> str | None:
         return super()._note(absent, 0)
+
+
+def shrunken_means(values: Values, groups: Indices, number: int, weights: Values) -> Values:
+    """(number,): the mean of each group of `values`, less that of all, in standard deviations, shrunk by its rows.
+
+    A row with a negative group is in none. The mean of w rows is multiplied by w / (w + `_PRIOR_ROWS`).
+    """
+    if not len(values):
+        return np.zeros(number)
+    weights = weights / weights.mean()
+    centred = values - np.average(values, weights=weights)
+    deviation = np.sqrt(np.average(centred**2, weights=weights))
+    inside = groups >= 0
+    rows = np.bincount(groups[inside], weights[inside], number)
+    totals = np.bincount(groups[inside], (weights * centred)[inside], number)
+    return np.round(totals / (rows + _PRIOR_ROWS) / (deviation or 1.0), 6)
 
 
 def write_one_hot(places: NDArray[np.intp], out: NDArray[Any]) -> None:
