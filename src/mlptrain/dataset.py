@@ -35,6 +35,7 @@ from mlptrain.data.columns import (
 )
 from mlptrain.data.crossfit import PARTS_ALONE, Lessons
 from mlptrain.data.encoders import Answers, Category, Encoder, Number, Pixels, Writer, choose_encoder
+from mlptrain.data.encoders.amounts import amounts_if_all
 from mlptrain.data.keys import Keys, groups_if_known, read_keys
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
@@ -543,11 +544,11 @@ def usable_rows(
 
 
 def target_column(table: Table, name: str, missing: Sequence[str]) -> Column:
-    """A target column of inferred type; a `Trouble` for dates."""
+    """A target column of inferred type, amounts as numbers; a `Trouble` for dates."""
     column = interpret(table, name, missing)
     if isinstance(column, MomentColumn):
         raise Trouble(table.path, f"target '{name}' holds dates; {ADVICE['dates']}")
-    return column
+    return amounts_if_all(table, column, missing)
 
 
 def choose_task(
@@ -571,8 +572,17 @@ def choose_task(
             task = kind.fit(columns, loss, table)
         except AnotherTask as trouble:
             raise trouble.with_lines(wanted is not None, given is not None) from trouble
-        return TaskChoice(task, loss, task.truth(columns, table), notes)
+        return TaskChoice(task, loss, task.truth(columns, table), [*notes, *written_notes(columns)])
     return None
+
+
+def written_notes(columns: Sequence[Column]) -> list[str]:
+    """Notes on target columns that are not written as plain numbers."""
+    return [
+        f"target '{column.name}' read as numbers with {column.notation.described}; predictions are plain numbers"
+        for column in columns
+        if isinstance(column, NumericColumn) and column.notation is not None
+    ]
 
 
 def fit_encoders(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from mlptrain.data.encoders.spelled import written_otherwise
 from mlptrain.data.settings import Data
 from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table
+from mlptrain.data.troubles import Trouble
 from mlptrain.nn.arrays import Indices
 
 
@@ -63,14 +65,13 @@ class Amount(Number):
     @classmethod
     def fit(cls, column: Column, rows: Indices, data: Data, table: Table) -> Self:
         assert isinstance(column, TextColumn | NumericColumn)
-        notation = Notation(*MARKS[0])
         if isinstance(column, TextColumn):
             if column.absent[rows].all():
                 raise no_value(column.name, data, table)
             trained = np.bincount(column.codes[rows] + 1, minlength=len(column.categories) + 1)[1:] > 0
             words = [word for word, is_there in zip(column.categories, trained, strict=True) if is_there]
-            notation = find_notation(words, column.categories)
-            column = numbers_in(column, notation, table, data)
+            column = numbers_in(column, find_notation(words, column.categories), table, data)
+        notation = column.notation or Notation(*MARKS[0])
         return cls(
             column=column.name,
             **cls.statistics(column, rows, data, table),
@@ -86,9 +87,7 @@ class Amount(Number):
         return Notation(self.decimal, self.thousands, self.prefix, self.suffix)
 
     def remark(self) -> str | None:
-        unit = self.prefix or self.suffix
-        said = ["decimal commas"] * (self.decimal == ",") + [f"the unit {unit}"] * bool(unit)
-        return f"read as numbers with {' and '.join(said or ['marks of thousands'])}"
+        return f"read as numbers with {self.notation.described}"
 
     def writer(self, column: Column, table: Table) -> Writer:
         return super().writer(
@@ -104,4 +103,24 @@ def numbers_in(column: TextColumn, notation: Notation, table: Table, data: Data 
         meant = meant_as(column.categories) or "amounts with a unit"
         raise written_otherwise(column, wrong, f"holds {meant}, such as '{known}'", ADVICE[meant], table, data)
     numbers = np.append(values, np.nan)[column.codes]
-    return NumericColumn(column.name, numbers, int(np.count_nonzero(column.absent)))
+    return NumericColumn(column.name, numbers, int(np.count_nonzero(column.absent)), notation)
+
+
+def read_amounts(table: Table, name: str, missing: Sequence[str], notation: Notation) -> NumericColumn:
+    """The column `name` of another table, whose amounts must be written in this `notation`."""
+    column = Amount.read(table, name, missing)
+    if isinstance(column, TextColumn):
+        return numbers_in(column, notation, table)
+    assert isinstance(column, NumericColumn)
+    return column
+
+
+def amounts_if_all(table: Table, column: Column, missing: Sequence[str]) -> Column:
+    """A column of words as numbers if all of them are amounts in one notation; else unchanged."""
+    if not Amount.claims(column):
+        return column
+    cells = Amount.read(table, column.name, missing)
+    assert isinstance(cells, TextColumn)
+    with suppress(Trouble):
+        return numbers_in(cells, find_notation(cells.categories, ()), table)
+    return column
