@@ -512,7 +512,7 @@ def learn(examined: Examined, fit: Fit) -> Learned:
         folds = draw_folds(training, task.encode(choice.truth), fit, examined.keys.units)
         inputs.values[:, lessons.places] = lessons.out_of_fold(folds)
     transforms, constant = without_constants(transforms, inputs, training)
-    read = joined_notes([(encoder.column, encoder.remark()) for encoder in encoders])
+    read = joined_notes([(encoder.column, encoder.remark()) for encoder in transforms.encoders])
     units = None if examined.keys.units is None else examined.keys.units.codes
     parts = {
         name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype, units) if len(rows) else None

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlptrain.data.columns import Column
-from mlptrain.data.encoders.base import Answers, Encoder
+from mlptrain.data.encoders.base import Answers, Encoder, Writer
 from mlptrain.data.scalers import Values
-from mlptrain.data.split import Rows
+from mlptrain.data.split import Rows, in_order_of_file
 from mlptrain.data.tables import Table
 from mlptrain.nn.arrays import Indices
 
 PARTS_ALONE = 5
 """Parts of the training rows where the members have no folds."""
+_BLOCK = 16384  # rows that are written at a time
 _MOST_PARTS = 10  # more folds are put together, since the encoders learn from each of them
 
 
@@ -48,10 +49,20 @@ class Lessons:
 
     def _told_by(self, rows: Rows) -> Values:
         """The learned inputs of every row, from the target of these `rows`."""
-        found = []
+        found, start = np.empty((self.table.rows, len(self.places))), 0
         for encoder, column in self.pairs:
-            taught = encoder.learn(column, np.sort(rows), self.answers)
-            inputs = np.empty((self.table.rows, taught.width))
-            taught.writer(column, self.table).write(slice(None), inputs)
-            found.append(inputs[:, taught.width - taught.learned :])
-        return np.concatenate(found, axis=1)
+            taught = encoder.learn(column, in_order_of_file(rows), self.answers)
+            stop = start + taught.learned
+            write_last(taught.writer(column, self.table), taught.width, found[:, start:stop])
+            start = stop
+        return found
+
+
+def write_last(writer: Writer, width: int, out: Values) -> None:
+    """Write the last of `width` inputs of every row into `out` (rows, some of them)."""
+    block = np.empty((min(_BLOCK, len(out)), width))
+    for start in range(0, len(out), _BLOCK):
+        span = slice(start, start + _BLOCK)
+        inputs = block[: len(out[span])]
+        writer.write(span, inputs)
+        out[span] = inputs[:, width - out.shape[1] :]

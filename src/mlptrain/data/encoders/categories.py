@@ -251,7 +251,8 @@ class ManyCategories(Category):
 
     def remark(self) -> str | None:
         own = f"the {len(self.categories)} most frequent have an input each" if self.categories else "none is frequent"
-        return f"read as many categories: {own}"
+        means = ", and how the target differs in each category is one more" if self.outcomes else ""
+        return f"read as many categories: {own}{means}"
 
     @property
     def known(self) -> tuple[str, ...]:
