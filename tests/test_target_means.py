@@ -19,7 +19,6 @@ from mlptrain.spec.load import load_experiment
 
 MEANS = "encoders: {c: many_categories}, categorical: {target_means: true}"
 REST = "training: {epochs: 2, baselines: false}\nnetwork: {hidden: [4]}\n"
-PRIOR = 10  # rows for which the mean of all counts
 ROWS = 240
 
 
@@ -62,8 +61,18 @@ def told(task: str, row: int, rows: Sequence[int], weighted: bool = False) -> fl
     w /= w.mean()
     mean = np.sum(w * y) / np.sum(w)
     deviation = np.sqrt(np.sum(w * (y - mean) ** 2) / np.sum(w))
-    same = np.array([code(i) == code(row) for i in rows])
-    return float(np.sum((w * (y - mean))[same]) / (np.sum(w[same]) + PRIOR) / deviation)
+    groups: dict[str, list[int]] = {}
+    for place, i in enumerate(rows):
+        groups.setdefault(code(i), []).append(place)
+    known = [places for places in groups.values() if len(places) > 0]
+    n = np.array([w[places].sum() for places in known])
+    means = np.array([np.average(y[places], weights=w[places]) for places in known])
+    within = sum(np.sum(w[places] * (y[places] - m) ** 2) for places, m in zip(known, means, strict=True))
+    variance = within / (n.sum() - len(n))
+    between = (np.sum(n * (means - mean) ** 2) - (len(n) - 1) * variance) / (n.sum() - np.sum(n**2) / n.sum())
+    prior = np.clip(variance / between, 1, 1000) if between > 0 else 1000
+    same = groups.get(code(row), [])
+    return float(np.sum((w * (y - mean))[same]) / (np.sum(w[same]) + prior) / deviation)
 
 
 @pytest.mark.parametrize("task", TARGETS)

@@ -20,7 +20,7 @@ from mlptrain.nn.arrays import Indices
 
 _MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
 _MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
-_PRIOR_ROWS = 10  # rows that the mean of all counts for in the mean of a category
+_PRIOR_ROWS = 1.0, 1000.0  # bounds of the rows that the mean of all counts for in the mean of a category
 MOST_STEPS = 20
 """Categories that a column of numbers and words may have, each with as many rows on average."""
 _MIN_ALL_UNKNOWN = 5  # a column with at least this many cells, all of them unknown, is refused
@@ -165,14 +165,15 @@ class ManyCategories(Category):
 
     With `data.categorical.target_means`, further inputs say what the target is like in the category: how far its mean,
     or the share of a class, is from that of all training rows, in standard deviations, shrunk the more the fewer rows
-    the category has. For a training row it is found on other rows.
+    the category has and the less categories differ. For a training row it is found on other rows.
     """
 
     kind: Literal["many_categories"] = "many_categories"  # type: ignore[assignment]  # another kind than its base
     formula: ClassVar = (
         r"x_k = [\mathrm{the\ cell\ is\ frequent\ category} \ k], \qquad x_o = [\mathrm{it\ is\ another\ one}]",
         r"x_f = \frac{\log n}{\log \max_c n_c}, \qquad n = \mathrm{training\ rows\ of\ the\ category}",
-        r"x_m = \frac{n}{n + \lambda} \frac{\bar y_c - \bar y}{\sigma_y}",
+        r"x_m = \frac{n}{n + \lambda} \frac{\bar y_c - \bar y}{\sigma_y}, \qquad \lambda = "
+        r"\frac{\mathrm{variance\ within\ categories}}{\mathrm{variance\ between\ them}}",
     )
     examples: ClassVar = (
         {**Category.examples[0], "others": ("c", "d"), "frequencies": (1.0, 0.8, 0.3, 0.3), "unknown_input": True},
@@ -289,17 +290,34 @@ class ManyCategories(Category):
 def shrunken_means(values: Values, groups: Indices, number: int, weights: Values) -> Values:
     """(number,): the mean of each group of `values`, less that of all, in standard deviations, shrunk by its rows.
 
-    A row with a negative group is in none. The mean of w rows is multiplied by w / (w + `_PRIOR_ROWS`).
+    A row with a negative group is in none. The mean of w rows is multiplied by w / (w + `prior_rows`).
     """
     if not len(values):
         return np.zeros(number)
     weights = weights / weights.mean()
     centred = values - np.average(values, weights=weights)
-    deviation = np.sqrt(np.average(centred**2, weights=weights))
+    deviation = np.sqrt(np.average(centred**2, weights=weights)) or 1.0
     inside = groups >= 0
-    rows = np.bincount(groups[inside], weights[inside], number)
-    totals = np.bincount(groups[inside], (weights * centred)[inside], number)
-    return np.round(totals / (rows + _PRIOR_ROWS) / (deviation or 1.0), 6)
+    groups, weights, centred = groups[inside], weights[inside], centred[inside] / deviation
+    rows: Values = np.bincount(groups, weights, number).astype(np.float64)
+    means = np.bincount(groups, weights * centred, number) / np.where(rows > 0, rows, 1)
+    within = np.bincount(groups, weights * (centred - means[groups]) ** 2, number)
+    return np.asarray(np.round(means * rows / (rows + prior_rows(rows, means, float(within.sum()))), 6))
+
+
+def prior_rows(rows: Values, means: Values, within: float) -> float:
+    """How many rows the mean of all counts for in that of a group: the variance within groups by that between them.
+
+    Both are estimated as in the analysis of variance, from the `rows` and `means` of the groups (groups,) and the sum
+    of squares `within` them.
+    """
+    total, filled = rows.sum(), np.count_nonzero(rows)
+    if filled < 2 or total <= filled:
+        return _PRIOR_ROWS[1]
+    variance = within / (total - filled)
+    between = (np.sum(rows * means**2) - (filled - 1) * variance) / (total - np.sum(rows**2) / total)
+    low, high = _PRIOR_ROWS
+    return float(np.clip(variance / between, low, high)) if between > 0 else high
 
 
 def write_one_hot(places: NDArray[np.intp], out: NDArray[Any]) -> None:
