@@ -192,7 +192,7 @@ class Log(Scaler):
     kind: Literal["log"] = "log"
     formula: ClassVar = (
         r"x \leftarrow \frac{z - m}{s}, \qquad z = \mathrm{sign}(x) \log(1 + \frac{\lvert x \rvert}{c})",
-        r"c = Q(1/20) \quad \mathrm{of} \quad \{\lvert x_r \rvert : x_r \ne 0\}",
+        r"c = Q(1/20) \quad \mathrm{of\ the} \quad \lvert x_r \rvert \ne 0",
         UNVARYING,
     )
     lowest_target: ClassVar = 0.0
