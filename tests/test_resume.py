@@ -36,7 +36,7 @@ from cli import (
 )
 from mlptrain.errors import Interrupted
 from mlptrain.runs.directory import RunFolder
-from mlptrain.runs.run import Run, begin, finish, proceed, resume
+from mlptrain.runs.run import Run, begin, finish, lengthen, proceed, resume
 from mlptrain.spec.load import load_experiment
 from mlptrain.train.events import Consumer, StepDone
 
@@ -602,3 +602,44 @@ def _no_process_is_left() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+# --- more epochs
+
+
+def test_a_lengthened_run_is_the_longer_run(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    """To the bytes of a run that had these epochs from the start, where the rate does not depend on their number."""
+    write_csv(tmp_path / "t.csv", "a,b,y", classes_rows_of_numbers())
+    text = "preset: plain\ndata: {path: t.csv, target: y}\nnetwork: {hidden: [4], dropout: 0.2}\n"
+    text += "name: same\ntraining: {epochs: 6, early_stopping: null, batch_size: 8}\n"
+    cli("fit", spec(text), "--out", "run").succeeded()
+    cli("fit", spec(text), "--out", "other", "--epochs", "15").succeeded()
+    assert "epoch 14" in cli("fit", "--resume", "run", "--epochs", "15").succeeded().err
+    same_bytes(tmp_path / "run", tmp_path / "other")
+    assert (tmp_path / "run/spec.yaml").read_bytes() == (tmp_path / "other/spec.yaml").read_bytes()
+    assert summary(tmp_path / "run")["epochs"] == 15
+    cli("fit", "--resume", "run", "--epochs", "15").refused(2, "--epochs 15: run has trained 15 epochs; name more")
+
+
+def test_a_run_that_cannot_be_lengthened_says_why(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "a,b,y", classes_rows_of_numbers())
+    text = "preset: plain\ndata: {path: t.csv, target: y}\n"
+    stopping = "training: {epochs: 500, early_stopping: {patience: 1, min_delta: 10}}\n"
+    cli("fit", spec(text + stopping), "--out", "run").succeeded()
+    cli("fit", "--resume", "run", "--epochs", "900").refused(2, "was ended by early stopping")
+
+
+def test_a_run_is_lengthened_after_a_crash_between_its_two_files(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "a,b,y", classes_rows_of_numbers())
+    text = "preset: plain\ndata: {path: t.csv, target: y}\ntraining: {epochs: 3, early_stopping: null}\n"
+    cli("fit", spec(text), "--out", "run").succeeded()
+    before = (tmp_path / "run/spec.yaml").read_bytes()
+    lengthen(RunFolder(tmp_path / "run"), 5)
+    (tmp_path / "run/spec.yaml").write_bytes(before)
+    cli("fit", "--resume", "run").refused(4, "training.epochs was 5, is 3")
+    cli("fit", "--resume", "run", "--epochs", "5").succeeded()
+    assert summary(tmp_path / "run")["epochs"] == 5
+
+
+def classes_rows_of_numbers() -> list[tuple[object, ...]]:
+    return [(i % 7 / 3, i % 5, "yes" if i * i % 3 else "no") for i in range(60)]

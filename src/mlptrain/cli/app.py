@@ -125,7 +125,91 @@ def common(
     """Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right."""
 
 
-@app.command()
+@app.command(rich_help_panel="Start")
+def init(
+    data: Annotated[Path, typer.Argument(help="A table: csv, tsv, parquet or npz, also gzipped.")],
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Write a first spec for a table, with comments that give the reasons.
+
+    Example: mlptrain init flowers.csv --target species > flowers.yaml
+    """
+    from mlptrain.cli import init as verb
+
+    verb.run(data, target or [], out)
+
+
+@app.command(rich_help_panel="Start")
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(metavar="DATA|CONFIG|RUN|MODEL", help="A table, a YAML file, a run's folder or its file.")
+    ],
+    target: Target = None,
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Show what is in a table, a config, a run or a model file.
+
+    Example: mlptrain inspect flowers.csv --target species
+    """
+    from mlptrain.cli import inspect as verb
+
+    verb.run(path, target or [], overrides or [], json)
+
+
+@app.command(rich_help_panel="Start")
+def check(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Look for what may go wrong with an experiment, in seconds; exit 6 if something is.
+
+    Example: mlptrain check flowers.yaml
+    """
+    from mlptrain.cli import check as verb
+
+    verb.run(config, overrides or [], json)
+
+
+@app.command(name="lr-find", rich_help_panel="Start")
+def lr_find(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Find a learning rate: the loss of a copy of the network while the rate rises.
+
+    Example: mlptrain lr-find flowers.yaml
+    """
+    from mlptrain.cli import lr_find as verb
+
+    verb.run(config, overrides or [], out, json)
+
+
+@app.command(rich_help_panel="Start")
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
+    ] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Print the JSON Schema of experiment files, for editors.
+
+    Example: mlptrain schema --out mlptrain.schema.json
+    """
+    from mlptrain.cli import schema as verb
+
+    verb.run(out)
+
+
+@app.command(rich_help_panel="Train")
 def fit(
     config: Annotated[
         Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
@@ -138,6 +222,10 @@ def fit(
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", callback=latest_too, help="Continue a run that was stopped; takes no config."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Epochs; with --resume, more than the run had, to lengthen it."),
     ] = None,
     save_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.")
@@ -154,26 +242,14 @@ def fit(
     """
     from mlptrain.cli import fit as verb
 
-    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or []))
+    verb.run(
+        verb.Request(
+            config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or [], epochs
+        )
+    )
 
 
-@app.command()
-def init(
-    data: Annotated[Path, typer.Argument(help="A table: csv, tsv, parquet or npz, also gzipped.")],
-    target: Target = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
-    plugin: Plugin = None,
-) -> None:
-    """Write a first spec for a table, with comments that give the reasons.
-
-    Example: mlptrain init flowers.csv --target species > flowers.yaml
-    """
-    from mlptrain.cli import init as verb
-
-    verb.run(data, target or [], out)
-
-
-@app.command()
+@app.command(rich_help_panel="Use")
 def evaluate(
     model: ModelPath,
     data: Annotated[
@@ -203,7 +279,7 @@ def evaluate(
     verb.run(verb.Request(model, data, target_data, fail_under or [], fail_over or [], out, rows, json))
 
 
-@app.command()
+@app.command(rich_help_panel="Use")
 def predict(
     model: ModelPath,
     data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
@@ -228,75 +304,7 @@ def predict(
     verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
 
 
-@app.command()
-def inspect(
-    path: Annotated[
-        Path, typer.Argument(metavar="DATA|CONFIG|RUN|MODEL", help="A table, a YAML file, a run's folder or its file.")
-    ],
-    target: Target = None,
-    overrides: Set = None,
-    json: Json = False,
-    plugin: Plugin = None,
-) -> None:
-    """Show what is in a table, a config, a run or a model file.
-
-    Example: mlptrain inspect flowers.csv --target species
-    """
-    from mlptrain.cli import inspect as verb
-
-    verb.run(path, target or [], overrides or [], json)
-
-
-@app.command()
-def check(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
-    overrides: Set = None,
-    json: Json = False,
-    plugin: Plugin = None,
-) -> None:
-    """Look for what may go wrong with an experiment, in seconds; exit 6 if something is.
-
-    Example: mlptrain check flowers.yaml
-    """
-    from mlptrain.cli import check as verb
-
-    verb.run(config, overrides or [], json)
-
-
-@app.command(name="lr-find")
-def lr_find(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
-    overrides: Set = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
-    json: Json = False,
-    plugin: Plugin = None,
-) -> None:
-    """Find a learning rate: the loss of a copy of the network while the rate rises.
-
-    Example: mlptrain lr-find flowers.yaml
-    """
-    from mlptrain.cli import lr_find as verb
-
-    verb.run(config, overrides or [], out, json)
-
-
-@app.command()
-def schema(
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
-    ] = None,
-    plugin: Plugin = None,
-) -> None:
-    """Print the JSON Schema of experiment files, for editors.
-
-    Example: mlptrain schema --out mlptrain.schema.json
-    """
-    from mlptrain.cli import schema as verb
-
-    verb.run(out)
-
-
-@app.command()
+@app.command(rich_help_panel="Understand")
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a run.")],
     out: Annotated[
@@ -316,7 +324,7 @@ def report(
     verb.run(run, out, png, force, json, quiet)
 
 
-@app.command()
+@app.command(rich_help_panel="Understand")
 def plot(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="The folders of one or several runs.")
@@ -337,7 +345,7 @@ def plot(
     verb.run(runs, metric or [], log, out, force)
 
 
-@app.command()
+@app.command(rich_help_panel="Understand")
 def runs(
     folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
     sort: Annotated[
@@ -355,7 +363,7 @@ def runs(
     verb.run(folder, sort, name, json)
 
 
-@app.command()
+@app.command(rich_help_panel="Understand")
 def compare(
     paths: Annotated[list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="Runs, or YAML specs.")],
     json: Json = False,
@@ -367,7 +375,7 @@ def compare(
     verb.run(paths, json)
 
 
-@app.command()
+@app.command(rich_help_panel="Understand")
 def components(
     name: Annotated[str | None, typer.Argument(help="A component, for its formula, settings, source and plot.")] = None,
     plugin: Plugin = None,
@@ -378,7 +386,7 @@ def components(
     verb.run(name)
 
 
-@app.command()
+@app.command(rich_help_panel="Understand")
 def explain(
     config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
     step: Annotated[int, typer.Option(min=1, help="The training step, counted from 1.")] = 1,
@@ -392,7 +400,7 @@ def explain(
     verb.run(config, overrides or [], step, rows)
 
 
-@app.command()
+@app.command(rich_help_panel="Prove")
 def gradcheck(
     config: Annotated[
         Path | None, typer.Argument(help="Check the network of this experiment; by default, every component.")

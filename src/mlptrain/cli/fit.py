@@ -31,7 +31,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import yaml_flow
 from mlptrain.runs.directory import RUNS, RunFolder, name_for, spec_beside
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume, summary
+from mlptrain.runs.run import Results, Run, begin, finish, lengthen, proceed, resume, summary
 from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
 from mlptrain.spec.yaml import TABLE
@@ -58,6 +58,13 @@ class Request(NamedTuple):
     """Whether the page of `mlptrain report` is written at the end."""
     target: Sequence[str] = ()
     """Columns to predict; those of a spec if there are none."""
+    epochs: int | None = None
+    """How many there shall be."""
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings that the command line changes."""
+        return [*([] if self.epochs is None else [f"training.epochs={self.epochs}"]), *self.overrides]
 
 
 def run(request: Request) -> None:
@@ -95,9 +102,14 @@ def opened(request: Request, consumers: Sequence[Consumer], console: Console) ->
             )
         folder = RunFolder.open(request.resume)
         with folder.locked():
-            yield resume(folder, consumers)
+            if request.epochs is not None:
+                lengthen(folder, request.epochs)
+            with console.status("reading the data"):
+                current = resume(folder, consumers)
+            yield current
         return
-    begun = begun_by(request, consumers, console)
+    with console.status("reading the data"):
+        begun = begun_by(request, consumers, console)
     with begun.folder.locked():
         yield begun
 
@@ -111,7 +123,7 @@ def begun_by(request: Request, consumers: Sequence[Consumer], console: Console) 
         raise UsageError(f"{config}: is a run's folder; to continue it: mlptrain fit --resume {config}")
     if is_table(config, request.target):
         return begun_on_table(config, request, consumers, console)
-    overrides = [*target_override(request.target), *request.overrides]
+    overrides = [*target_override(request.target), *request.settings]
     return begin(load_experiment(config, overrides), name_for(config), request.out, consumers)
 
 
@@ -140,10 +152,10 @@ def begun_on_table(table: Path, request: Request, consumers: Sequence[Consumer],
     for line in drafted.assumed:
         console.print(f"note: {line}")
     text, name = drafted.text(), name_for(table)
-    experiment = parse_experiment(text, folder / f"{name}.yaml", request.overrides)
+    experiment = parse_experiment(text, folder / f"{name}.yaml", request.settings)
     run = begin(experiment, name, request.out, consumers)
-    if request.overrides:
-        changed = with_overrides(text, yaml.parse(text, name), name, request.overrides).root.plain()
+    if request.settings:
+        changed = with_overrides(text, yaml.parse(text, name), name, request.settings).root.plain()
         assert isinstance(changed, dict)
         text = drafted.text(changed)
     file = spec_beside(run.folder.path)
@@ -190,6 +202,10 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     with signals() as signalled, closing(display(console, course)) as shown:
         try:
             proceed(current, signalled, request.save_every, [shown])
+        except KeyboardInterrupt:
+            folder = current.folder.path
+            how = f"Resume from its last checkpoint with: mlptrain fit --resume {shlex.quote(str(folder))}"
+            raise Interrupted(f"interrupted at once. {how}", signal.SIGINT) from None
         except Diverged:
             if request.json:
                 results = Results({}, {}, "", tuple(current.state.progress.warnings))

@@ -225,6 +225,32 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     return Run(folder, plan, dataset, network, linear, saved.state, environment, notes, consumers)
 
 
+def lengthen(folder: RunFolder, epochs: int) -> None:
+    """Let a run that trained all of its epochs train up to `epochs` of them; `resume` goes on.
+
+    Schedules are functions of the step and of the number of steps, so that the rate of the next step is that of a run
+    of `epochs` epochs. Without a schedule, the result is that of such a run.
+    """
+    raw = files.read_file(folder.checkpoint) if folder.checkpoint.exists() else None
+    if raw is None:
+        raise UsageError(
+            f"{folder.path}: this run has no checkpoint yet; start it again with: --set training.epochs={epochs}"
+        )
+    saved = files.decode_checkpoint(raw, str(folder.checkpoint))
+    plan, progress = saved.header.plan, saved.state.progress
+    longer = plan.model_copy(update={"training": plan.training.model_copy(update={"epochs": epochs})})
+    if progress.stopped is not None or plan.training.epochs != epochs:  # else it was lengthened, and then stopped
+        if progress.stopped != "epochs":
+            why = "was ended by early stopping" if progress.stopped else "has not trained all of its epochs"
+            raise UsageError(f"{folder.path}: this run {why}, so --epochs cannot lengthen it")
+        if epochs <= progress.epoch:
+            raise UsageError(f"--epochs {epochs}: {folder.path} has trained {progress.epoch} epochs; name more")
+        progress.go_on()
+        header = saved.header.model_copy(update={"plan": longer, "progress": progress})
+        write_durably(folder.checkpoint, files.encode_checkpoint(header, saved.state))
+    write_durably(folder.spec, yaml.dump(longer.written()).encode())
+
+
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
     """The differences of two nested values: 'training.epochs was 10, is 20'."""
     if isinstance(before, dict) and isinstance(after, dict):

@@ -142,6 +142,10 @@ class Progress:
         elif self.epoch == epochs:
             self.stopped = "epochs"
 
+    def go_on(self) -> None:
+        """Let a run that stopped after all of its epochs train more of them."""
+        self.stopped = None
+
     def mean_norms(self) -> tuple[float, list[float]]:
         """The root mean squares of the gradient norms over the steps of this epoch, total and by layer."""
         samples = -(-self.batch // LAYER_NORM_INTERVAL)
