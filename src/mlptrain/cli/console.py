@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mlptrain.cli.fitting import Shown, fitting_table
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.report.numbers import number
@@ -114,17 +115,22 @@ def diagnosis_text(diagnosed: Diagnosed) -> Text:
 
 
 def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metrics | None], baseline_part: str) -> Table:
-    """A row for each metric, a column for each part and baseline."""
-    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for name in results:
-        table.add_column(name, justify="right")
-    for name in baselines:
-        table.add_column(f"{name} model ({baseline_part})", justify="right", style="dim")
-    for metric in next(iter(results.values())):
-        cells = [number(metrics[metric]) for metrics in results.values()]
-        table.add_row(metric, *cells, *(number(m[metric]) if m else "-" for m in baselines.values()))
-    return table
+    """A row for each metric, a column for each part and baseline, as far as there is room: the judged part first."""
+    metrics = list(next(iter(results.values())))
+    columns = [
+        Shown(name, [number(found[metric]) for metric in metrics], right=True, rank=0 if name == baseline_part else 2)
+        for name, found in results.items()
+    ]
+    columns += [
+        Shown(
+            f"{name} model ({baseline_part})",
+            [number(found[metric]) if found else "-" for metric in metrics],
+            right=True,
+            rank=1,
+        )
+        for name, found in baselines.items()
+    ]
+    return fitting_table([Shown("", metrics), *columns], stdout_console().width)
 
 
 def interval_line(metrics: Metrics, sure: Intervals) -> str:
@@ -160,8 +166,8 @@ def metrics_table(metrics: Metrics, rows: int) -> Table:
     return table
 
 
-def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
-    """A row for each true class, a column for each predicted class; the diagonal is bold."""
+def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table | None:
+    """A row for each true class, a column for each predicted class; the diagonal is bold. None if it is too wide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("true \\ predicted")
     for name in classes:
@@ -171,18 +177,18 @@ def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> 
             Text(name),
             *(Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row)),
         )
-    return table
+    console = stdout_console()
+    return table if console.measure(table).maximum <= console.width else None
 
 
 def class_table(figures: Sequence[ClassFigures]) -> Table:
     """A row for each class."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for heading in ("rows", "precision", "recall", "f1"):
-        table.add_column(heading, justify="right")
-    for name, rows, *values in figures:
-        table.add_row(Text(name), str(rows), *map(number, values))
-    return table
+    values = [(str(rows), *map(number, each)) for _, rows, *each in figures]
+    columns = [
+        Shown(heading, [row[i] for row in values], right=True, rank=i)
+        for i, heading in enumerate(("rows", "precision", "recall", "f1"))
+    ]
+    return fitting_table([Shown("class", [one.name for one in figures]), *columns], stdout_console().width)
 
 
 def decision_text(positive: str, threshold: float) -> str:

@@ -174,7 +174,8 @@ def show(evaluation: Evaluation, as_json: bool) -> None:
     if line := interval_line(evaluation.metrics, evaluation.intervals):
         parts += ["", line]
     if evaluation.confusion is not None and len(evaluation.confusion[0]) <= MAX_CLASSES:
-        parts += ["", confusion_table(evaluation.confusion[0], evaluation.confusion[1].tolist())]
+        drawn = confusion_table(evaluation.confusion[0], evaluation.confusion[1].tolist())
+        parts += ["", "the confusion matrix needs more room; --json has it" if drawn is None else drawn]
     if evaluation.by_class:
         parts += ["", *shown_classes(evaluation.by_class)]
     if evaluation.positive is not None and evaluation.threshold is not None:
