@@ -37,6 +37,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.train",),
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
+    ("mlptrain.inspect",),
+    ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.plugins",),
     ("mlptrain.cli",),
     ("mlptrain.__main__",),
@@ -232,7 +234,9 @@ def loaded(*arguments: str, code: int = 0) -> set[str]:
     return set(json.loads(done.stderr.split("LOADED")[1]))
 
 
-@pytest.mark.parametrize("line", ["--help", "--version", "fit --help", "evaluate --help", "predict --help"])
+@pytest.mark.parametrize(
+    "line", ["--help", "--version", "fit --help", "evaluate --help", "predict --help", "inspect --help"]
+)
 def test_help_loads_nothing_heavy(line: str) -> None:
     modules = loaded(*line.split())
     by_typer = {"pydantic"} if " " in line else set()  # Typer itself, to show the options of a verb

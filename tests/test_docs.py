@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli import Cli
+from mlptrain import checks, gradcheck, rates
 from mlptrain.cli.app import app
+from mlptrain.inspect import columns
 from mlptrain.spec.presets import Standard
 
 ROOT = Path(__file__).parent.parent
@@ -33,8 +35,9 @@ def test_the_two_commands_are_there_as_ci_reads_them() -> None:
 
 
 def test_every_verb_is_in_the_table() -> None:
-    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(re.findall(r"^\| `mlptrain (\w+)", README, re.MULTILINE)) == verbs
+    commands = [command for command in app.registered_commands if command.callback]
+    verbs = {command.name or command.callback.__name__ for command in commands if command.callback}
+    assert set(re.findall(r"^\| `mlptrain ([\w-]+)", README, re.MULTILINE)) == verbs
 
 
 def test_the_spec_by_example_is_a_spec(cli: Cli, tmp_path: Path) -> None:
@@ -56,7 +59,7 @@ def test_the_session_is_what_the_command_prints(cli: Cli, tmp_path: Path) -> Non
     assert printed.out.splitlines()[0].split() == session.splitlines()[len(expected) + 3].split()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "datasets/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "datasets/README.md", "docs/checks.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf8")
     targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
@@ -66,3 +69,31 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_every_data_set_with_a_known_origin_has_a_config() -> None:
     names = {path.stem for path in (ROOT / "configs").glob("*.yaml")}
     assert names == {"penguins", "iris", "breast_cancer", "digits", "diamonds", "mnist", "notebook"}
+
+
+def test_the_bounds_of_the_checks_are_those_of_the_code() -> None:
+    page = " ".join((ROOT / "docs/checks.md").read_text(encoding="utf8").split())
+    for text in (
+        f"tells {columns.GIVES_AWAY:.0%} or more of the target",
+        f"fewer than {checks.FEWEST_HELD_OUT} rows",
+        f"more than {checks.MOST_REPEATED:.0%} of the held-out rows, and at least {checks.FEWEST_REPEATED},",
+        f"or {checks.MOST_STEPS} of them",
+        f"on {gradcheck.ROWS} rows and {checks.ENTRIES} entries",
+        f"more than {checks.LEARNED:.0%} of the loss on {checks.HEART_ROWS} rows with different inputs after "
+        f"{checks.HEART_STEPS} steps",
+        f"{rates.STEPS} steps of a copy",
+        f"from {rates.LOW:.6f} to {rates.HIGH:g}",
+        f"moving average of {rates.SMOOTHING:g}",
+        f"at which {rates.MOST:.0%} of the fall is done",
+    ):
+        assert text in page
+    assert [row.split("|")[1].strip() for row in re.findall(r"^\| [a-z].*", page_rows(), re.MULTILINE)] == [
+        "spec",
+        *(check.__name__.replace("_", " ") for check in checks.CHECKS),
+    ]
+
+
+def page_rows() -> str:
+    """The table of the checks."""
+    text = (ROOT / "docs/checks.md").read_text(encoding="utf8")
+    return text.partition("| --- | --- |")[2].partition("\n\n")[0]

@@ -229,12 +229,15 @@ def test_wrong_weights_are_told_with_the_other_troubles(cli: Cli, tmp_path: Path
 
 
 MEANT = {
-    "decimal commas": (
-        lambda i: f"{i % 40},5",
-        "holds numbers with commas, such as '0,5'; write them with a decimal point",
+    "decimal commas and a unit": (
+        lambda i: f"{i % 40},5{' kg' * (i % 40 == 7)}",
+        "holds numbers with decimal commas, but 2 of its cells are written otherwise: '7,5 kg' in rows 8, 48; write",
     ),
     "dates": (lambda i: f"2020-01-{i % 28 + 1:02d}", "holds dates, such as '2020-01-01'"),
-    "amounts": (lambda i: f"${i % 40}", "holds amounts with a unit, such as '$0'; write them as plain numbers"),
+    "two units": (
+        lambda i: f"{'€' if i % 40 == 7 else '$'}{i % 40}",
+        "holds numbers with the unit $, but 2 of its cells are written otherwise: '€7' in rows 8, 48; write all",
+    ),
     "a word among numbers": (
         lambda i: "n.a." if i % 40 == 7 else str(i % 40 / 8),
         "2 of its cells do not read as a number",
@@ -258,3 +261,11 @@ def test_whole_numbers_that_are_all_the_same(cli: Cli, tmp_path: Path) -> None:
     table(tmp_path / "t.csv", ["x", "y"], [[numbers(i)[0], "-0"] for i in range(80)])
     refused = fit(cli, tmp_path, {"data": {"path": "t.csv", "target": "y"}, **QUICK}, 0)
     refused.refused(3, "target 'y' is 0 in every row; there is nothing to predict")
+
+
+def test_a_component_given_by_its_name_stays_in_a_line(cli: Cli, tmp_path: Path) -> None:
+    table(tmp_path / "t.csv", ["same", "x", "y"], [["7", *numbers(i)] for i in range(60)])
+    settings = {"data": {"path": "t.csv", "target": "y", "numeric": {"scale": "minmax"}}, **QUICK}
+    (way,) = remedies(fit(cli, tmp_path, settings, 0).succeeded().err)
+    assert way == {"data": {"numeric": {"scale": {"kind": "minmax"}, "columns": ["same"]}}}
+    fit(cli, tmp_path, pasted(settings, way), 1).succeeded()

@@ -736,4 +736,4 @@ def test_identifiers_are_left_out_and_can_be_brought_back(
 
 
 def test_a_table_in_place_of_a_spec(cli: Cli, classes: Path) -> None:
-    cli("fit", "classes.csv").refused(2, "classes.csv: a table", "data: {path: classes.csv, target: NAME}")
+    cli("explain", "classes.csv").refused(2, "classes.csv: a table", "mlptrain init classes.csv --target COLUMN")

@@ -3,9 +3,10 @@
 A *family* is an abstract subclass of `Component` (`Activation`, `Loss`, ...). A *variant* is a subclass of a family
 that gives its `kind` a value. `Annotated[Activation, OneOf()]` is then the choice among all variants of the family,
 collected from the classes themselves: there is no registry to keep in step.
-"""
 
-from __future__ import annotations
+Files with components do not postpone annotations (`from __future__ import annotations`): Pydantic would compile each
+of them from text again, for every class that inherits it, at every start.
+"""
 
 import os
 from collections.abc import Iterable
@@ -19,13 +20,17 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
     ValidationInfo,
 )
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 Conflict = tuple[str, str]
 """The path of a setting, relative to the model that is checked, and a message with the remedy."""
+FAMILY = "mlptrain_family"
+"""The key of the family of a choice in the metadata of its Pydantic schema."""
 FamilyT = TypeVar("FamilyT", bound="Component")
 
 
@@ -142,7 +147,7 @@ class OneOf:
             }  # looked up here, since a plugin may have added some
             words = names(classes.values())
             if isinstance(value, str):
-                return classes[resolve(value, words)].model_validate({}, context=info.context)
+                value = {"kind": value}
             if not isinstance(value, dict):
                 raise mistake(f"must be one of these, by name or as a mapping with 'kind': {listed(words)}")
             kind = value.get("kind", self.default)
@@ -152,7 +157,39 @@ class OneOf:
                 {**value, "kind": resolve(kind, words)}, context=info.context
             )
 
-        return core_schema.with_info_plain_validator_function(choose)
+        return core_schema.with_info_plain_validator_function(choose, metadata={FAMILY: source})
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A bare name, or the mapping of a variant, which needs its `kind` unless it is the default."""
+        inner: Any = schema
+        while FAMILY not in inner.get("metadata", {}):
+            inner = inner["schema"]  # within other validators of the field
+        found, mappings = variants(inner["metadata"][FAMILY]), []
+        for variant in found:
+            variant.model_rebuild()  # its schema is built when it is first used
+            mappings.append(handler(variant.__pydantic_core_schema__))
+            described = handler.resolve_ref_schema(mappings[-1])
+            kind = {"enum": [variant.name(), *variant.aliases], "description": "Which variant this is."}
+            described["properties"] = described["properties"] | {"kind": kind}
+            needed = [name for name in described.get("required", ()) if name != "kind"]
+            described["required"] = needed if variant.name() == self.default else ["kind", *needed]
+        return {"anyOf": [{"enum": list(names(found))}, *mappings]}
+
+
+@dataclass(frozen=True)
+class ShortForm:
+    """Says in the JSON Schema of a field that a shorter form is accepted too."""
+
+    schema: JsonSchemaValue
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [self.schema, handler(schema)]}
+
+
+def or_word(low: int, high: int | None, *words: str | None) -> JsonSchemaValue:
+    """The JSON Schema of a whole number from `low` to `high`, or one of a few words."""
+    number = {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
+    return {"anyOf": [number, {"enum": list(words)}]}
 
 
 def resolve(word: Any, words: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ MlptrainError                1   base class; a bug in mlptrain unless a subclass
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class MlptrainError(Exception):
@@ -29,8 +29,7 @@ class UsageError(MlptrainError):
     exit_code = 2
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in an experiment file: where it is, what is wrong and the remedy."""
 
     place: str

@@ -439,10 +439,12 @@ def compare_bits(name: str, one: Array, other: Array, compiled: bool) -> TensorC
     return TensorCheck(name, largest, verdict, int(one.size), 0, None)
 
 
-def check_plan(plan: Plan, dataset: Dataset, advance: Callable[[int], None] | None = None) -> Check:
+def check_plan(
+    plan: Plan, dataset: Dataset, advance: Callable[[int], None] | None = None, entries: int = ENTRIES
+) -> Check:
     """Check the network of `plan` at its initial parameters, on the first rows of its training data.
 
-    `dataset` is in float64. Large tensors are sampled.
+    `dataset` is in float64. Of large tensors, a sample of `entries` is checked.
     """
     rng = stream(plan.seed, "gradcheck")
     network = network_for(plan)
@@ -455,7 +457,7 @@ def check_plan(plan: Plan, dataset: Dataset, advance: Callable[[int], None] | No
     members = network.layout.members  # each gets the same rows
     x, target = (np.array(np.broadcast_to(a, (*members, *a.shape))) for a in (x, part.targets[rows]))
     subject = Subject(network, parameters, x, target, plan.penalty, plan.seed, weights)
-    return check("experiment", plan.name, subject, rng, ENTRIES, advance)
+    return check("experiment", plan.name, subject, rng, entries, advance)
 
 
 def entries_to_check(plan: Plan, dataset: Dataset) -> int:

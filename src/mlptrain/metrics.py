@@ -6,8 +6,6 @@ own units. A metric that is undefined - for one class only, for a constant targe
 Of two classes, the second one in order is the positive one: `yes` of no and yes, 1 of 0 and 1.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -59,6 +57,11 @@ class Outcome:
         if self.truth.ndim == 2:
             return [(self.truth[:, k] == 1, self.margins[:, k]) for k in columns]
         return [(self.truth == k, self.margins[:, k]) for k in (columns if len(columns) > 2 else (1,))]
+
+    @cached_property
+    def sides(self) -> list[tuple[Array, Array]]:
+        """For each of the `rankings`, the log-odds of the positive and of the negative rows, sorted."""
+        return [(np.sort(margins[yes]), np.sort(margins[~yes])) for yes, margins in self.rankings]
 
 
 class ClassFigures(NamedTuple):
@@ -203,7 +206,7 @@ class RocAuc(Metric):
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
-        return mean_or_none([roc_auc(*ranking) for ranking in outcome.rankings])
+        return mean_or_none([roc_auc(yes, no) for yes, no in outcome.sides])
 
 
 class AveragePrecision(Metric):
@@ -219,7 +222,7 @@ class AveragePrecision(Metric):
     forms: ClassVar = ("class", "labels")
 
     def __call__(self, outcome: Outcome) -> float | None:
-        return mean_or_none([average_precision(*ranking) for ranking in outcome.rankings])
+        return mean_or_none([average_precision(yes, no) for yes, no in outcome.sides])
 
 
 class RootMeanSquaredError(Metric):
@@ -338,23 +341,26 @@ def f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(np.divide(2 * table.diagonal(), involved, out=np.full(len(table), np.nan), where=involved > 0))
 
 
-def roc_auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
-    """The probability that a positive row scores higher than a negative one; ties count half (Mann & Whitney 1947)."""
-    yes, no = np.sort(scores[positive]), np.sort(scores[~positive])
-    if not len(yes) or not len(no):
+def roc_auc(yes: Array, no: Array) -> float | None:
+    """The probability that a positive row scores higher than a negative one; ties count half (Mann & Whitney 1947).
+
+    `yes` and `no` are the scores of the positive and of the negative rows, sorted.
+    """
+    if not yes.size or not no.size:
         return None
-    below, not_above = (int(np.searchsorted(no, yes, side).sum()) for side in ("left", "right"))
-    return (below + not_above) / (2 * len(yes) * len(no))
+    below, not_above = (int(no.searchsorted(yes, side).sum()) for side in ("left", "right"))
+    return (below + not_above) / (2 * yes.size * no.size)
 
 
-def average_precision(positive: NDArray[np.bool_], scores: Array) -> float | None:
-    """The mean precision at the rows of the positive class, ranked by score; tied rows have that of their last one."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True).nonzero()[0]
-    found = np.cumsum(positive[order])[last]
-    if not found.size or not found[-1]:
+def average_precision(yes: Array, no: Array) -> float | None:
+    """The mean, over the positive rows, of the precision among the rows that score at least as high.
+
+    `yes` and `no` are the scores of the positive and of the negative rows, sorted.
+    """
+    if not yes.size:
         return None
-    return float((np.diff(found, prepend=0) * (found / (last + 1))).sum() / found[-1])
+    right, wrong = yes.size - yes.searchsorted(yes), no.size - no.searchsorted(yes)
+    return float((right / (right + wrong)).sum()) / yes.size
 
 
 def class_figures(name: str, table: NDArray[np.int64], k: int) -> ClassFigures:
@@ -372,7 +378,7 @@ def nan_to_none(value: float) -> float | None:
 def mean_or_none(values: Sequence[float | None]) -> float | None:
     """The mean, or None if a value is undefined."""
     defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if values and len(defined) == len(values) else None
+    return math.fsum(defined) / len(defined) if values and len(defined) == len(values) else None
 
 
 def finite_or_none(value: float | None) -> float | None:

@@ -12,7 +12,19 @@ import numpy as np
 
 from mlptrain.nn.arrays import Indices
 
-Purpose = Literal["split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals", "report"]
+Purpose = Literal[
+    "split",
+    "init",
+    "shuffle",
+    "dropout",
+    "gradcheck",
+    "folds",
+    "linear",
+    "intervals",
+    "report",
+    "inspect",
+    "comparison",
+]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
     "init": 2,
@@ -23,6 +35,8 @@ _NUMBERS: dict[Purpose, int] = {
     "linear": 7,
     "intervals": 8,
     "report": 9,
+    "inspect": 11,
+    "comparison": 12,
 }
 _DRAWS_PER_STEP = 1 << 64
 

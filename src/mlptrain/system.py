@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from pathlib import Path
 
 STOP_SIGNALS = tuple(
@@ -23,6 +24,16 @@ def memory_size() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf, other systems may lack these names
         return None
+
+
+def peak_memory() -> int | None:
+    """The most memory in bytes that this process has had so far; None if it is unknown."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def bound_cores() -> int:

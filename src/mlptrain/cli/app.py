@@ -6,14 +6,53 @@ The options of all commands are declared here, so that `--help` imports no other
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import mlptrain
+from mlptrain.errors import UsageError
+
+OTHER_WORDS = {
+    "train": "fit",
+    "run": "fit",
+    "resume": "fit --resume",
+    "test": "evaluate",
+    "eval": "evaluate",
+    "score": "evaluate",
+    "validate": "check",
+    "infer": "predict",
+    "list": "runs",
+    "ls": "runs",
+    "show": "inspect",
+    "summary": "inspect",
+    "new": "init",
+    "diff": "compare",
+    "help": "--help",
+    "version": "--version",
+}
+"""What other tools call these commands."""
+
+
+class Verbs(TyperGroup):
+    """The commands; a wrong word is answered by the right one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first of `args` names."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            from mlptrain.component import did_you_mean
+
+            known = OTHER_WORDS.get(word.lower())
+            guess = f"it is called 'mlptrain {known}'" if known else did_you_mean(word, self.list_commands(ctx))
+            raise UsageError(f"no command '{word}'; {f'{guess}; ' if guess else ''}all commands: mlptrain --help")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="mlptrain",
+    cls=Verbs,
     help="Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right.",
     no_args_is_help=True,
     add_completion=False,
@@ -28,10 +67,25 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
     ),
 ]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", metavar="COLUMN", help="The column to predict. Repeatable.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to stderr.")]
+
+
+def latest_too(paths: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Replace `latest` by the newest run."""
+    if paths is None or "latest" not in str(paths):
+        return paths
+    from mlptrain.runs.listing import resolved
+
+    return [resolved(path) for path in paths] if isinstance(paths, list) else resolved(paths)
+
+
 ModelPath = Annotated[
-    Path, typer.Argument(metavar="RUN-or-FILE", help="A run's folder, or its model or checkpoint file.")
+    Path,
+    typer.Argument(metavar="RUN-or-FILE", callback=latest_too, help="A run's folder, or its model or checkpoint file."),
 ]
 
 
@@ -73,13 +127,17 @@ def common(
 
 @app.command()
 def fit(
-    config: Annotated[Path | None, typer.Argument(readable=False, help="The experiment: a YAML file.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
+    ] = None,
+    target: Target = None,
     overrides: Set = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder of the run; by default the next number under runs/.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Continue a run that was stopped; takes no config.")
+        Path | None,
+        typer.Option(metavar="RUN", callback=latest_too, help="Continue a run that was stopped; takes no config."),
     ] = None,
     save_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.")
@@ -90,10 +148,29 @@ def fit(
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
-    """Train a network and save it as a run."""
+    """Train a network and save it as a run.
+
+    Example: mlptrain fit flowers.csv --target species
+    """
     from mlptrain.cli import fit as verb
 
-    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, report))
+    verb.run(verb.Request(config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or []))
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Argument(help="A table: csv, tsv, parquet or npz, also gzipped.")],
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Write a first spec for a table, with comments that give the reasons.
+
+    Example: mlptrain init flowers.csv --target species > flowers.yaml
+    """
+    from mlptrain.cli import init as verb
+
+    verb.run(data, target or [], out)
 
 
 @app.command()
@@ -114,13 +191,16 @@ def evaluate(
         typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is higher, as in rmse=500. Repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON document to this file.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write truth, prediction and loss of each row to this file.")
+    ] = None,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
     """Measure a trained model."""
     from mlptrain.cli import evaluate as verb
 
-    verb.run(model, data, target_data, fail_under or [], fail_over or [], out, json)
+    verb.run(verb.Request(model, data, target_data, fail_under or [], fail_over or [], out, rows, json))
 
 
 @app.command()
@@ -128,6 +208,13 @@ def predict(
     model: ModelPath,
     data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV to this file instead of stdout.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Copy this column of the table, such as an identifier. Repeatable."),
+    ] = None,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Only the predicted target, without probabilities.")
+    ] = False,
     spread: Annotated[
         bool,
         typer.Option("--spread", help="Add the standard deviation of each number over the members of an ensemble."),
@@ -138,12 +225,80 @@ def predict(
     """Predict the target of every row of a table, as CSV."""
     from mlptrain.cli import predict as verb
 
-    verb.run(model, data, out, spread, quiet)
+    verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
+
+
+@app.command()
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(metavar="DATA|CONFIG|RUN|MODEL", help="A table, a YAML file, a run's folder or its file.")
+    ],
+    target: Target = None,
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Show what is in a table, a config, a run or a model file.
+
+    Example: mlptrain inspect flowers.csv --target species
+    """
+    from mlptrain.cli import inspect as verb
+
+    verb.run(path, target or [], overrides or [], json)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Look for what may go wrong with an experiment, in seconds; exit 6 if something is.
+
+    Example: mlptrain check flowers.yaml
+    """
+    from mlptrain.cli import check as verb
+
+    verb.run(config, overrides or [], json)
+
+
+@app.command(name="lr-find")
+def lr_find(
+    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Find a learning rate: the loss of a copy of the network while the rate rises.
+
+    Example: mlptrain lr-find flowers.yaml
+    """
+    from mlptrain.cli import lr_find as verb
+
+    verb.run(config, overrides or [], out, json)
+
+
+@app.command()
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
+    ] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Print the JSON Schema of experiment files, for editors.
+
+    Example: mlptrain schema --out mlptrain.schema.json
+    """
+    from mlptrain.cli import schema as verb
+
+    verb.run(out)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a run.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="The page; by default report.html in the run's folder.")
     ] = None,
@@ -163,7 +318,9 @@ def report(
 
 @app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folders of one or several runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="The folders of one or several runs.")
+    ],
     metric: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A column of metrics.csv, by default the losses. Repeatable."),
@@ -178,6 +335,36 @@ def plot(
     from mlptrain.cli import plot as verb
 
     verb.run(runs, metric or [], log, out, force)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
+    sort: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="The best first, as in accuracy; by default the newest.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only runs with this in their name.")] = None,
+    json: Json = False,
+) -> None:
+    """List runs with their results.
+
+    Wherever a run is expected, `latest` means the newest one under runs/.
+    """
+    from mlptrain.cli import runs as verb
+
+    verb.run(folder, sort, name, json)
+
+
+@app.command()
+def compare(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="Runs, or YAML specs.")],
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Show what differs between runs or specs, and whether one is better by more than chance."""
+    from mlptrain.cli import compare as verb
+
+    verb.run(paths, json)
 
 
 @app.command()

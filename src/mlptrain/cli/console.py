@@ -1,6 +1,6 @@
-"""How is a run shown in the terminal? The only module that prints.
+"""How are results, notes and figures printed? The only module that writes to stdout and stderr.
 
-Results go to stdout, progress and notes to stderr: live on a terminal, otherwise as lines at growing intervals.
+Results go to stdout, notes to stderr.
 """
 
 from __future__ import annotations
@@ -8,28 +8,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlptrain.component import variants
-from mlptrain.errors import Diverged, EnvironmentFault, UsageError
-from mlptrain.metrics import ClassFigures, Metric, Metrics
+from mlptrain.errors import EnvironmentFault, UsageError
+from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.report.numbers import number
-from mlptrain.train.events import Consumer, EpochDone, Record
 from mlptrain.train.intervals import LEVEL, Intervals
-from mlptrain.train.state import Diagnosed, Progress
+from mlptrain.train.state import Diagnosed
 
-MAX_INTERVAL = 30.0  # seconds between two lines
 MAX_NOTE_LINES = 5
 
 
@@ -65,7 +58,8 @@ def print_results(*parts: RenderableType) -> None:
     with ignoring_broken_pipe():
         console = stdout_console()
         for part in parts:
-            console.print(part, soft_wrap=isinstance(part, str))
+            whole = isinstance(part, str) and (" " not in part.strip() or not console.is_terminal)
+            console.print(part, soft_wrap=whole)
         sys.stdout.flush()
 
 
@@ -117,118 +111,6 @@ def diagnosis_text(diagnosed: Diagnosed) -> Text:
         f"{diagnosed.message} (epoch {diagnosed.epoch})",
         (f". Try: {diagnosed.remedy}" if diagnosed.remedy else "", "dim"),
     )
-
-
-@dataclass(frozen=True)
-class Course:
-    """The length of a run and its progress, for display."""
-
-    name: str
-    epochs: int
-    batches: int
-    """Batches per epoch."""
-    progress: Progress
-
-
-class Display(Consumer):
-    """Shows the progress of training: live on a terminal, otherwise as lines at growing intervals."""
-
-    def __init__(self, console: Console, course: Course) -> None:
-        self._console, self._course = console, course
-        self._began, self._began_at = time.monotonic(), course.progress.epoch
-        self._record: Record | None = None
-        self._best: tuple[float, int] | None = None
-        self._told = len(course.progress.warnings)
-        live = console.is_terminal and not console.is_dumb_terminal and not console.quiet
-        self._live = Live(self, console=console, refresh_per_second=8, transient=True) if live else None
-        self._next, self._last_line = 0, self._began
-        if self._live:
-            self._live.start()
-
-    def epoch(self, event: EpochDone) -> None:
-        """Show a finished epoch."""
-        self._record = event.record
-        loss, epoch = event.record.get("validation_loss"), int(event.record["epoch"] or 0)
-        if event.improved and loss is not None:
-            self._best = (loss, epoch)
-        self._show_diagnoses(event.diagnoses)
-        if self._live is None and (epoch >= self._next or time.monotonic() - self._last_line > MAX_INTERVAL):
-            self._console.print(self._plain_line(event))
-            self._next = next_line(epoch)
-            self._last_line = time.monotonic()
-
-    def failed(self, error: Diverged) -> None:
-        """Show the diagnoses of the step that failed, after which there is no event."""
-        self.close()
-        self._show_diagnoses(self._course.progress.warnings[self._told :])
-
-    def close(self) -> None:
-        """Restore the terminal."""
-        if self._live:
-            self._live.stop()
-
-    def _show_diagnoses(self, diagnoses: Sequence[Diagnosed]) -> None:
-        """Print new diagnoses."""
-        for diagnosed in diagnoses:
-            self._console.print(diagnosis_text(diagnosed))
-        self._told += len(diagnoses)
-
-    def _plain_line(self, event: EpochDone) -> str:
-        record = event.record
-        star = " *" if event.improved and self._best else ""
-        shown = ["train_loss", "validation_loss", *main_metrics(), "learning_rate"]
-        cells = [
-            f"{name} {number(record[name])}{star if name == 'validation_loss' else ''}"
-            for name in shown
-            if name in record
-        ]
-        return f"epoch {int(record['epoch'] or 0)}  " + "  ".join(cells)
-
-    def __rich__(self) -> RenderableType:
-        course, progress = self._course, self._course.progress
-        done = progress.epoch + progress.batch / max(1, course.batches)
-        head = Table.grid(padding=(0, 1))
-        head.add_row(
-            Text(course.name, "bold"),
-            Text(f"epoch {min(progress.epoch + 1, course.epochs)}/{course.epochs}"),
-            ProgressBar(course.epochs, done, width=24),
-            Text(self._time_left(done), "dim"),
-        )
-        return Group(head, *self._figures()) if self._record else Group(head)
-
-    def _figures(self) -> list[Text]:
-        record = self._record or {}
-        losses = [f"train loss {number(record['train_loss'])}"]
-        if "validation_loss" in record:
-            losses.append(f"validation loss {number(record['validation_loss'])}")
-        if self._best:
-            losses.append(f"★ best {number(self._best[0])} (epoch {self._best[1]})")
-        others = [f"{name.replace('_', ' ')} {number(record[name])}" for name in main_metrics() if name in record]
-        others.append(f"learning rate {number(record['learning_rate'])}")
-        return [Text("  ".join(cells), no_wrap=True, overflow="ellipsis") for cells in (losses, others)]
-
-    def _time_left(self, done: float) -> str:
-        seconds = time.monotonic() - self._began
-        ran = done - self._began_at
-        if ran <= 0 or seconds < 0.5:
-            return ""
-        left = int(seconds / ran * (self._course.epochs - done))
-        return f"at most {left // 60}:{left % 60:02d} left"
-
-
-def main_metrics() -> list[str]:
-    """The columns that are shown for each epoch besides the losses."""
-    return [f"validation_{metric.name()}" for metric in variants(Metric) if metric.main]
-
-
-def next_line(epoch: int) -> int:
-    """The epoch of the next plain line after `epoch`: 1, 2, 5, 10, 20, 50, ..."""
-    scale = 1
-    while True:
-        for step in (1, 2, 5):
-            if step * scale > epoch:
-                return step * scale
-        scale *= 10
 
 
 def results_table(results: Mapping[str, Metrics], baselines: Mapping[str, Metrics | None], baseline_part: str) -> Table:

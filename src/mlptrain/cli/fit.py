@@ -7,17 +7,14 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 imports it more slowly
 from rich.console import Console
 
 from mlptrain.cli.console import (
-    Course,
-    Display,
     decision_text,
     diagnosis_text,
     interval_line,
@@ -27,19 +24,24 @@ from mlptrain.cli.console import (
     results_table,
     stderr_console,
 )
+from mlptrain.cli.live import Course, display
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
-from mlptrain.runs.directory import RunFolder
+from mlptrain.remedies import yaml_flow
+from mlptrain.runs.directory import RUNS, RunFolder, name_for, spec_beside
+from mlptrain.runs.durable import write_durably
 from mlptrain.runs.run import Results, Run, begin, finish, proceed, resume, summary
-from mlptrain.spec.load import load_experiment
+from mlptrain.spec import yaml
+from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
+from mlptrain.spec.yaml import TABLE
 from mlptrain.system import STOP_SIGNALS
 from mlptrain.train.diagnostics import lowest_loss
+from mlptrain.train.early_stopping import monitored
 from mlptrain.train.events import Consumer
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """The arguments of the command."""
 
     config: Path | None
@@ -54,13 +56,15 @@ class Request:
     profile: bool
     report: bool = False
     """Whether the page of `mlptrain report` is written at the end."""
+    target: Sequence[str] = ()
+    """Columns to predict; those of a spec if there are none."""
 
 
 def run(request: Request) -> None:
     """Run the command."""
     console = stderr_console(request.quiet)
     measuring = profiling(console) if request.profile else nullcontext(())
-    with measuring as consumers, opened(request, consumers) as current:
+    with measuring as consumers, opened(request, consumers, console) as current:
         try:
             train_and_report(current, console, request)
         except Diverged:
@@ -82,28 +86,70 @@ def write_report(current: Run, console: Console, request: Request) -> None:
 
 
 @contextmanager
-def opened(request: Request, consumers: Sequence[Consumer]) -> Iterator[Run]:
+def opened(request: Request, consumers: Sequence[Consumer], console: Console) -> Iterator[Run]:
     """The requested run, new or resumed, locked against other processes."""
     if request.resume is not None:
-        if request.config is not None or request.overrides or request.out is not None:
-            raise UsageError("--resume continues a run with its own settings: remove the config, --set and --out")
+        if request.config is not None or request.overrides or request.out is not None or request.target:
+            raise UsageError(
+                "--resume continues a run with its own settings: remove the config, --set, --target and --out"
+            )
         folder = RunFolder.open(request.resume)
         with folder.locked():
             yield resume(folder, consumers)
         return
-    begun = begun_by(request, consumers)
+    begun = begun_by(request, consumers, console)
     with begun.folder.locked():
         yield begun
 
 
-def begun_by(request: Request, consumers: Sequence[Consumer]) -> Run:
+def begun_by(request: Request, consumers: Sequence[Consumer], console: Console) -> Run:
     """A new run."""
     config = request.config
     if config is None:
         raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to continue a run)")
     if (config / "spec.yaml").exists():
         raise UsageError(f"{config}: is a run's folder; to continue it: mlptrain fit --resume {config}")
-    return begin(load_experiment(config, request.overrides), default_name(config), request.out, consumers)
+    if is_table(config, request.target):
+        return begun_on_table(config, request, consumers, console)
+    overrides = [*target_override(request.target), *request.overrides]
+    return begin(load_experiment(config, overrides), name_for(config), request.out, consumers)
+
+
+def is_table(path: Path, target: Sequence[str]) -> bool:
+    """Whether a file is a table: by its name, or because a target is named for a file that is not called a spec."""
+    return TABLE.search(path.name) is not None or (bool(target) and path.suffix not in (".yaml", ".yml"))
+
+
+def target_override(names: Sequence[str]) -> list[str]:
+    """The override that --target stands for."""
+    return [f"data.target={yaml_flow(names[0] if len(names) == 1 else list(names))}"] if names else []
+
+
+def begun_on_table(table: Path, request: Request, consumers: Sequence[Consumer], console: Console) -> Run:
+    """A new run on a table, with a spec that is written for it and left beside the run's folder."""
+    from mlptrain.inspect.draft import draft, no_target, schema_for  # a spec needs none of it
+
+    if not request.target:
+        raise no_target(table, "fit")
+    if request.out is not None and spec_beside(request.out).exists():
+        raise UsageError(
+            f"{spec_beside(request.out)}: exists, and would hold the spec of this run; choose another --out"
+        )
+    folder = RUNS if request.out is None else request.out.parent
+    drafted = draft(table, request.target, folder, schema_for(folder))
+    for line in drafted.assumed:
+        console.print(f"note: {line}")
+    text, name = drafted.text(), name_for(table)
+    experiment = parse_experiment(text, folder / f"{name}.yaml", request.overrides)
+    run = begin(experiment, name, request.out, consumers)
+    if request.overrides:
+        changed = with_overrides(text, yaml.parse(text, name), name, request.overrides).root.plain()
+        assert isinstance(changed, dict)
+        text = drafted.text(changed)
+    file = spec_beside(run.folder.path)
+    write_durably(file, text.encode())
+    console.print(f"the spec is in {file}; to change it and train again: mlptrain fit {shlex.quote(str(file))}")
+    return run
 
 
 @contextmanager
@@ -117,14 +163,6 @@ def profiling(console: Console) -> Iterator[Sequence[Consumer]]:
             yield (profile,)
     finally:
         console.print(profile_table(profile.seconds, profile.calls, profile.total, kernels.PRESENT))
-
-
-def default_name(config: Path) -> str:
-    """The name of an experiment without one: that of its file, without characters unsuited to a folder name."""
-    name = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in config.stem
-    )
-    return name.strip(".-_")[:100] or "run"
 
 
 def train_and_report(current: Run, console: Console, request: Request) -> None:
@@ -147,10 +185,11 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     """Train to the end, showing progress, and measure the results."""
     training, rows = current.plan.training, len(current.dataset.training)
     batches = -(-rows // (current.plan.batch_rows or rows))
-    course = Course(current.folder.path.name, training.epochs, batches, current.state.progress)
-    with signals() as signalled, closing(Display(console, course)) as display:
+    monitor, progress = monitored(current.plan), current.state.progress
+    course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
+    with signals() as signalled, closing(display(console, course)) as shown:
         try:
-            proceed(current, signalled, request.save_every, [display])
+            proceed(current, signalled, request.save_every, [shown])
         except Diverged:
             if request.json:
                 results = Results({}, {}, "", tuple(current.state.progress.warnings))

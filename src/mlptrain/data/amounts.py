@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +30,7 @@ _CELL = (
 )
 
 
-@dataclass(frozen=True)
-class Notation:
+class Notation(NamedTuple):
     """How the amounts of a column are written."""
 
     decimal: str
@@ -45,6 +43,13 @@ class Notation:
         """What a number without sign and unit looks like."""
         point, mark = re.escape(self.decimal), re.escape(self.thousands)
         return rf"^(?:(?:[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|\d+)(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?$"
+
+    @property
+    def described(self) -> str:
+        """What is not plain about it, for a message."""
+        unit = self.prefix or self.suffix
+        said = ["decimal commas"] * (self.decimal == ",") + [f"the unit {unit}"] * bool(unit)
+        return " and ".join(said or ["marks of thousands"])
 
     def values(self, cells: Sequence[str]) -> NDArray[np.float64]:
         """The number in each cell, NaN where it is not written like this.

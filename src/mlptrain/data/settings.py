@@ -1,7 +1,5 @@
 """Which settings does the data section of an experiment file have?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -12,11 +10,12 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, mistake, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, ShortForm, mistake, or_word, refuse
 from mlptrain.data.bins import MOST_COLUMNS, MOST_INPUTS
 from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
@@ -62,7 +61,9 @@ class Numeric(Frozen):
         False,
         description="Another input for each column that lacks a value in ten or more training rows: 1 where it does.",
     )
-    bins: Annotated[int | Literal["auto"] | None, PlainValidator(check_bins)] = Field(
+    bins: Annotated[
+        int | Literal["auto"] | None, PlainValidator(check_bins), WithJsonSchema(or_word(2, 256, "auto", None))
+    ] = Field(
         None,
         description="Beside its scaled value, how far a number is through each of this many bins between quantiles of "
         "the training rows (piecewise-linear encoding); `auto` chooses by rows and columns, with at most "
@@ -95,9 +96,14 @@ class Categorical(Frozen):
         f"{MAX_CATEGORIES} categories, or than one for every {ROWS_PER_CATEGORY} training rows if that is more, has "
         "inputs for the frequent ones only (`many_categories`).",
     )
+    target_means: bool = Field(
+        False,
+        description="Further inputs for a column of `many_categories`: how far the mean of the target, or the share of "
+        "each class, is from that of all training rows; for a training row found on other rows.",
+    )
 
     @model_validator(mode="after")
-    def _rare_ones_have_a_place(self) -> Categorical:
+    def _rare_ones_have_a_place(self) -> "Categorical":
         if self.min_count > 1 and self.unknown == "error":
             message = "treats rare categories as unknown, which 'unknown: error' refuses; choose one of the two"
             refuse([("min_count", message)])
@@ -115,7 +121,7 @@ class Data(Frozen):
         description="The table: csv, tsv, parquet, npz or idx, also gzipped; relative to the spec."
     )
     target_path: ResolvedPath | None = Field(None, description="A separate file with the target, as in IDX.")
-    target: Annotated[Names | None, BeforeValidator(listed_names)] = Field(
+    target: Annotated[Names | None, BeforeValidator(listed_names), ShortForm({"type": "string"})] = Field(
         None, description="The column to predict, or a list of them."
     )
     validation_path: ResolvedPath | None = Field(None, description="A separate file with the validation rows.")
@@ -160,7 +166,7 @@ class Data(Frozen):
         False, description="Regression: clip predictions to the range of the training targets."
     )
 
-    _written: Data | None = PrivateAttr(None)
+    _written: "Data | None" = PrivateAttr(None)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -208,7 +214,7 @@ class Data(Frozen):
         """The settings that give the column `name` this kind of encoder."""
         return {"encoders": {**self.encoders, name: kind}}
 
-    def with_bins(self, bins: int | None) -> Data:
+    def with_bins(self, bins: int | None) -> "Data":
         """The same settings with this number of bins."""
         return self.model_copy(update={"numeric": self.numeric.model_copy(update={"bins": bins})})
 
@@ -220,7 +226,7 @@ class Data(Frozen):
         """A whole section as written, with `change` applied."""
         return {section: getattr(self._written or self, section).model_dump(exclude_unset=True) | change}
 
-    def filled_from(self, written: Data) -> None:
+    def filled_from(self, written: "Data") -> None:
         """Remember what the file says, for remedies: `self` has the settings of a preset too."""
         self._written = written
 
@@ -247,7 +253,7 @@ class Data(Frozen):
         return target
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Data:
+    def _makes_sense(self) -> "Data":
         refuse(self._conflicts())
         return self
 

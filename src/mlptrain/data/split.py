@@ -1,15 +1,13 @@
 """Which rows are for training, which for validation and which for the test?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from mlptrain.component import Conflict, Frozen, mistake, refuse
+from mlptrain.component import Conflict, Frozen, mistake, or_word, refuse
 from mlptrain.data.tables import composed
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -31,7 +29,9 @@ class Split(Frozen):
 
     validation: float = Field(0.15, ge=0, lt=1, description="Fraction of the rows that select the best epoch.")
     test: float = Field(0.15, ge=0, lt=1, description="Fraction of the rows that only the final results use.")
-    folds: Annotated[int | Literal["groups"] | None, PlainValidator(check_folds)] = Field(
+    folds: Annotated[
+        int | Literal["groups"] | None, PlainValidator(check_folds), WithJsonSchema(or_word(2, None, "groups", None))
+    ] = Field(
         None,
         description="Parts of the training rows, for `ensemble.rows: folds`; null is one for each member. With fewer "
         "folds than members, several members leave out the same one. `groups` leaves one group out at a time.",
@@ -56,7 +56,7 @@ class Split(Frozen):
     )
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Split:
+    def _makes_sense(self) -> "Split":
         refuse(self._conflicts())
         return self
 

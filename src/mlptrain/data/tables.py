@@ -27,7 +27,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,14 +57,14 @@ _OTHER_FORMATS = (
     (rb"\x1f\x8b", "is compressed with gzip twice; unpack it once"),
     (rb"7z\xbc\xaf", "is a 7z archive; unpack it"),
     (rb"%PDF-\d", "is a PDF document; save its table as CSV"),
+    (rb"\x89PNG", "is a picture (PNG), not a table"),
     (rb"(?i)\s*<(!doctype html|html)\b", "is a web page; download the table itself"),
 )
 """How files begin that are not read, and what to do with them."""
 _SAMPLE_ROWS = 1000  # rows that decide which columns are parsed as numbers
 
 
-@dataclass(frozen=True)
-class Hints:
+class Hints(NamedTuple):
     """What is known about a CSV before it is read."""
 
     text: Collection[str]
@@ -216,8 +216,7 @@ def parse_columns(content: bytes, path: str, delimiter: str | None, hints: Hints
         return parse_idx(content, path)
     if is_json(content):
         raise DataError(f"{path}: is JSON, which is not read; save it as CSV: one row a line, the names in the first")
-    expected = delimiter or ("\t" if ".tsv" in Path(path).suffixes else ",")
-    return parse_csv(content, path, expected, hints)
+    return parse_csv(content, path, delimiter or usual_delimiter(path), hints)
 
 
 def refuse_other_formats(content: bytes, path: str) -> None:
@@ -380,6 +379,28 @@ def fitting_delimiter(first: str, expected: str, wanted: Collection[str]) -> str
             return 0
 
     return max((expected, *_DELIMITERS), key=found)
+
+
+def likely_delimiter(raw: bytes, path: str) -> str | None:
+    """The delimiter that divides the header of a CSV into most columns; None if it is the usual one, or no CSV."""
+    content = gunzip(raw, path).removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content[:_CHUNK] or content[:4] in (b"PAR1", b"PK\x03\x04") or undecodable(content) is not None:
+        return None
+    first, usual = content[: header_end(content)].decode(), usual_delimiter(path)
+
+    def cells(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    best = max((usual, *_DELIMITERS), key=cells)
+    return None if best == usual else best
+
+
+def usual_delimiter(path: str) -> str:
+    """The delimiter of a CSV or a TSV where nothing else is said."""
+    return "\t" if ".tsv" in Path(path).suffixes else ","
 
 
 def with_names(header: list[str]) -> list[str]:

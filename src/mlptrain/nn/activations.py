@@ -4,8 +4,6 @@ Notation: z is the pre-activation, a = f(z) the activation, grad = dL/da on entr
 All arrays of one call have one shape, usually (rows, units).
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from math import inf, pi, sqrt
 from typing import Any, ClassVar, Literal

@@ -5,14 +5,12 @@ the variance through the forward and the backward pass, He et al. 2015 through r
 forward pass. Normal distributions are not truncated.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from mlptrain.component import Component, ResolvedPath, mistake, refuse
 from mlptrain.errors import CheckpointError
@@ -60,6 +58,9 @@ def normal(weight: Array, std: float, rng: np.random.Generator) -> None:
 def uniform(weight: Array, bound: float, rng: np.random.Generator) -> None:
     """Fill `weight` from a uniform distribution on [-bound, bound); drawn in float64 whatever the dtype."""
     weight[...] = rng.uniform(-bound, bound, weight.shape)
+
+
+GAIN_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "activation"}]}
 
 
 def check_gain(value: Any) -> Any:
@@ -113,7 +114,7 @@ class Uniform(WeightInitializer):
 class ScaledInitializer(WeightInitializer):
     """A spread that depends on the size of the layer, times a gain."""
 
-    gain: Annotated[float | Literal["activation"], PlainValidator(check_gain)] = Field(
+    gain: Annotated[float | Literal["activation"], PlainValidator(check_gain), WithJsonSchema(GAIN_SCHEMA)] = Field(
         1.0, description="Factor of the spread; `activation` is the gain of the layer's activation (PyTorch's table)."
     )
     examples: ClassVar = ({}, {"gain": "activation"})

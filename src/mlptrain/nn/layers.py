@@ -7,8 +7,6 @@ has an additional leading axis, and tensors of shape (units,) arrive as (members
 serves both.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,8 +45,7 @@ class Nonlinearity(NamedTuple):
     a: Array
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One line of the calculation in a training step: a name, the formula and its value."""
 
     title: str

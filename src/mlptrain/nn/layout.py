@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ LayerViews: TypeAlias = dict[str, Array]
 """The tensors of one layer by their names in the layer, in shapes that broadcast against (members, n, units)."""
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """What a layer declares about one of its tensors."""
 
     name: str
@@ -62,8 +60,7 @@ class TensorSpec:
         return factor / math.sqrt(max(1, self.ntk_inputs or self.fan_in))
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """The place of one tensor in a flat vector."""
 
     name: str

@@ -8,15 +8,13 @@ weighted mean, since the weights have mean 1 over the training rows. Sums are co
 one value each: arrays are (members, n, outputs) then, and the members may share target and weights.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from mlptrain.component import Component, mistake, refuse
 from mlptrain.nn import kernels
@@ -474,6 +472,14 @@ def x_log_x(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(x * np.log(np.where(x > 0, x, 1)))
 
 
+CLASS_WEIGHT_SCHEMA = {
+    "anyOf": [
+        {"enum": ["balanced", None]},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    ]
+}
+
+
 def check_class_weight(value: Any) -> Any:
     """A weight for each class by its label, or `balanced`."""
     if value is None or value == "balanced":
@@ -493,8 +499,8 @@ class ClassLoss(Loss):
 
     target_kind: ClassVar[str] = "class"
     weighs_classes: ClassVar[bool] = True
-    class_weight: Annotated[ClassWeighting, PlainValidator(check_class_weight)] = Field(
-        None, description="Weight of each class, by label; `balanced` is N / (K n_c) over the training rows."
+    class_weight: Annotated[ClassWeighting, PlainValidator(check_class_weight), WithJsonSchema(CLASS_WEIGHT_SCHEMA)] = (
+        Field(None, description="Weight of each class, by label; `balanced` is N / (K n_c) over the training rows.")
     )
 
     def predict(self, scores: Array) -> Array:
@@ -601,12 +607,12 @@ class Focal(ClassLoss):
             scores = scores - 2 * grad.sum(axis=0)
         return np.asarray(scores)
 
-    def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> FocalWorkspace:
+    def workspace(self, shape: tuple[int, ...], dtype: Any, class_weights: ClassWeights = None) -> "FocalWorkspace":
         softmax = SoftmaxWorkspace.allocate(shape, np.dtype(dtype), class_weights)
         return FocalWorkspace(softmax, np.empty((4, *shape[:-1]), dtype))
 
     def value_and_gradient(
-        self, scores: Array, target: Target, grad: Array, ws: FocalWorkspace, weights: Weights = None
+        self, scores: Array, target: Target, grad: Array, ws: "FocalWorkspace", weights: Weights = None
     ) -> LossValue:
         softmax, (known, miss, slope, weight) = ws.softmax, ws.by_row
         p, n = softmax.p, scores.shape[-2]

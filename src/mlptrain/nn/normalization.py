@@ -5,8 +5,6 @@ biased variance. gamma and beta are (units,). A dense layer before batch normali
 effect: subtracting the batch mean cancels it.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal

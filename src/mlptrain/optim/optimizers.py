@@ -6,8 +6,6 @@ and initially zero. An elementwise rule runs over the flat vectors in blocks tha
 `TensorOptimizer` gets one tensor after the other, each in its shape.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache

@@ -5,8 +5,6 @@ normalization, and are not divided by the batch size. Some texts have a factor 1
 l2 = d / 2.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

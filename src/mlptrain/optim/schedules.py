@@ -5,8 +5,6 @@ step t of a run with N steps per epoch is at the fractional epoch e = t / N. Eve
 run cannot drift. The exception is the plateau, whose state is part of the state of the run.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self

@@ -22,9 +22,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +106,7 @@ class Header(BaseModel):
     """The share of the network in the prediction of a model that is blended with a linear one."""
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A trained network with everything that is needed to use it on a table."""
 
     header: Header
@@ -133,8 +131,7 @@ class Model:
         return self.header.plan.transforms
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """The state of a run at its last save."""
 
     header: Header
@@ -177,7 +174,7 @@ def decode_model(raw: bytes, path: str) -> Model:
     if linear is None or header.share is None:
         return model
     blend = Blend(header.share, LinearModel(linear, filled(linear, tensors, LINEAR_PREFIX, path)[0]))
-    return replace(model, blend=blend)
+    return model._replace(blend=blend)
 
 
 def decode_checkpoint(raw: bytes, path: str) -> Checkpoint:

@@ -15,12 +15,12 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
 from mlptrain.runs.durable import write_durably
+from mlptrain.spec.yaml import TABLE
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """The folder of one run."""
 
     path: Path
@@ -153,7 +152,19 @@ def make_exclusively(path: Path) -> Path:
     return path
 
 
+def name_for(file: Path) -> str:
+    """A name for what is trained from a spec or a table: that of the file, without characters unsuited to a folder."""
+    stem = TABLE.sub("", file.name) if TABLE.search(file.name) else file.stem
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem)
+    return name.strip(".-_")[:100] or "run"
+
+
+def spec_beside(folder: Path) -> Path:
+    """The file beside a run's folder with the spec that was written for a table."""
+    return folder.with_name(f"{folder.name}.yaml")
+
+
 def run_number(path: Path, name: str) -> int:
-    """The number of a run called `name`, 0 for anything else."""
-    prefix, _, number = path.name.rpartition("-")
+    """The number of a run called `name`, or of the spec beside it; 0 for anything else."""
+    prefix, _, number = path.name.removesuffix(".yaml").rpartition("-")
     return int(number) if prefix == name and number.isascii() and number.isdigit() else 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -118,8 +118,7 @@ class Run:
         return self.state.progress.stopped is not None and self.folder.model.exists() and self.folder.summary.exists()
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """The results of a finished run."""
 
     results: dict[str, Metrics]
@@ -144,9 +143,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
     if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error without permission
         raise UsageError(f"{out}: exists already, and a run never overwrites another; choose a new --out")
     plan, dataset = prepared(experiment, name, consumers)
-    check_monitor(plan, columns(plan))
-    check_decision(plan, dataset)
-    check_start(plan)
+    check_beginning(plan, dataset)
     network = network_for(plan)
     linear = LinearModels(network, dataset)
     with blas_threads(plan.blas_threads):
@@ -159,6 +156,13 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
             folder.path.rmdir()
         raise
     return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, consumers)
+
+
+def check_beginning(plan: Plan, dataset: Dataset) -> None:
+    """Refuse what would fail only in the course of a run."""
+    check_monitor(plan, columns(plan))
+    check_decision(plan, dataset)
+    check_start(plan)
 
 
 def check_start(plan: Plan) -> None:

@@ -10,10 +10,7 @@ Experiment
 └── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
@@ -27,16 +24,30 @@ from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
 from mlptrain.spec.conflicts import conflicts
-from mlptrain.spec.presets import Facts, Preset, default_preset, fill
+from mlptrain.spec.presets import Facts, Plain, Preset, default_preset, fill
 from mlptrain.spec.sections import Decision, Ensemble, NetworkSpec, Training
 from mlptrain.tasks import Task, task_kinds, tasks_for_loss
 
-Locate = Callable[[tuple[int | str, ...], str], Problem]
+
+class Places(Protocol):
+    """Where settings are written."""
+
+    def problem(self, location: tuple[int | str, ...], message: str) -> Problem:
+        """A problem with the setting at `location`."""
+
+    def origin(self, location: tuple[int | str, ...]) -> str | None:
+        """The line or the option that sets the value at `location`; None if nothing does."""
 
 
 def known_task(value: str | None) -> str | None:
     """The kind of a task; an error for an unknown one."""
     return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
+
+
+def without_validation(data: Data) -> Data:
+    """`data` with no rows that are only for validation."""
+    split = data.split.model_copy(update={"validation": 0.0})
+    return data.model_copy(update={"split": split})
 
 
 class Experiment(Frozen):
@@ -76,8 +87,8 @@ class Experiment(Frozen):
         Decision(), description="From which probability on the positive of two classes is predicted."
     )
     training: Training = Field(Training(), description="Length, batches, early stopping, clipping, precision.")
-    _locate: Locate | None = PrivateAttr(None)
-    """Locates a setting in the file that the experiment was read from."""
+    _written: Places | None = PrivateAttr(None)
+    """Where the settings are in the file that the experiment was read from."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -123,6 +134,25 @@ class Experiment(Frozen):
         scalable = self.loss is None or self.loss.scalable
         return scalers.Standard() if free and scalable else NoScaling()
 
+    @property
+    def chosen(self) -> str:
+        """What the preset amounts to, in a few words; empty for the textbook network."""
+        if isinstance(self.preset, Plain):
+            return ""
+        members, folds = self.ensemble.members, self.data.split.folds or self.ensemble.members
+        networks = "1 network" if members == 1 else f"{members} networks"
+        parts = "a fold for each group" if folds == "groups" else f"{folds} folds"
+        rows = f"{networks} on {parts}" if self.ensemble.folds else networks
+        extra = [
+            name
+            for name, given in (
+                ("a linear path", self.network.linear_path),
+                ("bins of numbers", self.data.numeric.bins),
+            )
+            if given
+        ]
+        return ", ".join([rows, f"{self.training.epochs} epochs", *extra, f"{self.optimizer.name()}"])
+
     def filled(self, rows: int, classes: bool, groups: int | None = None) -> Self:
         """The experiment with the settings of its preset for what it does not give, on a table of that many `rows`.
 
@@ -146,6 +176,8 @@ class Experiment(Frozen):
             own_optimizer="optimizer" in self.model_fields_set,
         )
         found = fill(self, self.preset.settings(facts))
+        if found.ensemble.folds:  # every row is trained on, and validates where it is left out
+            found = found.model_copy(update={"data": without_validation(found.data)})
         found.locate_like(self)
         if found.data is not self.data:
             found.data.filled_from(self.data)
@@ -156,9 +188,6 @@ class Experiment(Frozen):
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
-        if self.ensemble.folds:
-            split = data.split.model_copy(update={"validation": 0.0})
-            data = data.model_copy(update={"split": split})
         if loss.has_units:
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})
@@ -169,12 +198,16 @@ class Experiment(Frozen):
         """The settings as plain values, as in spec.yaml."""
         return self.model_dump(mode="json", include=set(Experiment.model_fields))
 
-    def locate_like(self, other: Experiment) -> None:
+    def locate_like(self, other: "Experiment") -> None:
         """Locate settings in the file that `other` was read from."""
-        self._locate = other._locate
+        self._written = other._written
+
+    def origin(self, location: tuple[int | str, ...]) -> str | None:
+        """Where the file or an override says the setting at `location`; None if they do not."""
+        return None if self._written is None else self._written.origin(location)
 
     def problem(self, location: tuple[int | str, ...], message: str) -> Problem:
         """A problem with the setting at `location`, with its position in the file if there is one."""
-        if self._locate is not None:
-            return self._locate(location, message)
+        if self._written is not None:
+            return self._written.problem(location, message)
         return Problem("", ".".join(map(str, location)), message)

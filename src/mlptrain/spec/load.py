@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -48,8 +47,7 @@ _SHOWS_VALUE = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where a value comes from: the file, or an override."""
 
     name: str
@@ -64,11 +62,45 @@ class Source:
         return Problem(f"{self.name}:{line}:{column}", path, message, yaml.excerpt(self.lines, line, column))
 
 
+class Written(NamedTuple):
+    """An experiment as it is written: its values, and where each of them comes from."""
+
+    root: Node
+    sources: dict[Location, Source]
+
+    def problem(self, location: Location, message: str, at_key: bool = False) -> Problem:
+        """A problem at `location`: at its key if `at_key` is set or if the location does not exist."""
+        node, depth = reach(self.root, location)
+        source = source_of(location, self.sources)
+        return source.problem(node, at_key or depth < len(location), yaml.dotted(location), message)
+
+    def origin(self, location: Location) -> str | None:
+        """Where the value at `location` is written, such as `spec.yaml:3` or `--set a.b=1`; None if it is not.
+
+        A bare name is the `kind` of a component, a bare number the `width` of a layer.
+        """
+        node, depth = reach(self.root, location)
+        short = location[depth:] in (("kind",), ("width",)) and not isinstance(node.value, dict | tuple | None)
+        if depth < len(location) and not short:
+            return None
+        source = source_of(location, self.sources)
+        return source.name if source.override else f"{source.name}:{node.line}"
+
+
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment in the YAML file at `path`, changed by `overrides` of the form `a.b=value`."""
     text, root = yaml.load(path)
-    file = Source(str(path), text.splitlines())
-    sources: dict[Location, Source] = {(): file}
+    return validated(with_overrides(text, root, str(path), overrides), path.absolute().parent)
+
+
+def parse_experiment(text: str, path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment in `text`, as if it were in the file at `path`, changed by `overrides`."""
+    return validated(with_overrides(text, yaml.parse(text, str(path)), str(path), overrides), path.absolute().parent)
+
+
+def with_overrides(text: str, root: Node, name: str, overrides: Sequence[str]) -> Written:
+    """The spec `root`, read from the `text` of the file called `name`, changed by `overrides`."""
+    sources: dict[Location, Source] = {(): Source(name, text.splitlines())}
     seen: set[Location] = set()
     for override in overrides:
         location, node, source = parse_override(override)
@@ -81,7 +113,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         made = reach(root, location)[1] + 1
         root = replaced(root, location, node, override)
         sources[location[:made]] = sources[location] = source
-    return validated(root, sources, path.absolute().parent)
+    return Written(root, sources)
 
 
 def parse_override(override: str) -> tuple[Location, Node, Source]:
@@ -123,17 +155,18 @@ def with_value(node: Node, value: Any) -> Node:
     return Node(value, node.line, node.column, node.key_line, node.key_column)
 
 
-def validated(root: Node, sources: dict[Location, Source], folder: Path) -> Experiment:
-    """`root` as an experiment, or a `SpecError` with every mistake in the order of the file."""
+def validated(written: Written, folder: Path) -> Experiment:
+    """The experiment, or a `SpecError` with every mistake in the order of the file."""
+    root = written.root
     try:
         experiment = Experiment.model_validate(root.plain(), context={"folder": folder})
-        experiment._locate = lambda location, message: placed(location, message, root, sources)
+        experiment._written = written
         return experiment
     except ValidationError as error:
         details = error.errors(include_url=False)
     found = [(reach(root, detail["loc"])[0], detail) for detail in details if not is_explained_below(detail, details)]
     found.sort(key=lambda pair: (pair[0].line, pair[0].column))
-    raise SpecError(problem(detail, root, sources) for _, detail in found)
+    raise SpecError(problem(detail, written) for _, detail in found)
 
 
 def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
@@ -143,20 +176,12 @@ def is_explained_below(detail: ErrorDetails, details: Sequence[ErrorDetails]) ->
     return detail["type"] == "too_short" and any(loc[: len(place)] == place for loc in below)
 
 
-def problem(detail: ErrorDetails, root: Node, sources: dict[Location, Source]) -> Problem:
+def problem(detail: ErrorDetails, written: Written) -> Problem:
     """The problem that a Pydantic error describes."""
     location = detail["loc"]
     unknown = detail["type"] == "extra_forbidden"
-    message = unknown_key(root, location) if unknown else describe(detail)
-    return placed(location, message, root, sources, at_key=unknown)
-
-
-def placed(
-    location: Location, message: str, root: Node, sources: dict[Location, Source], at_key: bool = False
-) -> Problem:
-    """A problem at `location`: at its key if `at_key` is set or if the location does not exist."""
-    node, depth = reach(root, location)
-    return source_of(location, sources).problem(node, at_key or depth < len(location), yaml.dotted(location), message)
+    message = unknown_key(written.root, location) if unknown else describe(detail)
+    return written.problem(location, message, at_key=unknown)
 
 
 def source_of(location: Location, sources: dict[Location, Source]) -> Source:

@@ -24,7 +24,6 @@ from mlptrain.randomness import draw_seed
 from mlptrain.remedies import setting
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import describe
-from mlptrain.spec.presets import Plain
 from mlptrain.spec.sections import MOST_MEMBERS
 from mlptrain.system import memory_size
 from mlptrain.tasks import Task
@@ -70,25 +69,6 @@ class Plan(Experiment):
     def blas_threads(self) -> int:
         """Threads of each matrix product in training."""
         return 1 if self.lanes > 1 else self.threads
-
-    @property
-    def chosen(self) -> str:
-        """What the preset amounts to, in a few words; empty for the textbook network."""
-        if isinstance(self.preset, Plain):
-            return ""
-        members, folds = self.ensemble.members, self.data.split.folds or self.ensemble.members
-        networks = "1 network" if members == 1 else f"{members} networks"
-        parts = "a fold for each group" if folds == "groups" else f"{folds} folds"
-        rows = f"{networks} on {parts}" if self.ensemble.folds else networks
-        extra = [
-            name
-            for name, given in (
-                ("a linear path", self.network.linear_path),
-                ("bins of numbers", self.data.numeric.bins),
-            )
-            if given
-        ]
-        return ", ".join([rows, f"{self.training.epochs} epochs", *extra, f"{self.optimizer.name()}"])
 
     @property
     def batch_rows(self) -> int | None:
@@ -176,11 +156,16 @@ def chosen_threads(plan: Plan, layout: Layout, rows: int) -> int:
 
 def check_memory(layout: Layout, plan: Plan) -> None:
     """Refuse a network whose parameters alone do not fit into memory."""
-    copies = 4 + len(plan.optimizer.slots)  # parameters, gradient, best, checkpoint; and the slots
-    needed = layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies
+    needed = bytes_of_training(layout, plan)
     available = memory_size()
     if available is not None and needed > available:
         raise UsageError(
             f"network.hidden: {layout.parameter_size} parameters need {needed / 2**30:.1f} GiB for training, "
             f"this machine has {available / 2**30:.1f} GiB; make the layers smaller"
         )
+
+
+def bytes_of_training(layout: Layout, plan: Plan) -> int:
+    """The memory of the parameters in training: themselves, the gradient, the best ones, a checkpoint, the slots."""
+    copies = 4 + len(plan.optimizer.slots)
+    return layout.parameter_size * np.dtype(plan.training.dtype).itemsize * copies

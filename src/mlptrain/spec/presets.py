@@ -5,12 +5,9 @@ A preset is a list of settings that depend on the number of rows and on the task
 see docs/quality.md.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from mlptrain.component import Component, Frozen
 from mlptrain.data.scalers import RobustClip
@@ -31,8 +28,7 @@ FOLDS = ((8, MEDIUM), (5, LARGE), (4, HUGE))
 FEWEST_EPOCHS = 16
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What a preset may depend on."""
 
     rows: int
@@ -114,6 +110,7 @@ class Tabular(Preset):
                     "test": 0.0,
                     "folds": folds if folds > 1 and folds != members // facts.repeats else None,
                 },
+                "categorical": {"target_means": True},
                 "clip_predictions": True,
             },
             "network": {

@@ -1,19 +1,18 @@
 """Which settings do the network and the training sections of an experiment file have?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
-from mlptrain.component import Conflict, Frozen, OneOf, did_you_mean, mistake, refuse
+from mlptrain.component import Conflict, Frozen, OneOf, ShortForm, did_you_mean, mistake, or_word, refuse
 from mlptrain.metrics import decision_metrics
 from mlptrain.nn.activations import Activation, Identity, ReLU
 from mlptrain.nn.initializers import Auto, Initializer
 from mlptrain.nn.layers import Adapted, Dense, DropoutRate, Layer
 from mlptrain.nn.normalization import Normalization
 
+WIDTH_SCHEMA = {"type": "integer", "minimum": 1, "description": "A dense layer of this width."}
 MOST_MEMBERS = 1000
 """Networks of the largest ensemble."""
 
@@ -51,7 +50,7 @@ class NetworkSpec(Frozen):
         r"M_{rj} = 0 \quad \mathrm{with\ probability} \ q, \quad \mathrm{else} \ 1/(1 - q)",
     )
     hidden: Annotated[
-        tuple[Annotated[Layer, OneOf(default="dense"), BeforeValidator(width_alone)], ...],
+        tuple[Annotated[Layer, OneOf(default="dense"), BeforeValidator(width_alone), ShortForm(WIDTH_SCHEMA)], ...],
         Field(strict=False, max_length=1000),
     ] = Field(
         (Dense(width=64), Dense(width=32)),
@@ -159,9 +158,9 @@ class Training(Frozen):
         r"\mathrm{clip\ value} \quad c \mathrm{:} \quad g_i \leftarrow \min(\max(g_i, -c), c)",
     )
     epochs: int = Field(200, ge=1, le=10**9, description="Maximum number of passes over the training rows.")
-    batch_size: Annotated[int | Literal["full"], PlainValidator(check_batch_size)] = Field(
-        32, description="Rows per step, or `full`."
-    )
+    batch_size: Annotated[
+        int | Literal["full"], PlainValidator(check_batch_size), WithJsonSchema(or_word(1, 2**31, "full"))
+    ] = Field(32, description="Rows per step, or `full`.")
     shuffle: bool = Field(True, description="Shuffle the rows in each epoch; false keeps the order of the file.")
     early_stopping: EarlyStopping | None = Field(
         EarlyStopping(), description="Stop when the monitored value no longer improves; null never stops early."
@@ -177,7 +176,9 @@ class Training(Frozen):
     )
     ema: Ema | None = Field(None, description="Evaluate and keep an exponential moving average of the weights.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")
-    threads: Annotated[int | Literal["auto"], PlainValidator(check_threads)] = Field(
+    threads: Annotated[
+        int | Literal["auto"], PlainValidator(check_threads), WithJsonSchema(or_word(1, 1024, "auto"))
+    ] = Field(
         "auto",
         description="Threads of the matrix products; `auto` chooses by their size and the cores of the machine. Use 1 "
         "if other programs keep the cores busy: threads that wait for each other cost far more than they gain.",

@@ -8,6 +8,7 @@ Features that can hide, repeat or execute something are errors: duplicate keys, 
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from typing import Any, TypeAlias
 import yaml
 
 from mlptrain.errors import EnvironmentFault, Problem, SpecError, UsageError
-from mlptrain.remedies import setting
 
 BYTES_MAX = 1 << 20
 NESTING_MAX = 50
@@ -98,8 +98,8 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(BYTES_MAX + 1)
     if TABLE.search(path.name):
-        example = setting(data={"path": str(path), "target": "NAME"})
-        raise UsageError(f"{path}: a table, but a spec is a YAML file; write one that names it: {example}")
+        line = shlex.join(["mlptrain", "init", str(path), "--target", "COLUMN", "--out", "spec.yaml"])
+        raise UsageError(f"{path}: a table, but a spec is a YAML file; write one for it: {line}")
     if foreign := [kind for pattern, kind in FOREIGN_FILES if pattern.match(content)]:
         raise UsageError(f"{path}: {foreign[0]}, but a spec is a YAML file")
     if (size := max(status.st_size, len(content))) > BYTES_MAX:

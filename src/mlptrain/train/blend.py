@@ -8,7 +8,7 @@ the linear model by more than chance. Wolpert 1992 calls this stacking.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,16 +21,14 @@ from mlptrain.train.linear import LinearModel, LinearModels, loss_of
 SHARES = tuple(i / 10 for i in range(11))
 
 
-@dataclass(frozen=True)
-class Blend:
+class Blend(NamedTuple):
     """A linear model beside the network, and the share of the network."""
 
     share: float
     linear: LinearModel
 
 
-@dataclass(frozen=True)
-class Predictor:
+class Predictor(NamedTuple):
     """The weights that predict: of a network or of the members of an ensemble, with a linear model beside them."""
 
     network: Network

@@ -8,8 +8,6 @@ A diagnosis is made where something costs: what looks unusual in a network that 
 line of YAML that the plan does not have already, or several of them, joined by `and`.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections import deque

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +44,7 @@ class StepDone:
         return math.sqrt(self.squared_norm)
 
 
-@dataclass(frozen=True)
-class EpochDone:
+class EpochDone(NamedTuple):
     """An epoch has ended and was measured."""
 
     record: Record
@@ -54,8 +54,7 @@ class EpochDone:
     """The new diagnoses."""
 
 
-@dataclass(frozen=True)
-class TrainingDone:
+class TrainingDone(NamedTuple):
     """Training has ended."""
 
     reason: Stopped

@@ -16,7 +16,7 @@ variance of a mean is estimated from that many bundles as well as from the rows,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,7 @@ class Intervals:
         return {"level": LEVEL, "rows": self.rows, "groups": self.groups, "figures": figures}
 
 
-@dataclass(frozen=True)
-class Statistic:
+class Statistic(NamedTuple):
     """A figure that is a function of means over rows."""
 
     terms: Values

@@ -4,8 +4,6 @@ Everything that the loop keeps from one step to the next is here; everything els
 the counters.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -186,7 +184,7 @@ class TrainState:
         active: NDArray[np.bool_] | None = None,
         ema: bool = False,
         progress: Progress | None = None,
-    ) -> TrainState:
+    ) -> "TrainState":
         """The state before the first step; `progress` has the start of a schedule that has a state.
 
         Inputs that are zero in every training row (`active` is False) start with zero weights: their gradient is always

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import NamedTuple
@@ -235,7 +235,7 @@ def pieces_with_rates(
         return
     for tensor in layout.parameters:
         w, g, *slots = (vector[tensor.start : tensor.stop] for vector in vectors)
-        pieces = optimizer.pieces(w, g, slots, scratch, replace(tensor, start=0).separate)
+        pieces = optimizer.pieces(w, g, slots, scratch, tensor._replace(start=0).separate)
         yield from ((piece, tensor.spec.ntk_rate) for piece in pieces)
 
 

@@ -1,0 +1,64 @@
+"""Which columns of a table fit into the terminal? None is cut: where there is no room, the less important ones go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+GAP = 2
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of a table for the eye."""
+
+    heading: str
+    cells: Sequence[str]
+    right: bool = False
+    """Whether its cells are numbers."""
+    rank: int = 0
+    """Which columns stay where there is no room for all: the lowest ranks."""
+
+    @property
+    def width(self) -> int:
+        """The width of its widest cell."""
+        return max(cell_len(text) for text in (self.heading, *self.cells))
+
+
+def fitting_table(columns: Sequence[Shown], width: int) -> Table:
+    """A table of the columns that fit into `width`; the cells of the first one may take several lines."""
+    first, *others = columns
+    widest = max(12, width // 3) if others else width
+    left = width - min(first.width, widest)
+    kept: set[int] = set()
+    for column in sorted(others, key=lambda one: one.rank):
+        if column.width + GAP <= left:
+            left -= column.width + GAP
+            kept.add(id(column))
+    shown = [first, *(column for column in others if id(column) in kept)]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for i, column in enumerate(shown):
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        limit = min(first.width, widest + left) if not i else None
+        table.add_column(Text(column.heading), justify=justify, no_wrap=bool(i), overflow="fold", max_width=limit)
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def bytes_text(size: float) -> str:
+    """A number of bytes for the eye: 512 B, 1.2 KB, 34 MB.
+
+    >>> bytes_text(512), bytes_text(1234), bytes_text(34_000_000)
+    ('512 B', '1.2 KB', '34 MB')
+    """
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.1f} {unit}" if size < 10 and unit != "B" else f"{size:.0f} {unit}"
+        size /= 1000
+    return ""
