@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     specs = {
         "classes": "data: {path: classes.csv, target: answer}\n" + SMALL,
         "amounts": "data: {path: amounts.csv, target: price, split: {test: 0}}\n" + SMALL,
-        "folds": "data: {path: classes.csv, target: answer, split: {test: 0}}\n"
+        "folds": "data: {path: classes.csv, target: answer, split: {validation: 0, test: 0}}\n"
         "ensemble: {members: 3, rows: folds, blend: true}\n" + SMALL,
     }
     for name, spec in specs.items():

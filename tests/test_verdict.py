@@ -166,7 +166,10 @@ def test_the_remedy_of_a_warning_comes_first_and_once(classes: Known) -> None:
     remedy = "preset: standard, network: {dropout: 0.2}, or penalty: {l2: 0.001}"
     classes[1]["warnings"] = [{"name": "overfitting", "epoch": 9, "message": "it rises", "remedy": remedy}]
     classes[1]["results"]["train"]["loss"] = 0.04
-    assert offered(classes) == {"network.dropout=0.2": "overfitting", "penalty.l2=0.001": "against overfitting"}
+    assert offered(classes) == {
+        "network.dropout=0.2": "as the warning advises",
+        "penalty.l2=0.001": "against overfitting",
+    }
 
 
 def test_there_are_never_more_than_three_lines(classes: Known) -> None:

@@ -119,7 +119,7 @@ def own_dataset(model: Model) -> Dataset:
     _, dataset = prepare(model.plan, model.plan.name)
     if dataset.transforms.encoders != model.transforms.encoders:
         raise CheckpointError(
-            "this version of mlptrain reads the table otherwise than the one that trained the model; train it again"
+            "the table is not prepared as it was for training, so that its rows may be others; train the model again"
         )
     return dataset.with_task(model.transforms.task)
 

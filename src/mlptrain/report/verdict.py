@@ -256,7 +256,7 @@ def advice_of_warnings(facts: Facts) -> Iterator[Advice]:
         for line in lines_of(warning["remedy"]):
             found = changes(facts.plan, line)
             if found and not any(change.startswith("preset=") for change in found):
-                yield Advice(warning["name"].replace("_", " "), found)
+                yield Advice("as the warning advises", found)
                 break
 
 
