@@ -13,7 +13,17 @@ import numpy as np
 from mlptrain.nn.arrays import Indices
 
 Purpose = Literal[
-    "split", "init", "shuffle", "dropout", "gradcheck", "folds", "linear", "intervals", "report", "inspect"
+    "split",
+    "init",
+    "shuffle",
+    "dropout",
+    "gradcheck",
+    "folds",
+    "linear",
+    "intervals",
+    "report",
+    "inspect",
+    "comparison",
 ]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
@@ -26,6 +36,7 @@ _NUMBERS: dict[Purpose, int] = {
     "intervals": 8,
     "report": 9,
     "inspect": 11,
+    "comparison": 12,
 }
 _DRAWS_PER_STEP = 1 << 64
 

@@ -33,8 +33,20 @@ Target = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to stderr.")]
+
+
+def latest_too(paths: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Replace `latest` by the newest run."""
+    if paths is None or "latest" not in str(paths):
+        return paths
+    from mlptrain.runs.listing import resolved
+
+    return [resolved(path) for path in paths] if isinstance(paths, list) else resolved(paths)
+
+
 ModelPath = Annotated[
-    Path, typer.Argument(metavar="RUN-or-FILE", help="A run's folder, or its model or checkpoint file.")
+    Path,
+    typer.Argument(metavar="RUN-or-FILE", callback=latest_too, help="A run's folder, or its model or checkpoint file."),
 ]
 
 
@@ -85,7 +97,8 @@ def fit(
         Path | None, typer.Option(help="New folder of the run; by default the next number under runs/.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Continue a run that was stopped; takes no config.")
+        Path | None,
+        typer.Option(metavar="RUN", callback=latest_too, help="Continue a run that was stopped; takes no config."),
     ] = None,
     save_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.")
@@ -236,7 +249,7 @@ def schema(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a run.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="The page; by default report.html in the run's folder.")
     ] = None,
@@ -256,7 +269,9 @@ def report(
 
 @app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folders of one or several runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="The folders of one or several runs.")
+    ],
     metric: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A column of metrics.csv, by default the losses. Repeatable."),
@@ -271,6 +286,36 @@ def plot(
     from mlptrain.cli import plot as verb
 
     verb.run(runs, metric or [], log, out, force)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
+    sort: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="The best first, as in accuracy; by default the newest.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only runs with this in their name.")] = None,
+    json: Json = False,
+) -> None:
+    """List runs with their results.
+
+    Wherever a run is expected, `latest` means the newest one under runs/.
+    """
+    from mlptrain.cli import runs as verb
+
+    verb.run(folder, sort, name, json)
+
+
+@app.command()
+def compare(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="Runs, or YAML specs.")],
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Show what differs between runs or specs, and whether one is better by more than chance."""
+    from mlptrain.cli import compare as verb
+
+    verb.run(paths, json)
 
 
 @app.command()
