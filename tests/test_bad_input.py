@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from cli import PROGRAM, Cli, Outcome, Write, amounts_rows, classes_rows, contents, environment, run_process, write_csv
+from mlptrain.cli.app import OTHER_WORDS, app
 
 DATA = "data: {path: classes.csv, target: answer}\n"
 QUICK = "training: {epochs: 1, baselines: false}\n"
@@ -908,7 +909,7 @@ def test_what_the_machine_lacks_is_no_bug(raised: str, code: int, said: str) -> 
         "    def fails(*_): raise RuntimeError('no more threads')\n"
         "    threading.Thread.start = fails\n"
         "    threading.Thread().start()\n"
-        f"def app(): raise {raised}\n"
+        f"def app(**_): raise {raised}\n"
         "cli.app = app\n"
         "cli.main()"
     )
@@ -918,3 +919,31 @@ def test_what_the_machine_lacks_is_no_bug(raised: str, code: int, said: str) -> 
     assert done.returncode == code
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train x.yaml", "no command 'train'; it is called 'mlptrain fit'; all commands: mlptrain --help"),
+        ("evalute x", "no command 'evalute'; did you mean 'evaluate'?; all commands: mlptrain --help"),
+        ("help", "no command 'help'; it is called 'mlptrain --help'"),
+        ("quux", "no command 'quux'; all commands: mlptrain --help"),
+        ("fit --epochs 5 x.yaml", "no option '--epochs'; it is a setting: --set training.epochs=VALUE; all options:"),
+        ("fit --prfile x.yaml", "no option '--prfile'; did you mean '--profile'?; all options: mlptrain fit --help"),
+        ("fit a b c", "got unexpected extra argument(s) (b c); all options: mlptrain fit --help"),
+        ("predict", "missing argument 'RUN-or-FILE'; all options: mlptrain predict --help"),
+        ("fit --save-every soon x.yaml", "invalid value for '--save-every': "),
+    ],
+)
+def test_a_mistake_in_the_command_line_has_one_line_and_a_way_on(tmp_path: Path, words: str, said: str) -> None:
+    outcome = run_process(*words.split(), folder=tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"mlptrain: {said}")
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_every_other_word_for_a_command_leads_to_one_that_exists() -> None:
+    known = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}  # type: ignore[union-attr]
+    for word, meant in OTHER_WORDS.items():
+        assert word not in known
+        assert meant.startswith("--") or meant.split()[0] in known

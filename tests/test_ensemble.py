@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli import Cli, Write, metrics, same_bytes, summary
+from cli import Cli, Write, metrics, same_bytes, summary, write_csv
 from helpers import assert_close
 from mlptrain.component import example_instances
 from mlptrain.data.split import fold_rows
@@ -288,3 +288,21 @@ def test_spread_needs_members(cli: Cli, spec: Write, classes: Path) -> None:
     spec(SHARED.replace("members: 4", "members: 1"))
     cli("fit", "spec.yaml", "--quiet", "--out", "run").succeeded()
     cli("predict", "run", "classes.csv", "--spread").refused(2, "--spread is over the members of an ensemble")
+
+
+def test_with_folds_every_row_is_trained_on_and_the_spec_of_the_run_repeats_it(
+    cli: Cli, spec: Write, tmp_path: Path
+) -> None:
+    """No share of the rows is held out for validation, whether the spec names other parts of the split or not."""
+    write_csv(tmp_path / "t.csv", "a,b,y", [(i % 7, i % 5 / 3, "yes" if i % 3 else "no") for i in range(60)])
+    for split in ("", ", split: {test: 0.2}"):
+        path = spec(
+            f"preset: plain\ndata: {{path: t.csv, target: y{split}}}\nensemble: {{members: 3, rows: folds}}\n"
+            "training: {epochs: 2}\n"
+        )
+        outcome = cli("fit", path, "--out", f"one{len(split)}").succeeded()
+        expected = "48 train" if split else "51 train"
+        assert f"{expected}" in outcome.err
+        again = cli("fit", tmp_path / f"one{len(split)}" / "spec.yaml", "--out", f"two{len(split)}").succeeded()
+        assert summary(tmp_path / f"one{len(split)}")["results"] == summary(tmp_path / f"two{len(split)}")["results"]
+        assert again.code == 0

@@ -231,9 +231,45 @@ def test_changed_data_has_no_own_test_rows(cli: Cli, tmp_path: Path) -> None:
     cli("evaluate", "run", "--data", "classes.csv").succeeded()
 
 
-def test_a_run_without_test_rows_needs_a_table(cli: Cli, here: Path) -> None:
-    cli("fit", "classes.yaml", "--out", "all", "--set", "data.split={validation: 0.2, test: 0}").succeeded()
-    cli("evaluate", "all").refused(2, "has no test rows", "--data")
+def test_a_run_without_test_rows_is_measured_on_those_it_was_validated_on(cli: Cli, here: Path) -> None:
+    folds = "ensemble={members: 3, rows: folds}"
+    for name, more in (("held", "seed=1"), ("folds", folds)):
+        split = "{test: 0}" if more == folds else "{validation: 0.2, test: 0}"
+        cli("fit", "classes.yaml", "--out", name, "--set", f"data.split={split}", "--set", more).succeeded()
+        outcome = cli("evaluate", name, "--json").succeeded()
+        assert outcome.json()["metrics"] == pytest.approx(summary(here / name)["results"]["validation"])
+        assert "this run has no test rows: of the" in outcome.err or "trained without it" in outcome.err
+    cli("fit", "classes.yaml", "--out", "all", "--set", "data.split={validation: 0, test: 0}").succeeded()
+    cli("evaluate", "all").refused(2, "held out no rows", "--data")
+
+
+@pytest.mark.parametrize("name", ["classes", "amounts"])
+@pytest.mark.parametrize("data", [(), ("--data", "more.csv")])
+def test_the_figures_of_each_row(cli: Cli, here: Path, name: str, data: tuple[str, ...]) -> None:
+    """They are those of the rows of the file, with the numbers that messages use, and their mean is the loss."""
+    source = here / f"{name}.csv"
+    target = "answer" if name == "classes" else "price"
+    head, *lines = source.read_text().splitlines()
+    (here / "more.csv").write_text("\n".join([head, *lines[::-1]]))
+    found = cli("evaluate", name, *data, "--rows", "rows.csv", "--json").succeeded().json()
+    rows, file = table((here / "rows.csv").read_text()), table((here / data[-1] if data else source).read_text())
+    assert rows.columns[:2] == ["row", f"true_{target}"]
+    assert len(rows) == found["rows"]
+    assert rows["loss"].mean() == pytest.approx(found["metrics"]["loss"], rel=1e-6)
+    assert file[target].gather(rows["row"] - 1).to_list() == rows[f"true_{target}"].to_list()
+    again = table(cli("predict", name, data[-1] if data else source.name).succeeded().out)
+    assert again[target].gather(rows["row"] - 1).to_list() == pytest.approx(rows[target].to_list())
+
+
+def test_rows_without_a_target_are_not_counted_but_keep_their_numbers(cli: Cli, here: Path) -> None:
+    (here / "spec.yaml").write_text("data: {path: t.csv, target: answer, missing_target: drop}\n" + TRAINING)
+    rows = [row if i % 9 else (*row[:3], "") for i, row in enumerate(classes_rows())]
+    write_csv(here / "t.csv", HEADER, rows)
+    cli("fit", "spec.yaml", "--out", "dropped").succeeded()
+    cli("evaluate", "dropped", "--data", "t.csv", "--rows", "rows.csv").succeeded()
+    found = table((here / "rows.csv").read_text())
+    assert found["row"].to_list() == [i + 1 for i, row in enumerate(rows) if row[3]]
+    assert found["true_answer"].to_list() == [row[3] for row in rows if row[3]]
 
 
 def test_a_target_file_of_its_own(cli: Cli, here: Path) -> None:
@@ -761,3 +797,33 @@ def test_an_outcome_tells_a_refusal_from_a_success() -> None:
     with pytest.raises(AssertionError):
         Outcome(4, "0.5\n", "mlptrain: a\n").refused(4)
     Outcome(4, "", "mlptrain: a\n").refused(4, "a")
+
+
+# --- what predict writes
+
+
+def test_columns_can_be_kept_beside_the_prediction_exactly_as_they_are(cli: Cli, here: Path) -> None:
+    rows = [(f"{i:04d}", *row[:3], f"{i}.50") for i, row in enumerate(classes_rows(5))]
+    write_csv(here / "new.csv", "id,x1,x2,colour,cost", rows)
+    out = cli("predict", "classes", "new.csv", "--keep", "id", "--keep", "cost", "--labels-only").succeeded().out
+    lines = [line.split(",") for line in out.splitlines()]
+    assert lines[0] == ["id", "cost", "answer"]
+    assert [line[:2] for line in lines[1:]] == [[row[0], row[4]] for row in rows]
+    whole = table(cli("predict", "classes", "new.csv").succeeded().out)
+    assert [line[2] for line in lines[1:]] == whole["answer"].to_list()
+    frame = pl.DataFrame({"id": ["a", "b"], "x1": [0.5, 1.5], "x2": [1.0, 2.0], "colour": ["red", None]})
+    frame.write_parquet(here / "new.parquet")
+    kept = table(cli("predict", "classes", "new.parquet", "--keep", "id", "--keep", "x1").succeeded().out)
+    assert kept["id"].to_list() == ["a", "b"]
+    assert kept["x1"].to_list() == [0.5, 1.5]
+
+
+def test_what_cannot_be_kept_is_named(cli: Cli, here: Path) -> None:
+    cli("predict", "classes", "classes.csv", "--keep", "x3").refused(3, "no column 'x3'; did you mean 'x")
+    refused = "--keep answer: predict writes a column 'answer' itself"
+    cli("predict", "classes", "classes.csv", "--keep", "answer").refused(2, refused)
+
+
+def test_labels_only_changes_nothing_for_amounts(cli: Cli, here: Path) -> None:
+    whole = cli("predict", "amounts", "amounts.csv").succeeded().out
+    assert cli("predict", "amounts", "amounts.csv", "--labels-only").succeeded().out == whole

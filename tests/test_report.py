@@ -170,17 +170,17 @@ def test_the_worst_rows_are_those_lines_of_the_file(trained: Path) -> None:
     raw = Page(trained / "classes" / "report.html").raw
     table = raw[raw.index('id="worst"') :]
     head = re.findall(r"<th scope=\"col\"[^>]*>([^<]*)<", table[: table.index("</thead>")])
-    assert head[:4] == ["line", "true", "predicted", "loss"]
+    assert head[:5] == ["line", "true", "predicted", "probability of the true class", "loss"]
     lines = (trained / "classes.csv").read_text().splitlines()
     columns = lines[0].split(",")
     rows = re.findall(r"<tr>(<th scope=\"row\".*?)</tr>", table[: table.index("</table>")])
     assert len(rows) == 9
     losses = []
     for row in rows:
-        line, true, _, loss, *values = re.findall(r">([^<]*)</t[hd]>", row)
+        line, true, _, _, loss, *values = re.findall(r">([^<]*)</t[hd]>", row)
         cells = dict(zip(columns, lines[int(line) - 1].split(","), strict=True))
         assert true == cells["answer"]
-        for name, value in zip(head[4:], values, strict=True):
+        for name, value in zip(head[5:], values, strict=True):
             assert value == (cells[name] if name == "colour" else f"{float(cells[name]):g}")
         losses.append(float(loss))
     assert losses == sorted(losses, reverse=True)

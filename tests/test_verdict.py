@@ -87,9 +87,15 @@ def test_a_good_model_is_called_good(classes: Known) -> None:
     ],
 )
 def test_the_interval_decides_what_is_better(classes: Known, linear: float, words: str) -> None:
-    classes[1]["baselines"]["linear"]["accuracy"] = linear
+    classes[1]["baselines"]["linear"] |= {"accuracy": linear, "loss": 0.25}
     assert words in said(classes).quality
     assert ("network.hidden=[]" in offered(classes)) == (linear != 0.84)
+
+
+def test_a_network_that_is_better_by_its_loss_alone_keeps_its_layers(classes: Known) -> None:
+    classes[1]["baselines"]["linear"] |= {"accuracy": 0.9, "loss": 0.31}
+    assert "not clearly different from the linear model (0.9000)" in said(classes).quality
+    assert offered(classes) == {}
 
 
 def test_of_a_figure_without_interval_the_loss_decides(classes: Known) -> None:
@@ -202,7 +208,7 @@ ADVISED: dict[str, dict[str, Any]] = {
     "longer": {"stopped": "epochs", "best_epoch": 39},
     "overfitting": {"results.train.loss": 0.01},
     "underfitting": {"results.train.loss": 0.69, "results.test.loss": 0.69},
-    "linear": {"baselines.linear.accuracy": 0.9},
+    "linear": {"baselines.linear.accuracy": 0.9, "baselines.linear.loss": 0.25},
     "rare": {"baselines.constant.accuracy": 0.85},
     "few": {"intervals.rows": 50},
     "diverged": {"stopped": "diverged", "best_epoch": None},

@@ -235,6 +235,11 @@ class Transforms(Frozen):
         troubles.refuse()
         return columns
 
+    def used(self, table: Table, drop: bool) -> Table:
+        """The rows of `table` with a weight and a target; those without a target are refused or dropped."""
+        table, _, _ = rows_with_weight(table, self.sample_weight, self.missing_values)
+        return table.select(rows_with_target(self.task.read(table, self.missing_values), table, drop))
+
     def part(self, table: Table, dtype: Any, drop: bool, change: Change = DROP) -> tuple[Part, list[str]]:
         """The rows of another table with a weight, and their targets; rows without a target are refused or dropped.
 
@@ -436,9 +441,7 @@ def used_rows(data: Data, transforms: Transforms, part: str) -> tuple[Table, int
     if path is None:
         path, target_path = data.path, data.target_path
     whole, _ = read_with_target(path, target_path, data, transforms.hints._replace(wanted=()))
-    table, _, _ = rows_with_weight(whole, data.sample_weight, data.missing_values)
-    columns = transforms.task.read(table, data.missing_values)
-    return table.select(rows_with_target(columns, table, data.missing_target == "drop")), whole.rows
+    return transforms.used(whole, data.missing_target == "drop"), whole.rows
 
 
 def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:

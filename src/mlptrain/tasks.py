@@ -192,6 +192,10 @@ class Task(Component):
     def decode(self, loss: Loss, scores: Array) -> dict[str, NDArray[Any]]:
         """Named output columns for `scores` (n, outputs)."""
 
+    def told(self, truth: Truth) -> dict[str, NDArray[Any]]:
+        """The true values by target column, as they are in the file."""
+        return dict(zip(self.columns, truth.reshape(len(truth), -1).T, strict=True))
+
     def confusion(self, outcome: Outcome) -> Classes | None:
         """The classes and their confusion matrix; None for a task without one."""
         return None
@@ -309,6 +313,9 @@ class Classification(Task):
                 f"which training did not see; its classes are {', '.join(self.classes[:12])}"
             )
         return places
+
+    def told(self, truth: Truth) -> dict[str, NDArray[Any]]:
+        return {self.columns[0]: np.array(self.classes, object)[truth]}
 
     @property
     def strata_names(self) -> tuple[str, ...]:

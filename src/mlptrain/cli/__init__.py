@@ -8,10 +8,16 @@ import io
 import os
 import sys
 import traceback
+from typing import Any
+
+import typer
 
 from mlptrain.cli.app import app
 from mlptrain.errors import MlptrainError
 from mlptrain.system import can_start_threads
+
+CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What typer raises for a command or an option that is wrong; it has no public name of its own."""
 
 
 def main() -> None:
@@ -24,15 +30,15 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app()
+        sys.exit(app(prog_name="mlptrain", standalone_mode=False))
     except MlptrainError as error:
         fail(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", 130, debug)
-    except SystemExit as error:  # raised by typer, also for an interrupt
-        if error.code == 130:
-            fail("interrupted", 130, debug)
-        raise
+    except CommandLineError as error:
+        if not str(error):  # there were no arguments, and the help was printed
+            sys.exit(2)
+        fail(command_line_mistake(error), 2, debug)
     except MemoryError as error:
         fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
     except Exception as error:
@@ -43,6 +49,33 @@ def main() -> None:
             1,
             debug,
         )
+
+
+def command_line_mistake(error: Any) -> str:
+    """A message about a mistake in the command line, with what was meant, as far as it can be known."""
+    command = error.ctx.command_path if error.ctx is not None else "mlptrain"
+    options = (
+        [name for each in error.ctx.command.params for name in each.opts if name.startswith("--")]
+        if error.ctx is not None
+        else []
+    )
+    message, option = error.format_message().rstrip("."), getattr(error, "option_name", None)
+    if option is not None:
+        message = f"no option '{option}'{meant_option(option.lstrip('-'), options)}"
+    return f"{message[:1].lower()}{message[1:]}; all options: {command} --help"
+
+
+def meant_option(word: str, options: list[str]) -> str:
+    """The option or the setting that an unknown option most likely means."""
+    from mlptrain.component import did_you_mean
+    from mlptrain.spec.experiment import Experiment
+    from mlptrain.spec.load import all_paths
+
+    path = next((path for path in all_paths(Experiment) if word in (path, path.rpartition(".")[2])), None)
+    if path is not None:
+        return f"; it is a setting: --set {path}=VALUE"
+    guess = did_you_mean(f"--{word}", options)
+    return f"; {guess}" if guess else ""
 
 
 def spare_collections() -> None:

@@ -6,14 +6,53 @@ The options of all commands are declared here, so that `--help` imports no other
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import mlptrain
+from mlptrain.errors import UsageError
+
+OTHER_WORDS = {
+    "train": "fit",
+    "run": "fit",
+    "resume": "fit --resume",
+    "test": "evaluate",
+    "eval": "evaluate",
+    "score": "evaluate",
+    "validate": "check",
+    "infer": "predict",
+    "list": "runs",
+    "ls": "runs",
+    "show": "inspect",
+    "summary": "inspect",
+    "new": "init",
+    "diff": "compare",
+    "help": "--help",
+    "version": "--version",
+}
+"""What other tools call these commands."""
+
+
+class Verbs(TyperGroup):
+    """The commands; a wrong word is answered by the right one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first of `args` names."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            from mlptrain.component import did_you_mean
+
+            known = OTHER_WORDS.get(word.lower())
+            guess = f"it is called 'mlptrain {known}'" if known else did_you_mean(word, self.list_commands(ctx))
+            raise UsageError(f"no command '{word}'; {f'{guess}; ' if guess else ''}all commands: mlptrain --help")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="mlptrain",
+    cls=Verbs,
     help="Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right.",
     no_args_is_help=True,
     add_completion=False,
@@ -152,13 +191,16 @@ def evaluate(
         typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is higher, as in rmse=500. Repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON document to this file.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write truth, prediction and loss of each row to this file.")
+    ] = None,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
     """Measure a trained model."""
     from mlptrain.cli import evaluate as verb
 
-    verb.run(model, data, target_data, fail_under or [], fail_over or [], out, json)
+    verb.run(verb.Request(model, data, target_data, fail_under or [], fail_over or [], out, rows, json))
 
 
 @app.command()
@@ -166,6 +208,13 @@ def predict(
     model: ModelPath,
     data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV to this file instead of stdout.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Copy this column of the table, such as an identifier. Repeatable."),
+    ] = None,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Only the predicted target, without probabilities.")
+    ] = False,
     spread: Annotated[
         bool,
         typer.Option("--spread", help="Add the standard deviation of each number over the members of an ensemble."),
@@ -176,7 +225,7 @@ def predict(
     """Predict the target of every row of a table, as CSV."""
     from mlptrain.cli import predict as verb
 
-    verb.run(model, data, out, spread, quiet)
+    verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
 
 
 @app.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlptrain.cli.console import (
     class_table,
@@ -20,45 +21,99 @@ from mlptrain.cli.console import (
     refuse_same_file,
     stderr_console,
 )
-from mlptrain.cli.tables import table_for, target_for
+from mlptrain.cli.tables import csv_text, table_for, target_for
 from mlptrain.component import did_you_mean
+from mlptrain.data.tables import Table
+from mlptrain.dataset import Part, used_rows
 from mlptrain.errors import CheckFailed, UsageError
 from mlptrain.metrics import ClassFigures, higher_is_better
+from mlptrain.nn.arrays import Array
+from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.model import Evaluation, evaluate, open_model, own_test, table_part
+from mlptrain.runs.model import (
+    Evaluation,
+    drops,
+    evaluate,
+    open_model,
+    own_test,
+    predicted_rows,
+    scores_of,
+    table_part,
+    with_target,
+)
 
 MAX_CLASSES = 20  # of a confusion matrix and of a table of classes that are printed
 
 
-def run(
-    path: Path,
-    data: Path | None,
-    target_data: Path | None,
-    fail_under: Sequence[str],
-    fail_over: Sequence[str],
-    out: Path | None,
-    as_json: bool,
-) -> None:
+class Request(NamedTuple):
+    """The arguments of the command."""
+
+    model: Path
+    data: Path | None
+    target_data: Path | None
+    fail_under: Sequence[str]
+    fail_over: Sequence[str]
+    out: Path | None
+    rows: Path | None
+    """Where the figures of each row are written."""
+    json: bool
+
+
+def run(request: Request) -> None:
     """Run the command."""
-    refuse_same_file(out, data, path)
-    model = open_model(path)
-    bounds = [(*parse_bound(text, "--fail-under"), True) for text in fail_under]
-    bounds += [(*parse_bound(text, "--fail-over"), False) for text in fail_over]
-    if data is None:
-        if target_data is not None:
-            raise UsageError("--target-data needs --data")
-        evaluation = evaluate(model, own_test(model))
-    else:
-        if str(data) == str(target_data) == "-":
-            raise UsageError("--data and --target-data cannot both be stdin; put one of them into a file")
-        target = None if target_data is None else target_for(model, target_data)
-        part, notes = table_part(model, table_for(model, data), target)
-        evaluation = evaluate(model, part, notes)
+    for written in (request.out, request.rows):
+        refuse_same_file(written, request.data, request.model)
+    if request.target_data is not None and request.data is None:
+        raise UsageError("--target-data needs --data")
+    model = open_model(request.model)
+    bounds = [(*parse_bound(text, "--fail-under"), True) for text in request.fail_under]
+    bounds += [(*parse_bound(text, "--fail-over"), False) for text in request.fail_over]
+    subject = own_rows(model, request) if request.data is None else rows_of_table(model, request.data, request)
+    evaluation = evaluate(model, subject.part, subject.scores, subject.notes)
     check_names(bounds, evaluation)
-    if out is not None:
-        write_durably(out, (json.dumps(document(evaluation), indent=2, allow_nan=False) + "\n").encode())
-    show(evaluation, as_json)
+    if request.rows is not None and subject.table is not None:
+        columns = predicted_rows(model, subject.part, subject.scores, subject.table)
+        write_durably(request.rows, csv_text(columns).encode())
+    if request.out is not None:
+        write_durably(request.out, (json.dumps(document(evaluation), indent=2, allow_nan=False) + "\n").encode())
+    show(evaluation, request.json)
     check_bounds(bounds, evaluation)
+
+
+class Subject(NamedTuple):
+    """The rows that are measured."""
+
+    part: Part
+    scores: Array
+    table: Table | None
+    """What the rows count in, if it is asked for."""
+    notes: Sequence[str] = ()
+
+
+def own_rows(model: Model, request: Request) -> Subject:
+    """The test rows of the run of `model`; if it has none, those that it was validated on."""
+    part = own_test(model)
+    if part is not None:
+        table = used_rows(model.plan.data, model.transforms, "test")[0] if request.rows else None
+        return Subject(part, scores_of(model, part), table)
+    from mlptrain.report.source import measure, own_dataset
+
+    found = measure(model, own_dataset(model))
+    if found.name == "train":
+        raise UsageError(f"this run held out no rows; name a table with --data, such as {model.plan.data.path}")
+    return Subject(found.part, found.scores, found.table, [f"this run has no test rows: of {found.about()}"])
+
+
+def rows_of_table(model: Model, data: Path, request: Request) -> Subject:
+    """The rows of another table."""
+    if str(data) == str(request.target_data) == "-":
+        raise UsageError("--data and --target-data cannot both be stdin; put one of them into a file")
+    target = None if request.target_data is None else target_for(model, request.target_data)
+    table = with_target(model, table_for(model, data), target)
+    whole = replace(table, columns=dict(table.columns)) if request.rows else None  # selecting rows empties a table
+    part, notes = table_part(model, table)
+    used = None if whole is None else model.transforms.used(whole, drops(model))
+    return Subject(part, scores_of(model, part), used, notes)
 
 
 def parse_bound(text: str, option: str) -> tuple[str, float]:

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mlptrain.cli.console import print_notes, print_text, refuse_same_file, stderr_console
-from mlptrain.cli.tables import table_for
+from mlptrain.cli.tables import csv_text, table_for
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.model import open_model, predict
+from mlptrain.runs.model import kept, open_model, predict
 
 
-def run(path: Path, data: Path, out: Path | None, spread: bool, quiet: bool) -> None:
+class Request(NamedTuple):
+    """The arguments of the command."""
+
+    model: Path
+    data: Path
+    out: Path | None
+    keep: Sequence[str]
+    """Columns of the table to copy."""
+    labels_only: bool
+    spread: bool
+    quiet: bool
+
+
+def run(request: Request) -> None:
     """Run the command."""
-    import polars as pl
-
-    refuse_same_file(out, data, path)
-    model = open_model(path)
-    columns, notes = predict(model, table_for(model, data), spread)
-    console = stderr_console(quiet)
-    print_notes(console, notes)
-    frame = pl.DataFrame({name: list(values) if values.dtype == object else values for name, values in columns.items()})
-    if out is None:
-        print_text(frame.write_csv())
+    refuse_same_file(request.out, request.data, request.model)
+    model = open_model(request.model)
+    table = table_for(model, request.data, request.keep)
+    columns, notes = predict(model, table, request.spread)
+    if request.labels_only:
+        targets = model.transforms.task.columns
+        columns = {name: values for name, values in columns.items() if name in targets} or columns
+    text = csv_text(kept(table, request.keep, columns) | columns)
+    print_notes(stderr_console(request.quiet), notes)
+    if request.out is None:
+        print_text(text)
     else:
-        write_durably(out, frame.write_csv().encode())
+        write_durably(request.out, text.encode())

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlptrain.data.tables import Hints, Table, parse_table, read_table
 from mlptrain.runs.checkpoint import Model
 
 
-def table_for(model: Model, path: Path) -> Table:
-    """The table at `path`, or from stdin for `-`, read for the columns that `model` needs."""
-    return read(path, model, model.transforms.hints)
+def table_for(model: Model, path: Path, keep: Sequence[str] = ()) -> Table:
+    """The table at `path`, or from stdin for `-`, read for the columns that `model` needs; those to `keep` as text."""
+    hints = model.transforms.hints
+    inputs = {encoder.column for encoder in model.transforms.encoders}
+    return read(path, model, hints._replace(text=[*hints.text, *(name for name in keep if name not in inputs)]))
+
+
+def csv_text(columns: Mapping[str, Any]) -> str:
+    """Columns as CSV."""
+    import polars as pl
+
+    frame = pl.DataFrame({name: list(values) if values.dtype == object else values for name, values in columns.items()})
+    return frame.write_csv()
 
 
 def target_for(model: Model, path: Path) -> Table:

@@ -17,8 +17,8 @@ from mlptrain.report.text import escaped
 
 VARIABLES = ("text", "faint", "grid", "paper", "c1", "c2", "c3", "c4", "c5")
 """The variables of the style sheet, in the order of the stand-ins."""
-LIGHT = ("#1c2330", "#8a94a6", "#e4e8ef", "#ffffff", "#2f6fde", "#d9640b", "#1f8a5b", "#8b46c9", "#c2255c")
-DARK = ("#e6eaf2", "#7d8799", "#2a3242", "#151b26", "#7aaeff", "#ffa052", "#5bd6a0", "#c79bff", "#ff8ab5")
+LIGHT = ("#1c2330", "#667085", "#e4e8ef", "#ffffff", "#2f6fde", "#d9640b", "#1f8a5b", "#8b46c9", "#c2255c")
+DARK = ("#e6eaf2", "#94a0b5", "#2a3242", "#151b26", "#7aaeff", "#ffa052", "#5bd6a0", "#c79bff", "#ff8ab5")
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 """Of an SVG: the same chart is the same bytes."""
 _STAND_INS = tuple(f"#0a1b{16 * i + 12:02x}" for i in range(len(VARIABLES)))

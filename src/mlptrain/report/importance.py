@@ -31,7 +31,7 @@ ROWS = 2000
 """Rows that are drawn for these figures."""
 REPEATS = 5
 """Permutations of each column."""
-ALL, FEW = 20, 10
+ALL, FEW = 40, 10
 """Columns up to which all are measured; of more, so many are searched for."""
 WORK = 4e10
 """Multiplications that the permutations may take, which decides how many rows are drawn."""
@@ -157,7 +157,7 @@ def blocks(encoders: Sequence[Encoder]) -> dict[str, Indices]:
 
 def affordable_rows(model: Model, columns: int) -> int:
     """How many rows can be predicted for all permutations."""
-    evaluations = REPEATS * ALL + GRID * 6 + min(columns, 200)
+    evaluations = REPEATS * min(columns, ALL) + GRID * 6 + (250 if columns > ALL else 0)
     return int(np.clip(WORK / evaluations / model.network.layout.parameter_size, FEWEST_ROWS, ROWS))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mlptrain.data.encoders import Date, Encoder
 from mlptrain.data.scalers import Scaler
 from mlptrain.report.charts.base import Sheet, Subject
+from mlptrain.report.figures import probability
 from mlptrain.report.numbers import brief, number
 from mlptrain.report.source import Measured, Source
 from mlptrain.report.text import shortened
@@ -61,7 +62,8 @@ def worst_sheet(subject: Subject) -> Sheet | None:
     worst = np.argsort(-measured.losses, kind="stable")[: min(WORST, len(measured.losses))]
     names = shown_columns(subject, measured)
     lines = measured.are_lines
-    head = ("line" if lines else "row", "true", "predicted", "loss", *(shortened(name) for name in names))
+    chance = ("probability of the true class",) if task.form == "class" else ()
+    head = ("line" if lines else "row", "true", "predicted", *chance, "loss", *(shortened(name) for name in names))
     rows = tuple(
         (
             f"{measured.numbers[i] + 1 + lines:,}",
@@ -89,16 +91,13 @@ def cell(column: Any, row: int) -> str:
     return "" if value is None else shortened(f"{value:g}" if isinstance(value, float) else str(value), 40)
 
 
-def said(measured: Measured, task: Any, i: int) -> tuple[str, str]:
-    """The true and the predicted value of a row, for a class with its probability."""
+def said(measured: Measured, task: Any, i: int) -> tuple[str, ...]:
+    """The true and the predicted value of a row; for a class with the probability of the true one."""
     truth, predicted, margins = measured.outcome.truth[i], measured.outcome.predicted[i], measured.outcome.margins
-    if task.form == "values":
-        return ", ".join(map(brief, truth.tolist())), ", ".join(map(brief, predicted.tolist()))
     if task.form == "class":
         assert margins is not None
-        chance = 1 / (1 + np.exp(-np.clip(margins[i, truth], -700, 700)))
-        return task.classes[truth], f"{task.classes[predicted]} (true class: {chance:.2g})"
-    return ", ".join(f"{value:g}" for value in truth), ", ".join(f"{value:g}" for value in predicted)
+        return task.classes[truth], task.classes[predicted], brief(float(probability(margins[i, truth])))
+    return ", ".join(map(brief, truth.tolist())), ", ".join(map(brief, predicted.tolist()))
 
 
 def about_sheets(source: Source) -> Iterator[tuple[str, Sheet]]:

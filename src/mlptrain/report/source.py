@@ -99,7 +99,7 @@ def open_source(path: Path) -> Source:
     found = Source(path, model.plan, read_history(path), summary, None if summary else progress_of(folder), model)
     try:
         dataset = own_dataset(model)
-        return measured_source(found, model, dataset)
+        return replace(found, dataset=dataset, measured=measure(model, dataset))
     except MlptrainError as error:
         found.gaps.append(f"nothing is shown about rows and columns: {error}")
         return found
@@ -117,16 +117,11 @@ def own_dataset(model: Model) -> Dataset:
     """The rows of the run of `model`, which must be those of its training."""
     check_fingerprint(model.header.fingerprint, "the model was trained")
     _, dataset = prepare(model.plan, model.plan.name)
-    if dataset.transforms.inputs != model.transforms.inputs:
+    if dataset.transforms.encoders != model.transforms.encoders:
         raise CheckpointError(
             "this version of mlptrain reads the table otherwise than the one that trained the model; train it again"
         )
     return dataset.with_task(model.transforms.task)
-
-
-def measured_source(known: Source, model: Model, dataset: Dataset) -> Source:
-    """The run with its rows, and what its model says of them."""
-    return replace(known, dataset=dataset, measured=measure(model, dataset))
 
 
 @np.errstate(all="ignore")

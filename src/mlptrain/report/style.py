@@ -54,7 +54,8 @@ summary{cursor:pointer;color:var(--c1)}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:4px 20px 4px 0;text-align:left;border-bottom:1px solid var(--grid);vertical-align:top}
 td{overflow-wrap:break-word}
-.n{text-align:right;white-space:nowrap}
+.n{text-align:right}
+td.n{white-space:nowrap}
 tbody th.n,thead th.n:first-child{text-align:left}
 thead th{color:var(--faint);font-weight:600}
 tbody th{font-weight:500}

@@ -13,7 +13,8 @@ The rules, with the figures of the rows that a run is judged by (its test rows, 
   deviation and a twentieth of that of the first.
 - **Next**, at most three lines, first what the warnings advise. Training diverged: a tenth of the learning rate, and
   clipping. Still improving when the epochs ended: twice as many. Overfitting: dropout, and a stronger decay.
-  Underfitting: twice the width. The linear model not clearly worse: the network without hidden layers. One of two
+  Underfitting: twice the width. The linear model not clearly worse, by the main metric or the loss: the network
+  without hidden layers. One of two
   classes with less than a fifth of the rows: a threshold for its F1. Fewer than 500 rows: another seed.
 """
 
@@ -42,7 +43,9 @@ SMALL_GAP = 0.05
 """Of the excess of a constant: a smaller gap between training and other rows is not worth a word."""
 LEARNED = 0.9
 """Of the excess of a constant: above it, a network has learned little."""
+BETTER, ALIKE, WORSE = "clearly better than", "not clearly different from", "clearly worse than"
 RARE = 0.2
+"""Of the rows: a smaller class is rare."""
 FEW_ROWS = 500
 _REMEDY_OF_DIVERGENCE = "Try "
 
@@ -135,20 +138,26 @@ class Facts:
         """The figure by which models are compared: the main metric, or the loss where that has no interval."""
         return self.main if self.intervals.get(self.main) else "loss"
 
-    def compared(self, baseline: str) -> str | None:
-        """Whether the network is better than a simple model; None where that cannot be said."""
-        interval, other = self.intervals.get(self.judged_by), self.figure_of(baseline)
+    def compared(self, baseline: str, name: str | None = None) -> str | None:
+        """Whether the network is better than a simple model by a figure; None where that cannot be said."""
+        name = name or self.judged_by
+        interval, other = self.intervals.get(name), self.figure_of(baseline, name)
         if interval is None or other is None:
             return None
         low, high = interval
         if low <= other <= high:
-            return "not clearly different from"
-        better = other < low if higher_is_better(self.judged_by) else other > high
-        return "clearly better than" if better else "clearly worse than"
+            return ALIKE
+        better = other < low if higher_is_better(name) else other > high
+        return BETTER if better else WORSE
 
-    def figure_of(self, baseline: str) -> float | None:
-        """The figure of a simple model by which it is compared."""
-        return (self.baselines.get(baseline) or {}).get(self.judged_by)
+    def figure_of(self, baseline: str, name: str) -> float | None:
+        """A figure of a simple model."""
+        return (self.baselines.get(baseline) or {}).get(name)
+
+    def beats(self, baseline: str) -> bool | None:
+        """Whether the network is clearly better, by the main metric or by the loss; None where that is not known."""
+        found = {self.compared(baseline, self.main), self.compared(baseline, "loss")}
+        return None if found == {None} else BETTER in found
 
     def stated(self, name: str) -> str:
         """A figure with its interval."""
@@ -202,7 +211,7 @@ def comparisons(facts: Facts) -> str:
     for baseline, called in (("constant", "a constant"), ("linear", "the linear model")):
         how = facts.compared(baseline)
         if how is not None:
-            said.setdefault(how, []).append(f"{called} ({number(facts.figure_of(baseline))})")
+            said.setdefault(how, []).append(f"{called} ({number(facts.figure_of(baseline, facts.judged_by))})")
     return ", ".join(f"{how} {' and '.join(names)}" for how, names in said.items())
 
 
@@ -267,7 +276,7 @@ def own_advice(facts: Facts) -> Iterator[Advice]:
     widths = [layer.width for layer in plan.network.hidden if type(layer) is Dense]
     if facts.underfits and widths and len(widths) == len(plan.network.hidden):
         yield Advice("a wider network learns more", changes(plan, setting(network={"hidden": [2 * w for w in widths]})))
-    elif plan.network.hidden and facts.compared("linear") not in ("clearly better than", None):
+    elif plan.network.hidden and facts.beats("linear") is False:
         path = {"linear_path": False} if plan.network.linear_path else {}
         line = setting(network={"hidden": [], **path})
         yield Advice("a linear model may do on these rows", changes(plan, line))

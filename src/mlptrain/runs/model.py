@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, rea
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.yaml import TABLE
 from mlptrain.train.evaluation import member_scores
-from mlptrain.train.intervals import Intervals, intervals
+from mlptrain.train.intervals import Intervals, intervals, losses_of_rows
 
 
 class Evaluation(NamedTuple):
@@ -57,31 +57,40 @@ def open_model(path: Path) -> Model:
     return decode_model(read_file(path), str(path))
 
 
-def own_test(model: Model) -> Part:
-    """The test rows of the run of `model`, from the files of the run, which must be unchanged."""
+def own_test(model: Model) -> Part | None:
+    """The test rows of the run of `model`, from the files of the run, which must be unchanged; None if it has none."""
     check_fingerprint(model.header.fingerprint, "the model was trained, so its test rows are not the same; use --data")
-    part = load_test_part(model.plan.data, model.transforms, model.network.dtype, model.plan.seed)
-    if part is None:
-        raise UsageError(f"this run has no test rows; name a table with --data, such as {model.plan.data.path}")
-    return part
+    return load_test_part(model.plan.data, model.transforms, model.network.dtype, model.plan.seed)
 
 
-def table_part(model: Model, table: Table, target: Table | None) -> tuple[Part, list[str]]:
-    """The rows of another table with their targets, which may come from a separate file, and notes on them."""
+def with_target(model: Model, table: Table, target: Table | None) -> Table:
+    """`table` with its targets, which may come from a separate file."""
+    return table if target is None else join_target(table, target, model.transforms.task.columns)
+
+
+def table_part(model: Model, table: Table) -> tuple[Part, list[str]]:
+    """The rows of another table with their targets, and notes on them."""
     seen = table.sha256 in model.header.fingerprint.values()
-    if target is not None:
-        table = join_target(table, target, model.transforms.task.columns)
-    drop = model.plan.data.missing_target == "drop"
-    part, notes = model.transforms.part(table, model.network.dtype, drop, change={})
+    part, notes = model.transforms.part(table, model.network.dtype, drops(model), change={})
     again = f"{table.path} is the table that the model was trained on: its metrics include training rows"
     return part, [*([again] if seen else []), *notes]
 
 
+def drops(model: Model) -> bool:
+    """Whether rows without a target are left out, as in training."""
+    return model.plan.data.missing_target == "drop"
+
+
 @np.errstate(all="ignore")
-def evaluate(model: Model, part: Part, notes: Sequence[str] = ()) -> Evaluation:
-    """The metrics of `model` on `part`."""
+def scores_of(model: Model, part: Part) -> Array:
+    """(n, outputs): the scores of `model` for the rows of `part`."""
     with blas_threads(model.plan.blas_threads):
-        scores = model.predictor.scores(part.features, part.rows)
+        return model.predictor.scores(part.features, part.rows)
+
+
+@np.errstate(all="ignore")
+def evaluate(model: Model, part: Part, scores: Array, notes: Sequence[str] = ()) -> Evaluation:
+    """The metrics of the `scores` of `model` on `part`."""
     task, loss = model.transforms.task, model.network.loss
     refuse_nonfinite(scores, loss, "these rows")
     metrics, outcome = task.measure(loss, scores, part), task.outcome(loss, scores, part.truth())
@@ -121,6 +130,27 @@ def predict(model: Model, table: Table, spread: bool = False) -> tuple[dict[str,
     refuse_nonfinite(scores, model.network.loss, table.path)
     columns = model.transforms.task.decode(model.network.loss, scores)
     return columns | (spreads(model, features) if spread else {}), notes
+
+
+def kept(table: Table, names: Sequence[str], beside: Collection[str]) -> dict[str, Any]:
+    """The columns of `table` that are copied beside the predictions."""
+    for name in names:
+        if name in beside:
+            raise UsageError(f"--keep {name}: predict writes a column '{name}' itself; rename the one in {table.path}")
+    return {name: table.column(name) for name in dict.fromkeys(names)}
+
+
+@np.errstate(all="ignore")
+def predicted_rows(model: Model, part: Part, scores: Array, table: Table) -> dict[str, NDArray[Any]]:
+    """For each row of `part`: its number in the file from 1, the truth, what `predict` gives, and its loss.
+
+    `scores` are those of the rows, `table` is what they count in.
+    """
+    numbers = part.rows if table.numbers is None else table.numbers[part.rows]
+    task, loss = model.transforms.task, model.network.loss
+    truth = {f"true_{name}": values for name, values in task.told(part.truth()).items()}
+    losses = losses_of_rows(task, loss, scores, part)
+    return {"row": numbers + 1, **truth, **task.decode(loss, scores), "loss": losses + 0.0}
 
 
 def spreads(model: Model, features: Features) -> dict[str, NDArray[Any]]:

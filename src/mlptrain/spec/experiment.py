@@ -44,6 +44,12 @@ def known_task(value: str | None) -> str | None:
     return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
 
 
+def without_validation(data: Data) -> Data:
+    """`data` with no rows that are only for validation."""
+    split = data.split.model_copy(update={"validation": 0.0})
+    return data.model_copy(update={"split": split})
+
+
 class Experiment(Frozen):
     """Everything that determines a run."""
 
@@ -170,6 +176,8 @@ class Experiment(Frozen):
             own_optimizer="optimizer" in self.model_fields_set,
         )
         found = fill(self, self.preset.settings(facts))
+        if found.ensemble.folds:  # every row is trained on, and validates where it is left out
+            found = found.model_copy(update={"data": without_validation(found.data)})
         found.locate_like(self)
         if found.data is not self.data:
             found.data.filled_from(self.data)
@@ -180,9 +188,6 @@ class Experiment(Frozen):
         training, data = self.training, self.data
         if not self.validates and "early_stopping" not in training.model_fields_set:
             training = training.model_copy(update={"early_stopping": None})
-        if self.ensemble.folds:
-            split = data.split.model_copy(update={"validation": 0.0})
-            data = data.model_copy(update={"split": split})
         if loss.has_units:
             data = data.model_copy(update={"scale_target": self.target_scaler})
         network = self.network.model_copy(update={"hidden": self.network.blocks()})

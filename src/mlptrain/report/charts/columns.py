@@ -91,10 +91,10 @@ class PartialDependence(Chart):
 
     @property
     def description(self) -> str:
-        what = f" of {next(iter(self.outputs))}" if len(self.outputs) == 1 else ""
+        what = next(iter(self.outputs)) if len(self.outputs) == 1 else "prediction"
         left = f" {self.left:,} more outputs are left out." if self.left else ""
         same = "when all rows have the same value in one column and keep their own values in the others"
-        return f"The mean prediction{what} {same}.{left}"
+        return f"The mean {what} {same}.{left}"
 
     @property
     def sheet(self) -> Sheet:
@@ -140,6 +140,8 @@ def draw_one(axes: Any, each: Dependence, place: int, colour: str, number: int) 
 def output_names(task: Task, count: int) -> dict[str, int]:
     """The outputs with names: of two classes the positive one, else the classes, the labels or the targets."""
     if task.positive is not None:
-        return {f"the probability of {task.positive}": count - 1}
+        return {f"probability of {task.positive}": count - 1}
+    if task.form == "values" and count == 1:
+        return {f"prediction of {task.columns[0]}": 0}
     names = getattr(task, "classes", task.columns)
     return {str(name): i for i, name in enumerate(names[:count])}

@@ -91,6 +91,7 @@ class Curves(Chart):
         for label, epoch in self.best.items():
             self._mark_best(axes, ink, label, epoch)
         axes.set_xlabel("epoch")
+        axes.locator_params(axis="x", integer=True)
         legend(axes, ink)
 
     def _mark_best(self, axes: Any, ink: Ink, label: str, epoch: int) -> None:
