@@ -58,9 +58,13 @@ class Problem:
         """Whether classes are to be predicted."""
         return self.task == "classification"
 
+    def read(self) -> pd.DataFrame:
+        """The whole table."""
+        return pd.read_csv(DATASETS / self.file, low_memory=False)
+
     def rows(self, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The rows to learn from, and those to judge by."""
-        frame = pd.read_csv(DATASETS / self.file, low_memory=False)
+        frame = self.read()
         frame = frame[frame[self.target].notna()]
         strata = frame[self.target] if self.classes else None
         learned, judged = train_test_split(frame, test_size=TEST, random_state=seed, stratify=strata)

@@ -218,7 +218,7 @@ DATA_SETTINGS: dict[str, Case] = {
         "spec.yaml:1:84 data.encoders.x1",
         "is category, but 'x1' is in numeric.columns too; remove one of the two",
     ),
-    "{path: classes.csv, target: answer, numeric: {scale: log}}": (
+    "{path: classes.csv, target: answer, numeric: {scale: unity}}": (
         "data.numeric.scale",
         "the kinds are: standard, minmax, ",
     ),

@@ -540,3 +540,49 @@ def test_twenty_thousand_columns(cli: Cli, spec: Write, tmp_path: Path) -> None:
     said = fitted(cli, spec, "t.parquet", "numeric: {bins: auto, indicator: true}").succeeded().err
     assert "'same0', 'same1', 'same2', 'same3', 'same4' and 4995 more left out" in said
     assert max(map(len, said.splitlines())) < 2500
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_amounts_are_a_target_too(cli: Cli, spec: Write, tmp_path: Path, form: str) -> None:
+    write, said = WRITTEN[form]
+    values = [amount(i) for i in range(150)]
+    write_csv(tmp_path / "t.csv", "x;y", [(f"{i % 61};{write(value)}",) for i, value in enumerate(values)])
+    write_csv(tmp_path / "plain.csv", "x;y", [(f"{i % 61};{value}",) for i, value in enumerate(values)])
+    outcome = fitted(cli, spec, settings="delimiter: ';'").succeeded()
+    assert f"target 'y' read as numbers with {said}; predictions are plain numbers" in outcome.err
+    fitted(cli, spec, "plain.csv", settings="delimiter: ';'", out="plain").succeeded()
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (tmp_path / "plain" / "metrics.csv").read_bytes()
+    assert cli("predict", "run", "t.csv") == cli("predict", "plain", "t.csv").succeeded()
+    own = cli("evaluate", "run", "--data", "t.csv", "--json").succeeded().json()
+    assert own["metrics"] == cli("evaluate", "plain", "--data", "plain.csv", "--json").succeeded().json()["metrics"]
+
+
+def test_amounts_of_a_target_that_mix_units(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    def table(name: str, odd: str) -> None:
+        write_csv(tmp_path / name, "x,y", [(i % 31, odd if i == 41 else f"{i}.25 USD") for i in range(90)])
+
+    table("t.csv", "12.50 EUR")
+    wrong = "target 'y' holds numbers with the unit USD, but 1 of its cells is written otherwise: '12.50 EUR' in row 42"
+    fitted(cli, spec).refused(3, wrong, "write all of them in one way, or write task: classification if each value")
+    spec(f"task: regression\ndata: {{path: t.csv, target: y}}\n{QUICK}")
+    cli("fit", "spec.yaml").refused(3, wrong)
+    table("t.csv", "12.50 USD")
+    fitted(cli, spec).succeeded()
+    table("other.csv", "12.50 EUR")
+    cli("evaluate", "run", "--data", "other.csv").refused(3, "column 'y' holds amounts", "'12.50 EUR' in row 42")
+    assert len(cli("predict", "run", "other.csv").succeeded().out.splitlines()) == 91
+
+
+def test_amounts_may_be_classes(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,y", [(i % 31, f"{i % 3},5".join('""')) for i in range(90)])
+    spec(f"task: classification\ndata: {{path: t.csv, target: y}}\n{QUICK}")
+    cli("fit", "spec.yaml", "--out", "run").succeeded()
+    assert "probability_0,5" in cli("predict", "run", "t.csv").succeeded().out
+
+
+def test_several_targets_of_which_one_has_a_unit(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,y,z", [(i % 31, f"{i / 8} kg", i / 4) for i in range(90)])
+    spec(f"data: {{path: t.csv, target: [y, z]}}\n{QUICK}")
+    assert "target 'y' read as numbers with the unit kg" in cli("fit", "spec.yaml", "--out", "run").succeeded().err
+    cli("evaluate", "run").succeeded()
+    assert cli("predict", "run", "t.csv").succeeded().out.startswith("y,z\n")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mlptrain.data import tables
 from mlptrain.data.columns import NumericColumn, TextColumn, as_numeric, interpret
-from mlptrain.data.encoders import medians
+from mlptrain.data.encoders.numbers import medians
 from mlptrain.data.scalers import Standard
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Split
@@ -204,6 +204,6 @@ def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.Mo
 def test_the_median_is_the_same_for_few_numbers_and_for_many(values: list[float], many: int) -> None:
     column = np.array([*values, 1.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlptrain.data.encoders._POLARS_MEDIAN", many)
+        patch.setattr("mlptrain.data.encoders.base._POLARS_MEDIAN", many)
         found = medians(column.reshape(-1, 1), np.isnan(column).reshape(-1, 1))
     np.testing.assert_allclose(found, [np.nanmedian(column)], rtol=1e-12, atol=0)

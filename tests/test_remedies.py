@@ -229,12 +229,15 @@ def test_wrong_weights_are_told_with_the_other_troubles(cli: Cli, tmp_path: Path
 
 
 MEANT = {
-    "decimal commas": (
-        lambda i: f"{i % 40},5",
-        "holds numbers with commas, such as '0,5'; write them with a decimal point",
+    "decimal commas and a unit": (
+        lambda i: f"{i % 40},5{' kg' * (i % 40 == 7)}",
+        "holds numbers with decimal commas, but 2 of its cells are written otherwise: '7,5 kg' in rows 8, 48; write",
     ),
     "dates": (lambda i: f"2020-01-{i % 28 + 1:02d}", "holds dates, such as '2020-01-01'"),
-    "amounts": (lambda i: f"${i % 40}", "holds amounts with a unit, such as '$0'; write them as plain numbers"),
+    "two units": (
+        lambda i: f"{'€' if i % 40 == 7 else '$'}{i % 40}",
+        "holds numbers with the unit $, but 2 of its cells are written otherwise: '€7' in rows 8, 48; write all",
+    ),
     "a word among numbers": (
         lambda i: "n.a." if i % 40 == 7 else str(i % 40 / 8),
         "2 of its cells do not read as a number",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
+from cli import Cli, Write, write_csv
 from helpers import assert_close, label
 from mlptrain.component import example_instances
-from mlptrain.data.scalers import MinMax, NoScaling, QuantileNormal, Robust, RobustClip, Scaler, Standard
+from mlptrain.data.scalers import Log, MinMax, NoScaling, QuantileNormal, Robust, RobustClip, Scaler, Standard
 
 SCALERS = example_instances(Scaler)
 AFFINE: list[tuple[Scaler, Any]] = [
@@ -75,7 +78,7 @@ def test_the_rounding_of_a_large_number_is_no_variation(scaler: Scaler) -> None:
     assert np.abs(scaled(scaler, values)).max() < 1e-6
 
 
-@each_that_scales
+@pytest.mark.parametrize("scaler", [s for s in SCALERS if not isinstance(s, NoScaling | Log)], ids=label)
 def test_a_small_variation_around_a_large_number_is_one(scaler: Scaler) -> None:
     assert_close(scaled(scaler, column(1e-3, middle=1e6)), scaled(scaler, column()), 1e-4, scale=1.0)
 
@@ -108,3 +111,37 @@ def test_half_the_range_replaces_quartiles_that_coincide() -> None:
     assert_close(RobustClip().fit(values), [[0.0], [4.0]], 1e-12)
     counted = RobustClip().fit_counted(np.arange(9.0), np.array([91, *[0] * 7, 9]))
     assert_close(counted, [[0.0], [4.0]], 1e-12)
+
+
+def test_a_log_scale_is_the_logarithm_of_sizes() -> None:
+    values = np.exp(np.random.default_rng(0).standard_normal((501, 1)) * 3)
+    fitted = Log().fit(values)
+    assert_close(fitted[0], np.quantile(values, 0.05), 1e-12)
+    z = np.log1p(values / fitted[0])
+    assert_close(Log().apply(values, fitted), (z - z.mean()) / z.std(), 1e-9, scale=1.0)
+    there = Log().apply(np.vstack([np.zeros((1, 1)), -values]), fitted) * fitted[2] + fitted[1]
+    assert_close(there, np.vstack([np.zeros((1, 1)), -z]), 1e-9, scale=1.0)
+    assert np.isfinite(Log().invert(np.array([[1e9], [-1e9]]), fitted)).all()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_target_on_a_log_scale_keeps_its_units(cli: Cli, spec: Write, tmp_path: Path, suffix: str) -> None:
+    x = np.arange(300) * 7 % 41 / 10
+    pl.DataFrame({"x": x, "y": 50 * np.exp(x)}).write_csv(tmp_path / "t.csv")
+    pl.DataFrame({"x": x, "y": 50 * np.exp(x)}).write_parquet(tmp_path / "t.parquet")
+    data = f"data: {{path: t.{suffix}, target: y, scale_target: log}}\n"
+    spec(f"preset: plain\nseed: 0\n{data}network: {{hidden: [16]}}\ntraining: {{epochs: 150, batch_size: 16}}\n")
+    results = cli("fit", "spec.yaml", "--out", "run", "--json").succeeded().json()["results"]["test"]
+    assert results["r2"] > 0.99
+    (_, *lines) = cli("predict", "run", "t.csv").succeeded().out.splitlines()
+    predicted = np.array([float(line) for line in lines])
+    assert np.abs(predicted / (50 * np.exp(x)) - 1).mean() < 0.1
+    cli("evaluate", "run").succeeded()
+
+
+def test_a_log_scale_refuses_a_negative_target(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x,y", [(i % 17, i % 29 - 0.5) for i in range(120)])
+    spec("data: {path: t.csv, target: y, scale_target: log, split: {validation: 0, test: 0}}\ntraining: {epochs: 1}\n")
+    said = cli("fit", "spec.yaml").refused(3, "target 'y' has 5 values below 0, such as -0.5, which scale log").err
+    assert "write data: {scale_target: standard}" in said
+    cli("fit", "spec.yaml", "--set", "data.scale_target=none", "--set", "data.numeric.scale=log").succeeded()

@@ -33,7 +33,9 @@ from mlptrain.data.columns import (
     single_column,
     words_among_numbers,
 )
-from mlptrain.data.encoders import Category, Encoder, Number, Pixels, Writer, choose_encoder
+from mlptrain.data.crossfit import PARTS_ALONE, Lessons
+from mlptrain.data.encoders import Answers, Category, Encoder, Number, Pixels, Writer, choose_encoder
+from mlptrain.data.encoders.amounts import amounts_if_all
 from mlptrain.data.keys import Keys, groups_if_known, read_keys
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
@@ -72,6 +74,14 @@ _INDEX_SPAN = 1.1  # of the rows: identifiers may have gaps, where rows were lef
 _MAX_RECORD = 50_000_000  # characters of the fitted encoders; a model file stores them twice, within 100 MB
 
 
+class Own(NamedTuple):
+    """Some inputs of all rows of a file as one member of an ensemble sees them."""
+
+    places: Indices
+    values: Array
+    """(rows, places)"""
+
+
 class Features(NamedTuple):
     """Inputs (rows, width) of a whole file; bytes are decoded by an offset and a scale, or by a lookup table."""
 
@@ -81,6 +91,8 @@ class Features(NamedTuple):
     scale: float = 1.0
     lookup: Array | None = None
     """(256,): the input for each byte, where offset and scale are not enough"""
+    own: Own | None = None
+    """What some inputs are instead, for one member of an ensemble."""
 
     @property
     def width(self) -> int:
@@ -95,6 +107,8 @@ class Features(NamedTuple):
         """Write the inputs of `rows` (..., n) into `out` (..., n, width)."""
         if scratch is None:
             self.values.take(rows, axis=0, out=out, mode="clip")
+            if self.own is not None:
+                out[..., self.own.places] = self.own.values[rows]
             return
         self.values.take(rows, axis=0, out=scratch, mode="clip")
         if self.lookup is not None:
@@ -219,6 +233,13 @@ class Transforms(Frozen):
         values[:, list(self.constant)] = 0
         return Features(values, dtype), [writer.note for writer in writers if writer.note]
 
+    def lessons(self, columns: Sequence[Column], table: Table, answers: Answers) -> Lessons | None:
+        """What encoders learn from the target of `table`; None if none of them does."""
+        ends = np.cumsum([encoder.width for encoder in self.encoders])
+        places = [np.arange(end - one.learned, end) for one, end in zip(self.encoders, ends, strict=True)]
+        pairs = [pair for pair in zip(self.encoders, columns, strict=True) if pair[0].learned]
+        return Lessons(tuple(pairs), np.concatenate(places), table, answers) if pairs else None
+
     def read(self, table: Table) -> list[Column]:
         """The feature columns of another table, with the types that they had in training."""
         absent = [encoder.column for encoder in self.encoders if encoder.column not in table.columns]
@@ -316,6 +337,12 @@ class TaskChoice(NamedTuple):
     """Of all rows of the table."""
     notes: list[str]
 
+    def learned(self, training: Indices, weights: NDArray[np.float64] | None, fit: Fit, table: Table) -> Task:
+        """The task fitted to the `training` rows."""
+        truth, counted = self.truth[training], None if weights is None else weights[training]
+        task = self.task.learn(truth, counted, self.loss, fit.scale_target or NoScaling(), table)
+        return task.clipped(truth) if fit.data.clip_predictions else task
+
 
 @dataclass
 class Examined:
@@ -375,10 +402,22 @@ class Fit(NamedTuple):
     """The number of parts into which the training rows are divided, each of which validates a member."""
 
 
+class Learned(NamedTuple):
+    """The main table of a run, with what was fitted to it."""
+
+    parts: dict[str, Part | None]
+    """By name."""
+    transforms: Transforms
+    loss: Loss
+    notes: list[str]
+    lessons: Lessons | None
+    """What the encoders learn from the target, if they do."""
+
+
 def load_dataset(examined: Examined, fit: Fit) -> Dataset:
     """Split the rows, fit the transforms on the training rows and encode all parts; `examined` is used up."""
     data, fingerprint = fit.data, examined.fingerprint
-    parts, transforms, loss, notes = learn(examined, fit)
+    parts, transforms, loss, notes, lessons = learn(examined, fit)
     for name, path, target_path in (
         ("validation", data.validation_path, data.validation_target_path),
         ("test", data.test_path, data.test_target_path),
@@ -392,21 +431,36 @@ def load_dataset(examined: Examined, fit: Fit) -> Dataset:
     training = parts["train"]
     assert training is not None
     dataset = Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
-    return with_folds(dataset, fit, examined.keys.units) if fit.folds else dataset
+    return with_folds(dataset, fit, examined.keys.units, lessons) if fit.folds else dataset
 
 
-def with_folds(dataset: Dataset, fit: Fit, units: Units | None) -> Dataset:
+def with_folds(dataset: Dataset, fit: Fit, units: Units | None, lessons: Lessons | None) -> Dataset:
     """`dataset` with its training rows in folds, drawn as often as the split says, stratified by class."""
-    training, path = dataset.training, fit.data.path
-    strata = training.targets if training.targets.ndim == 1 else None
-    left_out: list[Rows] = []
+    training, task, left_out, folds = dataset.training, dataset.transforms.task, list[Rows](), list[Fold]()
     for repeat in range(fit.data.split.repeats):
-        rng = stream(fit.seed, "folds", repeat)
-        left_out += fold_rows(training.rows, strata, fit.folds, rng, path, units)
-    if strata is not None:
-        refuse_unlearned(training.rows, left_out, strata, dataset.transforms.task.strata_names, path)
-    parts = [Fold(training.of(training.rows[~np.isin(training.rows, rows)]), training.of(rows)) for rows in left_out]
-    return replace(dataset, folds=tuple(parts), validation=training.of(np.concatenate(left_out)))
+        drawn = draw_folds(training.rows, training.targets, fit, units, repeat)
+        for k, rows in enumerate(drawn):
+            others = drawn[:k] + drawn[k + 1 :]
+            part = training if lessons is None else with_own(training, lessons, others, dataset.transforms.constant)
+            folds.append(Fold(part.of(training.rows[~np.isin(training.rows, rows)]), part.of(rows)))
+        left_out += drawn
+    if training.targets.ndim == 1:
+        refuse_unlearned(training.rows, left_out, training.targets, task.strata_names, fit.data.path)
+    return replace(dataset, folds=tuple(folds), validation=training.of(np.concatenate(left_out)))
+
+
+def with_own(part: Part, lessons: Lessons, folds: Sequence[Rows], constant: Sequence[int]) -> Part:
+    """`part` as the member that is trained on these `folds` sees it, with what they tell of the target."""
+    features, values = part.features, lessons.out_of_fold(folds)
+    values[:, np.isin(lessons.places, constant)] = 0
+    return replace(part, features=features._replace(own=Own(lessons.places, values.astype(features.dtype))))
+
+
+def draw_folds(rows: Rows, targets: Target, fit: Fit, units: Units | None, repeat: int = 0) -> list[Rows]:
+    """The training `rows` in the folds of the members, or in a few parts where they have none; stratified by class."""
+    available = len(rows) if units is None else int(np.count_nonzero(np.bincount(units.codes[rows])))
+    number, strata = fit.folds or min(PARTS_ALONE, available), targets if targets.ndim == 1 else None
+    return fold_rows(rows, strata, number, stream(fit.seed, "folds", repeat), fit.data.path, units)
 
 
 def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) -> Part | None:
@@ -444,42 +498,43 @@ def used_rows(data: Data, transforms: Transforms, part: str) -> tuple[Table, int
     return transforms.used(whole, data.missing_target == "drop"), whole.rows
 
 
-def learn(examined: Examined, fit: Fit) -> tuple[dict[str, Part | None], Transforms, Loss, list[str]]:
-    """Split the main table, fit the transforms and encode it: the parts by name, the transforms, the loss and notes.
-
-    One error reports everything that is wrong with its columns.
-    """
+def learn(examined: Examined, fit: Fit) -> Learned:
+    """Split the main table, fit the transforms and encode it. One error reports all that is wrong with its columns."""
     data, table, choice, troubles = fit.data, examined.table, examined.choice, examined.troubles
-    weights, notes = examined.weights, examined.notes
+    weights = examined.weights
     names, more = choose_features(table, data)
     chosen = {"train": np.arange(table.rows)}
     with troubles.collected():
         if choice is not None:
             chosen = choose_rows(choice.task, choice.truth, data.effective_split, fit.seed, table, examined.keys)
-    encoders, features, empty = fit_encoders(table, names, chosen["train"], data, troubles)
+    training = chosen["train"]
+    encoders, columns, empty = fit_encoders(table, names, training, data, troubles)
     troubles.refuse()
     assert choice is not None
-    training = chosen["train"]
-    counted = None if weights is None else weights[training]
-    task = choice.task.learn(choice.truth[training], counted, choice.loss, fit.scale_target or NoScaling(), table)
-    task = task.clipped(choice.truth[training]) if data.clip_predictions else task
+    task = choice.learned(training, weights, fit, table)
+    answers, pairs = Answers(lambda: task.averaged(choice.truth), weights), zip(encoders, columns, strict=True)
     transforms = Transforms(
-        encoders=encoders,
+        encoders=tuple(encoder.learn(column, training, answers) for encoder, column in pairs),
         task=task,
         missing_values=data.missing_values,
         sample_weight=data.sample_weight,
         group=data.split.group,
     )
     check_size(transforms, data, table)
-    inputs, filled = transforms.encode(table, fit.dtype, features)
+    inputs, filled = transforms.encode(table, fit.dtype, columns)
+    lessons = transforms.lessons(columns, table, answers)
+    if lessons is not None:
+        folds = draw_folds(training, task.encode(choice.truth), fit, examined.keys.units)
+        inputs.values[:, lessons.places] = lessons.out_of_fold(folds)
     transforms, constant = without_constants(transforms, inputs, training)
-    read = joined_notes([(encoder.column, encoder.remark()) for encoder in encoders])
+    read = joined_notes([(encoder.column, encoder.remark()) for encoder in transforms.encoders])
     units = None if examined.keys.units is None else examined.keys.units.codes
     parts = {
         name: make_part(task, inputs, choice.truth, rows, weights, fit.dtype, units) if len(rows) else None
         for name, rows in chosen.items()
     }
-    return parts, transforms, choice.loss, [*notes, *choice.notes, *more, *empty, *read, *constant, *filled]
+    notes = [*examined.notes, *choice.notes, *more, *empty, *read, *constant, *filled]
+    return Learned(parts, transforms, choice.loss, notes, lessons)
 
 
 def usable_rows(
@@ -504,11 +559,11 @@ def usable_rows(
 
 
 def target_column(table: Table, name: str, missing: Sequence[str]) -> Column:
-    """A target column of inferred type; a `Trouble` for dates."""
+    """A target column of inferred type, amounts as numbers; a `Trouble` for dates."""
     column = interpret(table, name, missing)
     if isinstance(column, MomentColumn):
         raise Trouble(table.path, f"target '{name}' holds dates; {ADVICE['dates']}")
-    return column
+    return amounts_if_all(table, column, missing)
 
 
 def choose_task(
@@ -532,8 +587,17 @@ def choose_task(
             task = kind.fit(columns, loss, table)
         except AnotherTask as trouble:
             raise trouble.with_lines(wanted is not None, given is not None) from trouble
-        return TaskChoice(task, loss, task.truth(columns, table), notes)
+        return TaskChoice(task, loss, task.truth(columns, table), [*notes, *written_notes(columns)])
     return None
+
+
+def written_notes(columns: Sequence[Column]) -> list[str]:
+    """Notes on target columns that are not written as plain numbers."""
+    return [
+        f"target '{column.name}' read as numbers with {column.notation.described}; predictions are plain numbers"
+        for column in columns
+        if isinstance(column, NumericColumn) and column.notation is not None
+    ]
 
 
 def fit_encoders(

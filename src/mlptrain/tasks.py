@@ -10,8 +10,9 @@ metrics and baselines are computed from the values of the file.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from functools import cached_property
+from itertools import zip_longest
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Component, OneOf, variants
+from mlptrain.data.amounts import Notation, find_notation
 from mlptrain.data.columns import (
     Column,
     MomentColumn,
@@ -33,8 +35,9 @@ from mlptrain.data.columns import (
     single_column,
     words_among_numbers,
 )
-from mlptrain.data.encoders import Rows, as_rows
-from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler
+from mlptrain.data.encoders.amounts import Amount, read_amounts
+from mlptrain.data.encoders.base import Rows, as_rows
+from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler, Standard
 from mlptrain.data.settings import Words
 from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table, is_number
@@ -60,9 +63,13 @@ from mlptrain.remedies import setting
 Truth = NDArray[Any]
 Classes = tuple[tuple[str, ...], NDArray[np.int64]]
 """Classes and their confusion matrix."""
+Written = Annotated[tuple[str, str, str, str], Field(strict=False)]
+"""Decimal mark, mark of thousands, prefix and suffix of a `Notation`."""
 Probability = Annotated[float, Field(gt=0, lt=1)]
 MAX_CLASS_VALUES = 100
 """Largest number of distinct whole numbers that may be classes."""
+MOST_AVERAGED = 10
+"""Outputs from which on none of them has a mean for each category."""
 
 
 class MeasuredRows(Protocol):
@@ -145,8 +152,9 @@ class Task(Component):
 
     @classmethod
     def view(cls, column: Column, table: Table, missing: Sequence[str]) -> Column:
-        """A target column of inferred type, converted to the type that this task needs."""
-        return column
+        """A target column of inferred type, converted to the type that this task needs: words as they are written."""
+        written = isinstance(column, NumericColumn) and column.notation is not None
+        return as_text(table, column.name, missing) if written else column
 
     @classmethod
     @abstractmethod
@@ -183,6 +191,12 @@ class Task(Component):
     def encode(self, truth: Truth) -> Target:
         """The targets as the loss takes them."""
         return truth
+
+    def averaged(self, truth: Truth) -> dict[str, NDArray[np.float64]]:
+        """By name: numbers (rows,) whose mean over some rows says what to expect of them; none of too many outputs."""
+        targets = self.encode(truth).reshape(len(truth), -1).T.astype(np.float64)
+        names = self.columns if len(self.columns) == len(targets) else map(str, range(len(targets)))
+        return {f"mean {name}": values for name, values in zip(names, targets, strict=True)} if few(targets) else {}
 
     @abstractmethod
     def outcome(self, loss: Loss, scores: Array, truth: Truth) -> Outcome:
@@ -281,7 +295,7 @@ class Classification(Task):
 
     @classmethod
     def view(cls, column: Column, table: Table, missing: Sequence[str]) -> Column:
-        return as_text(table, column.name, missing) if is_whole(column) else column
+        return as_text(table, column.name, missing) if is_whole(column) else super().view(column, table, missing)
 
     @classmethod
     def fit(cls, columns: Sequence[Column], loss: Loss, table: Table) -> Self:
@@ -352,6 +366,10 @@ class Classification(Task):
         weights /= weights.max()
         weights /= np.average(weights, weights=counts)  # a mean of 1 over the training rows
         return self.model_copy(update={"weights": tuple(weights.tolist())})
+
+    def averaged(self, truth: Truth) -> dict[str, NDArray[np.float64]]:
+        told = list(enumerate(self.classes))[1 if len(self.classes) == 2 else 0 :]  # of two, one says it all
+        return {f"share of {name}": (truth == k).astype(np.float64) for k, name in told} if few(told) else {}
 
     def chosen(self, scores: Array) -> Indices:
         """The predicted class (n,): that of the highest score, or the second of two above the threshold."""
@@ -483,6 +501,8 @@ class Regression(Task):
     examples: ClassVar = ({"columns": ("y",), "scaler": {"kind": "none"}, "fitted": ((0.0,), (1.0,))},)
     scaler: Annotated[Scaler, OneOf()]
     fitted: Rows
+    notations: Annotated[tuple[Written | None, ...], Field(strict=False)] = ()
+    """How the cells of each column are written, None for plain numbers; empty if all are."""
     limits: Rows | None = None
     """The lowest and the highest target of each column, if predictions are clipped to them."""
 
@@ -501,6 +521,10 @@ class Regression(Task):
     @classmethod
     def default_loss(cls) -> Loss:
         return MeanSquaredError()
+
+    @classmethod
+    def view(cls, column: Column, table: Table, missing: Sequence[str]) -> Column:
+        return column
 
     @classmethod
     def assumptions(cls, columns: Sequence[Column]) -> list[str]:
@@ -524,10 +548,15 @@ class Regression(Task):
             where = table.row_list(np.flatnonzero(outside))
             text = f"target '{', '.join(names)}' must be {loss.domain} for loss {loss.name()}, but is not in {where}"
             raise Trouble(table.path, text)
-        return cls(columns=names, scaler=NoScaling(), fitted=as_rows(NoScaling().fit(values)))
+        written = tuple(written_as(column) for column in columns)
+        notations = written if any(written) else ()
+        return cls(columns=names, scaler=NoScaling(), fitted=as_rows(NoScaling().fit(values)), notations=notations)
 
     def read(self, table: Table, missing: Sequence[str]) -> list[Column]:
-        return [as_numeric(table, name, missing) for name in self.columns]
+        return [
+            read_amounts(table, name, missing, Notation(*marks)) if marks else as_numeric(table, name, missing)
+            for name, marks in zip_longest(self.columns, self.notations)
+        ]
 
     def truth(self, columns: Sequence[Column], table: Table) -> Truth:
         return np.stack([single_column(column, table) for column in columns], axis=1)
@@ -535,6 +564,13 @@ class Regression(Task):
     def learn(
         self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
     ) -> Self:
+        below = truth[truth < scaler.lowest_target]
+        if len(below):
+            line = setting(data={"scale_target": Standard().name()})
+            text = (
+                f"target '{', '.join(self.columns)}' has {len(below)} values below {scaler.lowest_target:g}, such as "
+            )
+            raise Trouble(table.path, f"{text}{below[0]:g}, which scale {scaler.name()} cannot take; write {line}")
         return self.model_copy(update={"scaler": scaler, "fitted": as_rows(scaler.fit(truth))})
 
     def encode(self, truth: Truth) -> Target:
@@ -572,6 +608,11 @@ class Regression(Task):
         return named_apart(list(zip(names, self.unscaled(loss.predict(scores)).T, strict=True)))
 
 
+def few(numbers: Sized) -> bool:
+    """Whether each of several outputs may be an input of a column too."""
+    return len(numbers) <= MOST_AVERAGED
+
+
 def task_kinds() -> dict[str, type[Task]]:
     """Every kind of task by its name."""
     return {kind.name(): kind for kind in variants(Task)}
@@ -596,7 +637,10 @@ def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]
     if len(columns) > 1:
         raise Trouble(table.path, f"target '{names}' could be labels or quantities; write {lines}")
     if isinstance(columns[0], TextColumn):
-        raise Trouble(table.path, f"target '{names}' holds {found_words(columns[0], table, missing)}")
+        mixed = mixed_amounts(columns[0], table)
+        classes = f"or write {setting(task=Classification.name())} if each value is a class"
+        text = f"{mixed}, {classes}" if mixed else f"target '{names}' holds {found_words(columns[0], table, missing)}"
+        raise Trouble(table.path, text)
     if len(values := distinct(columns[0])) == 1:
         raise Trouble(table.path, f"target '{names}' is {values[0]:g} in every row; there is nothing to predict")
     raise Trouble(
@@ -722,9 +766,32 @@ def shares(column: Column, words: tuple[str, str] | None, table: Table) -> NDArr
     return values
 
 
+def written_as(column: Column) -> tuple[str, str, str, str] | None:
+    """The notation of a column of amounts, for a stored record; None for plain numbers."""
+    notation = column.notation if isinstance(column, NumericColumn) else None
+    return None if notation is None else (notation.decimal, notation.thousands, notation.prefix, notation.suffix)
+
+
+def mixed_amounts(column: TextColumn, table: Table) -> str | None:
+    """Why amounts in more than one notation are no target; None for other words."""
+    if not Amount.claims(column):
+        return None
+    notation = find_notation(column.categories, ())
+    wrong = np.isnan(notation.values(column.categories))
+    rows = np.flatnonzero(np.append(wrong, False)[column.codes])
+    words = [word for word, is_wrong in zip(column.categories, wrong, strict=True) if is_wrong]
+    verb = "are" if len(rows) > 1 else "is"
+    text = (
+        f"target '{column.name}' holds numbers with {notation.described}, but {len(rows)} of its cells {verb} written "
+    )
+    return f"{text}otherwise: {quoted(words, 3)} in {table.row_list(rows)}; write all of them in one way"
+
+
 def words_for_numbers(column: TextColumn, loss: Loss, table: Table) -> str:
     """Why a target of words cannot be predicted as a number."""
     text = f"loss {loss.name()} needs numbers, target '{column.name}' holds text"
+    if mixed := mixed_amounts(column, table):
+        return mixed
     if any(category[:1].isdigit() for category in column.categories):
         text += f": {not_numbers(column, table)}"
     return text

@@ -44,6 +44,13 @@ class Notation(NamedTuple):
         point, mark = re.escape(self.decimal), re.escape(self.thousands)
         return rf"^(?:(?:[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|\d+)(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?$"
 
+    @property
+    def described(self) -> str:
+        """What is not plain about it, for a message."""
+        unit = self.prefix or self.suffix
+        said = ["decimal commas"] * (self.decimal == ",") + [f"the unit {unit}"] * bool(unit)
+        return " and ".join(said or ["marks of thousands"])
+
     def values(self, cells: Sequence[str]) -> NDArray[np.float64]:
         """The number in each cell, NaN where it is not written like this.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.data.amounts import Notation
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -60,6 +61,8 @@ class NumericColumn:
     whole table would double its memory."""
     missing: int
     """Number of missing values."""
+    notation: Notation | None = None
+    """How its cells are written, if not as plain numbers."""
 
     @property
     def width(self) -> int:

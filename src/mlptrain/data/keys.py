@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mlptrain.data.columns import MomentColumn, TextColumn, as_text, interpret, single_column
 from mlptrain.data.dates import best_spellings, swapped
-from mlptrain.data.encoders import Date, as_series, seconds_of
+from mlptrain.data.encoders.dates import Date, seconds_of
+from mlptrain.data.encoders.spelled import as_series
 from mlptrain.data.settings import Data
 from mlptrain.data.split import Units, remedy
 from mlptrain.data.tables import Table

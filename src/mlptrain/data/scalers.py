@@ -13,6 +13,7 @@ from mlptrain.nn.special import normal_distribution
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
 _BOUND = 3.0  # of the values that RobustClip gives
+_STEEPEST = 300.0  # exponent up to which Log is inverted: e^300, whose square is a number
 _FAR = 1e9  # scaled values beyond it are at the bound to rounding
 _SAMPLE = 1 << 20  # values of a longer column that a scaler without `fit_counted` is fitted on
 
@@ -24,6 +25,8 @@ class Scaler(Component):
     """Whether it leaves values as they are."""
     suits_targets: ClassVar[bool] = True
     """Whether a target may be scaled by it."""
+    lowest_target: ClassVar[float] = -np.inf
+    """The lowest target that it can scale."""
 
     @abstractmethod
     def fit(self, values: Values) -> Values:
@@ -172,6 +175,45 @@ class RobustClip(Scaler):
     def invert(self, scaled: Values, fitted: Values) -> Values:
         inside = np.clip(scaled / _BOUND, -1 + 1e-12, 1 - 1e-12)
         return np.asarray(_BOUND * inside / np.sqrt(1 - inside**2) * fitted[1] + fitted[0])
+
+
+class Log(Scaler):
+    """z = log(1 + x / c), then (z - mean) / std: for quantities of many sizes, such as prices, incomes or counts.
+
+    c is the 5 % quantile of the training values above 0, so that z follows log(x) for nearly all of them and 0 is 0. A
+    value below 0 is mapped to the negative of what its opposite is mapped to. A target must be 0 or more.
+
+    With a target on this scale, errors are relative: 90 for 100 is as wrong as 900 for 1000. The mean of the logarithm
+    is not the logarithm of the mean: of a skewed target, the predictions are near its median, below its mean.
+    """
+
+    kind: Literal["log"] = "log"
+    formula: ClassVar = (
+        r"x \leftarrow \frac{z - m}{s}, \qquad z = \mathrm{sign}(x) \log(1 + \frac{\lvert x \rvert}{c})",
+        r"c = Q(1/20) \quad \mathrm{of\ the} \quad \lvert x_r \rvert \ne 0",
+        UNVARYING,
+    )
+    lowest_target: ClassVar = 0.0
+
+    def fit(self, values: Values) -> Values:
+        unit = np.array([unit_of(column[column != 0]) for column in values.T])
+        return np.vstack([unit, Standard().fit(self._logarithm(values, unit))])
+
+    def apply(self, values: Values, fitted: Values) -> Values:
+        return np.asarray((self._logarithm(values, fitted[0]) - fitted[1]) / fitted[2])
+
+    def invert(self, scaled: Values, fitted: Values) -> Values:
+        z = scaled * fitted[2] + fitted[1]
+        return np.asarray(np.sign(z) * fitted[0] * np.expm1(np.minimum(np.abs(z), _STEEPEST)))
+
+    @staticmethod
+    def _logarithm(values: Values, unit: Values) -> Values:
+        return np.asarray(np.sign(values) * np.log1p(np.abs(values) / unit))
+
+
+def unit_of(values: Values) -> float:
+    """The 5 % quantile of the sizes of `values`, none of which is 0; 1 if there are none."""
+    return float(np.quantile(np.abs(values), 0.05)) if len(values) else 1.0
 
 
 class QuantileNormal(Scaler):

@@ -96,6 +96,11 @@ class Categorical(Frozen):
         f"{MAX_CATEGORIES} categories, or than one for every {ROWS_PER_CATEGORY} training rows if that is more, has "
         "inputs for the frequent ones only (`many_categories`).",
     )
+    target_means: bool = Field(
+        False,
+        description="Further inputs for a column of `many_categories`: how far the mean of the target, or the share of "
+        "each class, is from that of all training rows; for a training row found on other rows.",
+    )
 
     @model_validator(mode="after")
     def _rare_ones_have_a_place(self) -> "Categorical":

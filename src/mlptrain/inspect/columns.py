@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.columns import FLAGS, Column, MomentColumn, NumericColumn, PixelColumn, TextColumn
-from mlptrain.data.encoders import Amount, Category, Date, Encoder, Number, choose_encoder, numbers_in, seconds_of
+from mlptrain.data.encoders import Amount, Category, Date, Encoder, Number, choose_encoder
+from mlptrain.data.encoders.amounts import numbers_in
+from mlptrain.data.encoders.dates import seconds_of
 from mlptrain.data.keys import numbered
 from mlptrain.data.settings import Data
 from mlptrain.data.tables import Table

@@ -79,6 +79,7 @@ class MemberBatches:
         self._parts, self._shuffle, self._seed = parts, shuffle, seed
         part, n = parts[0], min(len(part) for part in parts)
         self._features, self._targets, self._weights = part.features, part.targets, part.all_weights
+        self._same = all(part.features is self._features for part in parts)
         self.spans = spans(n, batch_size, avoid_single_row)
         self._order: Indices = np.stack([part.rows[:n] for part in parts])
         shape = len(parts), max(stop - start for start, stop in self.spans)
@@ -112,7 +113,11 @@ class MemberBatches:
         x, target, weights, scratch = self._buffers[stop - start]
         assert x is not None
         assert target is not None
-        self._features.gather(rows, x, scratch)
+        if self._same:
+            self._features.gather(rows, x, scratch)
+        else:
+            for part, own_rows, own_x in zip(self._parts, rows, x, strict=True):
+                part.features.gather(own_rows, own_x)
         self._targets.take(rows, axis=0, out=target, mode="clip")
         if weights is not None and self._weights is not None:
             self._weights.take(rows, out=weights, mode="clip")

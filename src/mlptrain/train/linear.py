@@ -219,7 +219,7 @@ class LinearModels:
     def _scores(self, part: Part, strength: float, tolerance: float) -> Array:
         if part is self.dataset.validation and self.dataset.folds:
             models = [(self.on(fold.training, strength), held_out(fold)) for fold in self.dataset.folds]
-            return np.concatenate([model.scores(part.features, rows.rows) for model, rows in models])
+            return np.concatenate([model.scores(rows.features, rows.rows) for model, rows in models])
         return self.on(self.dataset.training, strength, tolerance).scores(part.features, part.rows)
 
     def on_all(self) -> LinearModel:
