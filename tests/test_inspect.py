@@ -228,6 +228,11 @@ def test_a_finished_run(cli: Cli, run: Path) -> None:
     assert "next: mlptrain evaluate run" in said
 
 
+def test_the_newest_run(cli: Cli, run: Path, tmp_path: Path) -> None:
+    cli("fit", "spec.yaml").succeeded()
+    assert cli("inspect", "latest", "--json").succeeded().json()["path"] == "runs/spec-0001"
+
+
 def test_runs_that_are_not_finished(cli: Cli, run: Path, spec: Write) -> None:
     (run / "summary.json").unlink()
     (run / "model.safetensors").unlink()

@@ -367,7 +367,7 @@ def duration(seconds: float) -> str:
     """A time for the eye.
 
     >>> duration(0.34), duration(75), duration(7300)
-    ('0.3 s', '1:15 min', '2:02 h')
+    ('0.3 s', '1:15 min', '2:01 h')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

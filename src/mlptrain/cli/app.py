@@ -144,7 +144,12 @@ def init(
 @app.command(rich_help_panel="Start")
 def inspect(
     path: Annotated[
-        Path, typer.Argument(metavar="DATA|CONFIG|RUN|MODEL", help="A table, a YAML file, a run's folder or its file.")
+        Path,
+        typer.Argument(
+            metavar="DATA|CONFIG|RUN|MODEL",
+            callback=latest_too,
+            help="A table, a YAML file, a run's folder or its file.",
+        ),
     ],
     target: Target = None,
     overrides: Set = None,

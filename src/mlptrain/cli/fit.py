@@ -294,6 +294,8 @@ def report(current: Run, finished: Results, console: Console, as_json: bool) -> 
 
 def say_verdict(current: Run, finished: Results, console: Console) -> None:
     """Print how good the model is, whether it overfits, and what to try next."""
+    if console.quiet:
+        return
     from mlptrain.report.verdict import verdict
 
     lowest = lowest_loss(current.network, current.dataset.parts[finished.baseline_part])
