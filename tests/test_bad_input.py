@@ -596,7 +596,7 @@ TABLES: dict[str, tuple[str | bytes, Case]] = {
     "two rows": (HEAD + "1,1,red,yes\n2,2,red,no\n", ("have a single row ('no', 'yes')", "")),
     "JSON": ('{"x1": [1, 2]}\n', ("classes.csv: is JSON, which is not read", "save it as CSV")),
     "HTML": ("<html><body>\n</body></html>\n", ("is a web page; download the table itself", "")),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), ("is a picture (PNG)",)),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), ("is a picture (PNG)", "")),
 }
 
 
