@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -28,8 +28,7 @@ _LARGEST = 1e300  # beyond it the ends of an axis would overflow
 _FEWEST_COLUMNS, _FEWEST_ROWS = 8, 2
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """The values of one curve; None, NaN and infinity (from 1e300 on) are gaps."""
 
     label: str
@@ -39,8 +38,7 @@ class Curve:
     """The x of the point with a star."""
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Some text of a line, and the number of the curve that it belongs to."""
 
     text: str
@@ -116,8 +114,7 @@ def drawable(curve: Curve, log: bool) -> Iterator[list[tuple[float, float]]]:
         yield run
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """The values from one end of an axis to the other."""
 
     low: float

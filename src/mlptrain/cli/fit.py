@@ -24,7 +24,7 @@ from mlptrain.cli.console import (
     results_table,
     stderr_console,
 )
-from mlptrain.cli.live import Course, display
+from mlptrain.cli.progress import Course, display, working
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
@@ -87,7 +87,7 @@ def write_report(current: Run, console: Console, request: Request) -> None:
     from mlptrain.report.build import PAGE, report_on, write_page
 
     folder = current.folder.path
-    with console.status("drawing the report"):
+    with working(console, "drawing the report"):
         write_page(report_on(folder), folder / PAGE)
     console.print(f"report: {folder / PAGE}")
 
@@ -104,11 +104,11 @@ def opened(request: Request, consumers: Sequence[Consumer], console: Console) ->
         with folder.locked():
             if request.epochs is not None:
                 lengthen(folder, request.epochs)
-            with console.status("reading the data"):
+            with working(console, "reading the data"):
                 current = resume(folder, consumers)
             yield current
         return
-    with console.status("reading the data"):
+    with working(console, "reading the data"):
         begun = begun_by(request, consumers, console)
     with begun.folder.locked():
         yield begun
@@ -224,7 +224,7 @@ def measured(current: Run, console: Console) -> Results:
             number,
         )
 
-    with handling(stop), console.status("measuring the results"):
+    with handling(stop), working(console, "measuring the results"):
         return finish(current)
 
 

@@ -11,7 +11,7 @@ one say, what that one must say, and predicts the rows that it is validated on f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ _BLOCK = 16384  # rows that are written at a time
 _MOST_PARTS = 10  # more folds are put together, since the encoders learn from each of them
 
 
-@dataclass(frozen=True)
-class Lessons:
+class Lessons(NamedTuple):
     """Encoders that learn from the target, and what they learn from."""
 
     pairs: tuple[tuple[Encoder, Column], ...]
