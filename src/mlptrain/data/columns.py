@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,7 @@ def canonical(word: str) -> str:
     return word
 
 
-@dataclass(frozen=True)
-class NumericColumn:
+class NumericColumn(NamedTuple):
     """A column of numbers, NaN where missing; a block from an array file has several values per row."""
 
     name: str
@@ -93,8 +91,7 @@ def matrix(source: Any) -> NDArray[np.float64]:
     return np.asarray(source, dtype=np.float64).reshape(len(source), -1)
 
 
-@dataclass(frozen=True)
-class PixelColumn:
+class PixelColumn(NamedTuple):
     """A block of bytes."""
 
     name: str
@@ -107,8 +104,7 @@ class PixelColumn:
         return np.zeros(len(self.values), bool)
 
 
-@dataclass(frozen=True)
-class TextColumn:
+class TextColumn(NamedTuple):
     """A column of words, as indices into the sorted list of its categories; -1 where missing."""
 
     name: str
@@ -147,8 +143,7 @@ def other_spelling(known: Collection[str]) -> dict[str, str]:
     return pairs if known and any(set(known) <= words for words in FLAGS) else {}
 
 
-@dataclass(frozen=True)
-class MomentColumn:
+class MomentColumn(NamedTuple):
     """A column of dates, with times or without, or of times of day, from a file that has types for them."""
 
     name: str

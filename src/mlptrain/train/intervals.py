@@ -15,7 +15,6 @@ variance of a mean is estimated from that many bundles as well as from the rows,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,8 +37,7 @@ Interval = tuple[float, float] | None
 """The lower and the upper end; None where the draws do not differ, or do not define the figure."""
 
 
-@dataclass(frozen=True)
-class Intervals:
+class Intervals(NamedTuple):
     """The intervals of the loss and of the main metric on some rows."""
 
     rows: int

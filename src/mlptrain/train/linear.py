@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,7 @@ _CHUNK = 4096
 _STEPS, _BATCH, _RATE = 1000, 256, 0.02  # of Adam, whose rate falls to 0 as a cosine
 
 
-@dataclass(frozen=True)
-class LinearModel:
+class LinearModel(NamedTuple):
     """The scores x W + b."""
 
     network: Network

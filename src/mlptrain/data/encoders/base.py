@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ Rows = Annotated[tuple[Numbers, ...], Field(strict=False)]
 _POLARS_MEDIAN = 10_000  # from this many numbers on, polars finds the median faster than NumPy
 
 
-@dataclass(frozen=True)
-class Writer:
+class Writer(NamedTuple):
     """Writes the inputs of one column of one table."""
 
     write: Callable[[slice, NDArray[Any]], None]
@@ -41,8 +40,7 @@ class Writer:
     """A message on cells that were filled or unknown."""
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """The inputs of a column as bytes, decoded by an offset and a scale, or by a lookup table."""
 
     values: NDArray[np.uint8]
