@@ -30,7 +30,7 @@ from mlptrain.nn.arrays import Indices
 
 _MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
 _MOST_OWN, _MOST_NUMBERS = 1500, 30_000_000  # inputs of frequent categories, of all columns; and times the rows
-_PANEL_ROWS, _PANEL_RATIO = 3, 3  # rows of the middle category of a panel; and times that, of the most frequent one
+_PANEL_ROWS, _PANEL_RATIO = 3, 2  # rows of the middle category of a panel; and times that, of the most frequent one
 _MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
 _PRIOR_ROWS = 1.0, 1000.0  # bounds of the rows that the mean of all counts for in the mean of a category
 MOST_STEPS = 20
