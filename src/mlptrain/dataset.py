@@ -25,6 +25,7 @@ from mlptrain.data.columns import (
     MomentColumn,
     NumericColumn,
     PixelColumn,
+    TextColumn,
     as_numeric,
     interpret,
     is_text,
@@ -36,6 +37,7 @@ from mlptrain.data.columns import (
 from mlptrain.data.crossfit import PARTS_ALONE, Lessons
 from mlptrain.data.encoders import Answers, Category, Encoder, Number, Pixels, Writer, choose_encoder
 from mlptrain.data.encoders.amounts import amounts_if_all
+from mlptrain.data.encoders.categories import ManyCategories, automatic_own_input_rows, category_counts
 from mlptrain.data.keys import Keys, groups_if_known, read_keys
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data, Words
@@ -617,7 +619,7 @@ def fit_encoders(
     if not chosen and not troubles.found:
         text = f"no column is left to learn from beside the target: {'; '.join(notes)}"
         raise Trouble(table.path, text)
-    data = with_number_of_bins(data, chosen, len(training))
+    data = with_own_input_rows(with_number_of_bins(data, chosen, len(training)), chosen, training)
     encoders, columns = [], []
     for kind, column in chosen:
         with troubles.collected(), remedied(data, column.name):
@@ -681,6 +683,15 @@ def with_number_of_bins(data: Data, chosen: Sequence[tuple[type[Encoder], Column
     columns = [column for kind, column in chosen if issubclass(kind, Number)]
     blocks = [column for column in columns if isinstance(column, NumericColumn) and column.width > 1]
     return data.with_bins(automatic_bins(rows, len(columns) - len(blocks)))
+
+
+def with_own_input_rows(data: Data, chosen: Sequence[tuple[type[Encoder], Column]], training: Indices) -> Data:
+    """The settings with the rows for the input of a category where they leave it to all columns of many categories."""
+    columns = [column for kind, column in chosen if issubclass(kind, ManyCategories)]
+    counts = [category_counts(column, training) for column in columns if isinstance(column, TextColumn)]
+    if data.categorical.own_input_rows != "auto" or not counts:
+        return data
+    return data.with_own_input_rows(automatic_own_input_rows(counts, len(training)))
 
 
 def joined_notes(remarks: Sequence[tuple[str, str | None]]) -> list[str]:

@@ -49,6 +49,13 @@ def check_bins(value: Any) -> Any:
     raise mistake(f"must be a whole number of bins from 2 to 256, 'auto' or null; got {repr(value)[:40]}")
 
 
+def check_own_input_rows(value: Any) -> Any:
+    """A number of rows, `auto`, or None."""
+    if value in (None, "auto") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise mistake(f"must be a whole number of rows from 1 on, 'auto' or null; got {repr(value)[:40]}")
+
+
 class Numeric(Frozen):
     """How numeric columns are prepared."""
 
@@ -95,6 +102,16 @@ class Categorical(Frozen):
         description="Columns with more categories are refused. With null, a column of more than "
         f"{MAX_CATEGORIES} categories, or than one for every {ROWS_PER_CATEGORY} training rows if that is more, has "
         "inputs for the frequent ones only (`many_categories`).",
+    )
+    own_input_rows: Annotated[
+        int | Literal["auto"] | None,
+        PlainValidator(check_own_input_rows),
+        WithJsonSchema(or_word(1, None, "auto", None)),
+    ] = Field(
+        None,
+        description="Training rows from which on a category of `many_categories` has an input of its own. `auto` is 1 "
+        "where categories are about equally frequent, else 4 or 1 of 1000 rows, or more where there would be over 1500 "
+        "inputs in all, or 30 million numbers. With null, the 64 most frequent have one, if in 1 of 1000 rows.",
     )
     target_means: bool = Field(
         False,
@@ -217,6 +234,10 @@ class Data(Frozen):
     def with_bins(self, bins: int | None) -> "Data":
         """The same settings with this number of bins."""
         return self.model_copy(update={"numeric": self.numeric.model_copy(update={"bins": bins})})
+
+    def with_own_input_rows(self, rows: int) -> "Data":
+        """The same settings with this number of rows for an input of its own."""
+        return self.model_copy(update={"categorical": self.categorical.model_copy(update={"own_input_rows": rows})})
 
     def with_missing(self, *words: str) -> dict[str, Any]:
         """The settings by which `words` mean a missing value too."""

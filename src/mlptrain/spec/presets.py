@@ -110,7 +110,7 @@ class Tabular(Preset):
                     "test": 0.0,
                     "folds": folds if folds > 1 and folds != members // facts.repeats else None,
                 },
-                "categorical": {"target_means": True},
+                "categorical": {"target_means": True, "own_input_rows": "auto"},
                 "clip_predictions": True,
             },
             "network": {

@@ -11,7 +11,17 @@ from pydantic import model_validator
 
 from mlptrain.component import refuse
 from mlptrain.data.columns import Column, TextColumn, as_text, not_numbers, quoted, words_among_numbers
-from mlptrain.data.encoders.base import Answers, Encoder, Numbers, Rows, Writer, as_rows, missing_trouble, no_value
+from mlptrain.data.encoders.base import (
+    Answers,
+    Encoder,
+    Numbers,
+    Rows,
+    Writer,
+    as_rows,
+    median,
+    missing_trouble,
+    no_value,
+)
 from mlptrain.data.scalers import Values
 from mlptrain.data.settings import Data, Words
 from mlptrain.data.tables import Table
@@ -19,6 +29,8 @@ from mlptrain.data.troubles import Trouble
 from mlptrain.nn.arrays import Indices
 
 _MOST_FREQUENT, _ROWS_OF_FREQUENT = 64, 1000  # of many categories, those with an input, each in 1 of 1000 rows
+_MOST_OWN, _MOST_NUMBERS = 1500, 30_000_000  # inputs of frequent categories, of all columns; and times the rows
+_PANEL_ROWS, _PANEL_RATIO = 3, 2  # rows of the middle category of a panel; and times that, of the most frequent one
 _MOST_KNOWN = 50_000  # of many categories, those whose frequency is stored
 _PRIOR_ROWS = 1.0, 1000.0  # bounds of the rows that the mean of all counts for in the mean of a category
 MOST_STEPS = 20
@@ -159,7 +171,8 @@ class ManyCategories(Category):
     """A column of more categories than have an input each: the frequent ones do, the others share one.
 
     Up to 64 categories have an input of their own: the most frequent ones, if they are in at least 2 training rows and
-    in 1 of 1000. The other categories and unknown ones share an input. One more input is the logarithm of how many
+    in 1 of 1000; with `data.categorical.own_input_rows`, every one that is in so many. The other categories and unknown
+    ones share an input. One more input is the logarithm of how many
     training rows have the category, from 0 (one row, or unknown) to 1 (the most frequent one). It is chosen for columns
     with more categories than `data.categorical.max_categories` allows where that is not set.
 
@@ -218,7 +231,10 @@ class ManyCategories(Category):
         settings, counts = data.categorical, refused_or_counts(column, rows, data, table)
         order = np.argsort(-counts, kind="stable")  # the categories are sorted, so that ties have an order
         least = max(2, len(rows) / _ROWS_OF_FREQUENT, settings.min_count)
-        frequent = np.sort(order[:_MOST_FREQUENT][counts[order[:_MOST_FREQUENT]] >= least])
+        own = np.count_nonzero(counts[order[:_MOST_FREQUENT]] >= least)
+        if isinstance(settings.own_input_rows, int):
+            own = max(own, np.count_nonzero(counts >= max(settings.own_input_rows, settings.min_count)))
+        frequent = np.sort(order[:own])
         seen = 1 if settings.unknown == "error" else 2  # a category of one row is encoded as an unknown one
         known = order[counts[order] >= seen][: len(order) if seen == 1 else _MOST_KNOWN]
         others = np.setdiff1d(known, frequent)
@@ -285,6 +301,29 @@ class ManyCategories(Category):
 
     def _note(self, absent: int, unknown: int) -> str | None:
         return super()._note(absent, 0)
+
+
+def automatic_own_input_rows(counts: Sequence[NDArray[np.intp]], rows: int) -> int:
+    """How many of the training `rows` a category needs for an input of its own, given the `counts` of each column.
+
+    One in a panel; else four, or 1 of 1000 if that is more. It is more where the columns would have more than 1500 such
+    inputs in all, or more than 30 million numbers: categories in equally many rows are treated alike.
+
+    >>> panel, others = np.full(300, 4), np.array([90, 20, 5, 3, 1])
+    >>> automatic_own_input_rows([panel], 1200), automatic_own_input_rows([panel, others], 1200)
+    (1, 4)
+    >>> automatic_own_input_rows([panel], 12_000), automatic_own_input_rows([panel], 200_000)
+    (1, 5)
+    """
+    wanted = 1 if all(is_panel(column[column > 0]) for column in counts) else max(4, -(-rows // _ROWS_OF_FREQUENT))
+    largest, most = -np.sort(-np.concatenate(counts)), min(_MOST_OWN, _MOST_NUMBERS // rows)
+    return wanted if len(largest) <= most else max(wanted, int(largest[most]) + 1)
+
+
+def is_panel(counts: NDArray[np.intp]) -> bool:
+    """Whether categories are about equally frequent, as persons are that were each asked in several years."""
+    middle = median(counts.astype(np.float64)) if len(counts) else 0.0
+    return bool(middle >= _PANEL_ROWS and counts.max() <= _PANEL_RATIO * middle)
 
 
 def shrunken_means(values: Values, groups: Indices, number: int, weights: Values) -> Values:
