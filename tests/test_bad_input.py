@@ -928,7 +928,10 @@ def test_what_the_machine_lacks_is_no_bug(raised: str, code: int, said: str) -> 
         ("evalute x", "no command 'evalute'; did you mean 'evaluate'?; all commands: mlptrain --help"),
         ("help", "no command 'help'; it is called 'mlptrain --help'"),
         ("quux", "no command 'quux'; all commands: mlptrain --help"),
-        ("fit --epochs 5 x.yaml", "no option '--epochs'; it is a setting: --set training.epochs=VALUE; all options:"),
+        (
+            "fit --batch-size 5 x.yaml",
+            "no option '--batch-size'; it is a setting: --set training.batch_size=VALUE; all options:",
+        ),
         ("fit --prfile x.yaml", "no option '--prfile'; did you mean '--profile'?; all options: mlptrain fit --help"),
         ("fit a b c", "got unexpected extra argument(s) (b c); all options: mlptrain fit --help"),
         ("predict", "missing argument 'RUN-or-FILE'; all options: mlptrain predict --help"),

@@ -819,7 +819,9 @@ def test_columns_can_be_kept_beside_the_prediction_exactly_as_they_are(cli: Cli,
 
 
 def test_what_cannot_be_kept_is_named(cli: Cli, here: Path) -> None:
-    cli("predict", "classes", "classes.csv", "--keep", "x3").refused(3, "no column 'x3'; did you mean 'x")
+    cli("predict", "classes", "classes.csv", "--keep", "colours").refused(
+        3, "no column 'colours'; did you mean 'colour'?"
+    )
     refused = "--keep answer: predict writes a column 'answer' itself"
     cli("predict", "classes", "classes.csv", "--keep", "answer").refused(2, refused)
 

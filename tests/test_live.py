@@ -16,8 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cli import Cli, Write
+from mlptrain.cli.fit import display
 from mlptrain.cli.live import MOST_POINTS, Screen, Thinned, gradient_bars
-from mlptrain.cli.progress import Course, Lines, display, next_line
+from mlptrain.cli.progress import Course, Lines, next_line
 from mlptrain.train.events import Consumer, EpochDone, Record, TrainingDone
 from mlptrain.train.state import Diagnosed, Progress
 

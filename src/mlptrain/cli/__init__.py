@@ -71,7 +71,8 @@ def meant_option(word: str, options: list[str]) -> str:
     from mlptrain.spec.experiment import Experiment
     from mlptrain.spec.load import all_paths
 
-    path = next((path for path in all_paths(Experiment) if word in (path, path.rpartition(".")[2])), None)
+    name = word.replace("-", "_")
+    path = next((path for path in all_paths(Experiment) if name in (path, path.rpartition(".")[2])), None)
     if path is not None:
         return f"; it is a setting: --set {path}=VALUE"
     guess = did_you_mean(f"--{word}", options)

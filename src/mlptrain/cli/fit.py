@@ -24,7 +24,7 @@ from mlptrain.cli.console import (
     results_table,
     stderr_console,
 )
-from mlptrain.cli.progress import Course, display, working
+from mlptrain.cli.progress import Course, Lines, is_live, working
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
@@ -212,6 +212,15 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
                 print_json(document(current, results, "diverged"))
             raise
     return measured(current, console)
+
+
+def display(console: Console, course: Course) -> Consumer:
+    """What shows the progress of training on `console`."""
+    if is_live(console):
+        from mlptrain.cli.live import Screen
+
+        return Screen(console, course)
+    return Lines(console, course)
 
 
 def measured(current: Run, console: Console) -> Results:

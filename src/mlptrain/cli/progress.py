@@ -1,4 +1,4 @@
-"""How does training look while it runs? On a terminal as in live.py; elsewhere as lines at growing intervals."""
+"""How does training look where nothing can be drawn again? Lines at growing intervals; live.py is for terminals."""
 
 from __future__ import annotations
 
@@ -43,15 +43,6 @@ def is_live(console: Console) -> bool:
 def working(console: Console, what: str) -> AbstractContextManager[object]:
     """Says what is being done, on a terminal only."""
     return console.status(what) if is_live(console) else nullcontext()
-
-
-def display(console: Console, course: Course) -> Consumer:
-    """What shows the progress of training on `console`."""
-    if is_live(console):
-        from mlptrain.cli.live import Screen
-
-        return Screen(console, course)
-    return Lines(console, course)
 
 
 class Shown(Consumer):
