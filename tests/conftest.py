@@ -10,10 +10,14 @@ os.environ.setdefault(
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cli import Cli, Outcome, Write, amounts_rows, classes_rows, run_cli, write_csv
 from mlptrain.spec import presets
+
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")  # no test fails because the machine is busy
 
 presets.DEFAULT = presets.Plain()
 """The tests are about the textbook network; those of the presets name one. `plain.py` does the same for a process."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from helpers import Architecture, stack
@@ -15,8 +14,6 @@ from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.normalization import Normalization
 
-unhurried = settings(deadline=None)
-"""For tests that must not fail because the machine is busy."""
 seeds = st.integers(0, 2**32 - 1)
 losses = st.sampled_from([loss for loss in example_instances(Loss) if not loss.levels])
 """Those with a score for each column of the target; quantiles share one column."""

@@ -53,7 +53,7 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Schedule
 from mlptrain.spec.sections import NetworkSpec
 from mlptrain.train.state import TrainState
-from strategies import losses, seeds, unhurried
+from strategies import losses, seeds
 
 FAMILIES: tuple[type[Component], ...] = (Activation, Loss, Initializer, Normalization, Optimizer, Schedule)
 EPS = {np.float32: 2e-6, np.float64: 1e-12}
@@ -277,14 +277,12 @@ def mean_term(scores: list[list[float]], target: list[list[float]], term: Callab
     return math.fsum(terms) / len(terms)
 
 
-@unhurried
 @given(loss=losses, rows=st.integers(1, 9), outputs=st.integers(1, 5), seed=seeds)
 def test_loss_is_that_of_the_textbook(loss: Loss, rows: int, outputs: int, seed: int) -> None:
     scores, target = drawn(loss, rows, outputs, seed)
     assert_close(loss.value(scores, target), TEXTBOOK[loss.name()](loss, scores.tolist(), target.tolist()), 1e-12)
 
 
-@unhurried
 @given(loss=losses, rows=st.integers(1, 9), outputs=st.integers(1, 5), seed=seeds)
 def test_gradient_is_the_slope_of_the_value(loss: Loss, rows: int, outputs: int, seed: int) -> None:
     scores, target = drawn(loss, rows, outputs, seed)
@@ -302,7 +300,6 @@ def test_gradient_is_the_slope_of_the_value(loss: Loss, rows: int, outputs: int,
         assert_close(grad[i, k], slope, 1e-8, scale=1.0)
 
 
-@unhurried
 @given(loss=losses, rows=st.integers(1, 9), outputs=st.integers(1, 5), seed=seeds)
 def test_loss_is_a_mean_over_rows(loss: Loss, rows: int, outputs: int, seed: int) -> None:
     scores, target = drawn(loss, rows, outputs, seed)

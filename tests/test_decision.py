@@ -16,7 +16,7 @@ from cli import Cli, Outcome, Write, summary, write_csv
 from mlptrain.metrics import decision_metrics, log_odds
 from mlptrain.train import decision
 from mlptrain.train.decision import best_threshold, candidates
-from strategies import seeds, unhurried
+from strategies import seeds
 
 JUDGES: dict[str, Any] = {
     "accuracy": judge.accuracy_score,
@@ -58,7 +58,6 @@ def fitted(cli: Cli, spec: Write, text: str, out: str = "run") -> Outcome:
 
 @example(seed=359, rows=7, levels=18, metric="macro_f1")  # two equal values whose last bits differ
 @example(seed=4601, rows=12, levels=7, metric="balanced_accuracy")
-@unhurried
 @given(seed=seeds, rows=st.integers(2, 40), levels=st.integers(2, 30), metric=st.sampled_from(sorted(JUDGES)))
 def test_no_threshold_is_better(seed: int, rows: int, levels: int, metric: str) -> None:
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ from mlptrain.nn.losses import Loss, Poisson
 from mlptrain.optim.clipping import clip_norm, squared_norm
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.optim.penalties import Penalty
-from strategies import layer_norms, layer_stacks, losses, seeds, unhurried
+from strategies import layer_norms, layer_stacks, losses, seeds
 
 EPS = {np.float32: 2e-6, np.float64: 1e-12}
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -39,7 +39,6 @@ def numbers(
     return arrays(dtype, shape, elements=elements).map(read_only)
 
 
-@unhurried
 @given(activation=st.sampled_from(example_instances(Activation)), data=st.data(), dtype=dtypes)
 def test_activation_of_any_number(activation: Activation, data: st.DataObject, dtype: Any) -> None:
     z = data.draw(numbers(dtype, array_shapes(max_dims=2, max_side=6)))
@@ -52,7 +51,6 @@ def test_activation_of_any_number(activation: Activation, data: st.DataObject, d
         assert np.isfinite(values).all()
 
 
-@unhurried
 @given(loss=losses, data=st.data(), dtype=dtypes)
 def test_loss_of_any_scores(loss: Loss, data: st.DataObject, dtype: Any) -> None:
     rows, outputs = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 5))
@@ -82,7 +80,6 @@ def targets(
     return drawn.map(lambda y: read_only(np.abs(y))) if isinstance(loss, Poisson) else drawn
 
 
-@unhurried
 @given(optimizer=st.sampled_from(example_instances(Optimizer)), data=st.data(), dtype=dtypes)
 def test_optimizer_with_any_gradients(optimizer: Optimizer, data: st.DataObject, dtype: Any) -> None:
     size = data.draw(st.integers(1, 5))
@@ -98,7 +95,6 @@ def test_optimizer_with_any_gradients(optimizer: Optimizer, data: st.DataObject,
         assert np.isfinite(values).all()
 
 
-@unhurried
 @given(data=st.data(), dtype=dtypes, limit=st.floats(1e-3, 1e3))
 def test_clipping_any_gradient(data: st.DataObject, dtype: Any, limit: float) -> None:
     # float32 must hold the quotient of the limit and the length with all its digits
@@ -115,7 +111,6 @@ def test_clipping_any_gradient(data: st.DataObject, dtype: Any, limit: float) ->
         assert np.array_equal(clipped, g)
 
 
-@unhurried
 @given(data=st.data(), dtype=dtypes, l1=st.floats(0, 10), l2=st.floats(0, 10))
 def test_penalty_of_any_weights(data: st.DataObject, dtype: Any, l1: float, l2: float) -> None:
     w = data.draw(numbers(dtype, st.integers(1, 20), lambda largest: largest**0.45))
@@ -127,7 +122,6 @@ def test_penalty_of_any_weights(data: st.DataObject, dtype: Any, l1: float, l2: 
     assert np.isfinite(grad).all()
 
 
-@unhurried
 @given(
     layers=layer_stacks(layer_norms),
     loss=losses,
@@ -155,7 +149,6 @@ def test_a_weighted_batch_in_two_parts_has_the_mean_gradient_by_rows(
     assert_close(together, whole, 1e-10, scale=np.abs(whole).max())
 
 
-@unhurried
 @given(layers=layer_stacks(), loss=losses, rows=st.integers(2, 6), seed=seeds, dtype=dtypes)
 def test_a_network_keeps_its_precision(layers: Architecture, loss: Loss, rows: int, seed: int, dtype: Any) -> None:
     network = trainer(layers, loss, penalty=Penalty(l1=0.01, l2=0.01), clip=0.5, seed=seed, dtype=dtype)

@@ -28,7 +28,7 @@ from mlptrain.nn.kernels import SHORT_ROW
 from mlptrain.nn.losses import ClassWeights, CrossEntropy
 from mlptrain.nn.network import Network
 from mlptrain.optim.optimizers import BLOCK, Adam, AdamW, Optimizer
-from strategies import seeds, unhurried
+from strategies import seeds
 
 pytestmark = pytest.mark.skipif(not kernels.PRESENT, reason="the compiled loops are not there: no C compiler?")
 
@@ -88,7 +88,6 @@ def normal(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
 shapes = arrays.array_shapes(min_dims=2, max_dims=2, max_side=40)
 
 
-@unhurried
 @given(shapes.flatmap(numbers))
 def test_relu(z: Array) -> None:
     def compute() -> Arrays:
@@ -105,7 +104,6 @@ PIECEWISE_LINEAR = [
 
 
 @pytest.mark.parametrize("activation", PIECEWISE_LINEAR, ids=label)
-@unhurried
 @given(shapes.flatmap(lambda shape: st.tuples(numbers(shape), numbers(shape))))
 def test_the_derivative_of_what_is_piecewise_linear(activation: Activation, pair: tuple[Array, Array]) -> None:
     z, incoming = pair
@@ -118,7 +116,6 @@ def test_the_derivative_of_what_is_piecewise_linear(activation: Activation, pair
     demand_the_same(compute, "gate_gradient")
 
 
-@unhurried
 @given(st.integers(1, 30), st.integers(1, 30), seeds)
 def test_a_layer_with_its_bias(rows: int, units: int, seed: int) -> None:
     network = Network(stack(units, 2, activation=ReLU()), 3, CrossEntropy(), np.float32)
@@ -145,7 +142,6 @@ each_smoothing = pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(l
 
 
 @each_smoothing
-@unhurried
 @given(st.integers(2, 40), st.integers(2, SHORT_ROW), seeds, st.floats(0, 100))
 def test_cross_entropy(loss: CrossEntropy, rows: int, classes: int, seed: int, spread: float) -> None:
     (scores,) = normal(seed, (rows, classes))
@@ -160,7 +156,6 @@ def test_cross_entropy_of_one_row_or_of_long_rows_is_left_to_numpy(rows: int, cl
 
 
 @each_smoothing
-@unhurried
 @given(numbers((7, 3)))
 def test_cross_entropy_of_extreme_scores(loss: CrossEntropy, scores: Array) -> None:
     demand_the_same(cross_entropy(loss, scores, np.array([0, 1, 2, 0, 1, 2, 0])), *SOFTMAX_LOOPS)
@@ -209,7 +204,6 @@ ADAMS = (Adam(), Adam(eps=0.0, eps_root=1e-8), Adam(beta1=0.5, beta2=0.9, eps=1e
 
 
 @pytest.mark.parametrize("optimizer", ADAMS, ids=label)
-@unhurried
 @given(st.integers(1, 200), seeds)
 def test_adam(optimizer: Optimizer, size: int, seed: int) -> None:
     demand_the_same(after(optimizer, size, 5, seed), "adam")

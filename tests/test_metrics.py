@@ -34,7 +34,7 @@ from mlptrain.metrics import (
 from mlptrain.nn.arrays import Array, Target
 from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError
 from mlptrain.tasks import Classes, Classification, MultiLabel, Regression, Task
-from strategies import Answers, answers, seeds, unhurried
+from strategies import Answers, answers, seeds
 
 
 def sklearn_metrics() -> ModuleType:
@@ -103,7 +103,6 @@ def confusion(task: Task, scores: Array, truth: Target) -> Classes | None:
 # -- a choice among classes
 
 
-@unhurried
 @given(answers(st.integers(2, 6)))
 def test_choice_among_classes(drawn: Answers) -> None:
     """Classes may not occur, or never be predicted; then the area under the curve has no value."""
@@ -122,7 +121,6 @@ def test_choice_among_classes(drawn: Answers) -> None:
     assert (found["roc_auc"] is None) == (len(np.unique(truth)) < len(labels))
 
 
-@unhurried
 @given(answers(st.integers(3, 6), every_class=True))
 def test_area_under_the_curve_of_several_classes_is_one_against_the_rest(drawn: Answers) -> None:
     scores, truth = drawn
@@ -132,7 +130,6 @@ def test_area_under_the_curve_of_several_classes_is_one_against_the_rest(drawn: 
     demand_equal(class_metrics(scores, truth)["roc_auc"], expected)
 
 
-@unhurried
 @given(answers(st.just(2), every_class=True))
 def test_areas_under_the_curves_of_two_classes_are_those_of_the_second(drawn: Answers) -> None:
     scores, truth = drawn
@@ -141,7 +138,6 @@ def test_areas_under_the_curves_of_two_classes_are_those_of_the_second(drawn: An
     demand_equal(found["average_precision"], reference("average_precision_score", truth, probabilities))
 
 
-@unhurried
 @given(answers(st.integers(3, 6), every_class=True))
 def test_average_precision_of_several_classes_is_one_against_the_rest(drawn: Answers) -> None:
     scores, truth = drawn
@@ -151,7 +147,6 @@ def test_average_precision_of_several_classes_is_one_against_the_rest(drawn: Ans
     demand_equal(class_metrics(scores, truth)["average_precision"], expected)
 
 
-@unhurried
 @given(answers(st.integers(2, 6)))
 def test_figures_of_each_class(drawn: Answers) -> None:
     """A class that is never predicted has no precision, one that does not occur has no recall."""
@@ -172,7 +167,6 @@ def demand_figures(found: list[ClassFigures], truth: ArrayLike, predicted: Array
             demand_equal(figure, None if math.isnan(value) else float(value))
 
 
-@unhurried
 @given(answers(st.integers(2, 6)))
 def test_confusion_matrix(drawn: Answers) -> None:
     scores, truth = drawn
@@ -222,7 +216,6 @@ def sides(positive: Any, scores: Any) -> tuple[Any, Any]:
     return np.sort(scores[positive]), np.sort(scores[~positive])
 
 
-@unhurried
 @given(seed=seeds, rows=st.integers(1, 40), levels=st.integers(1, 10))
 def test_area_under_the_curve_with_ties(seed: int, rows: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
@@ -234,7 +227,6 @@ def test_area_under_the_curve_with_ties(seed: int, rows: int, levels: int) -> No
     demand_equal(average_precision(*sides(positive, scores)), expected)
 
 
-@unhurried
 @given(seed=seeds, classes=st.integers(2, 5), gap=st.floats(0.01, 5000))
 def test_margins_are_log_odds_however_far_the_scores_are_apart(seed: int, classes: int, gap: float) -> None:
     scores = gap * np.random.default_rng(seed).standard_normal((20, classes))
@@ -263,7 +255,6 @@ def test_area_under_the_curve_of_many_rows_does_not_overflow() -> None:
 # -- yes or no
 
 
-@unhurried
 @given(answers(st.integers(1, 1)), seeds)
 def test_one_yes_or_no(drawn: Answers, seed: int) -> None:
     scores = drawn.scores
@@ -283,7 +274,6 @@ def test_one_yes_or_no(drawn: Answers, seed: int) -> None:
     demand_figures(ANSWER.by_class(outcome_of(ANSWER, scores, column(truth))), truth, predicted, [0, 1])
 
 
-@unhurried
 @given(seed=seeds, rows=st.integers(4, 40), labels=st.integers(2, 5))
 def test_several_yes_or_no(seed: int, rows: int, labels: int) -> None:
     rng = np.random.default_rng(seed)
@@ -311,7 +301,6 @@ def test_several_yes_or_no(seed: int, rows: int, labels: int) -> None:
 # -- amounts
 
 
-@unhurried
 @given(seed=seeds, rows=st.integers(2, 40), outputs=st.integers(1, 4), coarse=st.booleans())
 def test_amounts(seed: int, rows: int, outputs: int, coarse: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -26,7 +26,6 @@ from mlptrain.data.tables import Hints, Table, parse_table
 from mlptrain.dataset import Fit, examine, load_dataset
 from mlptrain.errors import DataError
 from mlptrain.nn.losses import CrossEntropy
-from strategies import unhurried
 
 NOTHING = Split(validation=0, test=0)
 DEFAULT = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
@@ -72,7 +71,6 @@ def contents(column: Any) -> tuple[Any, ...]:
     return column.categories, column.codes.tolist()
 
 
-@unhurried
 @given(
     st.lists(columns, min_size=1, max_size=3),
     st.sampled_from([DEFAULT, ("", "-999"), ("?",), ("", "?"), ("", "0", "inf"), ()]),
@@ -94,7 +92,6 @@ def test_clean_numbers_are_parsed_at_once_and_text_is_kept() -> None:
     assert table.columns["b"].to_list() == ["2", None]
 
 
-@unhurried
 @given(st.lists(st.lists(st.sampled_from(["1", "x", '"a,b"', '"a\nb"', ""]), min_size=1, max_size=4), min_size=1))
 def test_a_table_is_rectangular_where_the_csv_module_finds_it_so(rows: list[list[str]]) -> None:
     text = "a,b\n" + "".join(",".join(row) + "\n" for row in rows) + "1,2\n"
@@ -199,7 +196,6 @@ def test_inputs_are_written_block_by_block(tmp_path: Any, monkeypatch: pytest.Mo
     assert whole.notes == pieces.notes == ("20 missing in 'n' filled from training",)
 
 
-@unhurried
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=False, width=32), min_size=1, max_size=9), st.integers(1, 12))
 def test_the_median_is_the_same_for_few_numbers_and_for_many(values: list[float], many: int) -> None:
     column = np.array([*values, 1.0])

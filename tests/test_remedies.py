@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from cli import Cli, Outcome
 from mlptrain.remedies import yaml_flow
 from mlptrain.spec import yaml
-from strategies import unhurried
 
 QUICK = {"training": {"epochs": 1, "baselines": False}}
 NAMES = ["Ticket", "Price, USD", "a: b", "x # y", "[id]", "{k}", "*star", "&and", "it's", 'say "hi"', "7", "1.5"]
@@ -34,7 +33,6 @@ def test_a_name_is_read_back(name: str) -> None:
     }
 
 
-@unhurried
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8), max_size=4))
 def test_any_text_is_read_back(words: list[str]) -> None:
     assert plain(f"words: {yaml_flow(words)}") == {"words": words}

@@ -20,7 +20,6 @@ from mlptrain.dataset import Dataset
 from mlptrain.remedies import yaml_flow
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
-from strategies import unhurried
 from test_remedies import pasted, remedies
 
 END = "\ntraining: {epochs: 2, baselines: false}\n"
@@ -122,7 +121,6 @@ def test_groups_are_compared_by_value(spec: Write, tmp_path: Path) -> None:
 GROUPS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=4, max_size=60)
 
 
-@unhurried
 @given(GROUPS, st.integers(0, 99), st.sampled_from([(0.15, 0.15), (0.4, 0.2), (0, 0.3), (0.5, 0), (0.01, 0.9)]))
 def test_every_group_is_in_one_part_and_no_part_is_empty(
     pairs: list[tuple[int, int]], seed: int, shares: tuple[float, float]
@@ -141,7 +139,6 @@ def test_every_group_is_in_one_part_and_no_part_is_empty(
             assert set(classes[parts[0]]) == set(classes)  # each class is learned
 
 
-@unhurried
 @given(GROUPS, st.integers(0, 99), st.integers(2, 4))
 def test_folds_keep_groups_together(pairs: list[tuple[int, int]], seed: int, folds: int) -> None:
     codes, classes = (np.array(column) for column in zip(*pairs, strict=True))
@@ -194,7 +191,6 @@ def test_rows_of_the_same_time_stay_together() -> None:
     assert np.concatenate(parts).size == 60
 
 
-@unhurried
 @given(
     st.lists(st.integers(0, 12), min_size=3, max_size=60),
     st.sampled_from([(0.15, 0.15), (0, 0.3), (0.5, 0), (0.4, 0.5)]),

@@ -27,7 +27,7 @@ from mlptrain.optim.optimizers import SGD, Adam, Momentum, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.train.events import StepDone, feed
-from strategies import layer_norms, layer_stacks, losses, normalizations, seeds, unhurried
+from strategies import layer_norms, layer_stacks, losses, normalizations, seeds
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -334,7 +334,6 @@ def test_batch_statistics_of_a_single_row_are_refused_before_anything_changes() 
 # -- what a step does not depend on, and what it leaves alone
 
 
-@unhurried
 @given(layers=layer_stacks(layer_norms), loss=losses, sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)), seed=seeds)
 def test_a_batch_in_two_parts_has_the_weighted_mean_gradient(
     layers: Architecture, loss: Loss, sizes: tuple[int, int], seed: int
@@ -348,7 +347,6 @@ def test_a_batch_in_two_parts_has_the_weighted_mean_gradient(
     assert_close(together, whole, 1e-10, scale=max(np.abs(vector).max() for vector in (whole, *parts)))
 
 
-@unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 9), seed=seeds)
 def test_the_order_of_rows_does_not_matter(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     network = trainer(layers, loss, seed=seed)
@@ -359,7 +357,6 @@ def test_the_order_of_rows_does_not_matter(layers: Architecture, loss: Loss, row
     assert_close(other, gradient, 1e-8, scale=max(1.0, float(np.abs(gradient).max())))
 
 
-@unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 6), seed=seeds)
 def test_inputs_and_targets_are_never_written_to(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     network = trainer(layers, loss, Adam(), Penalty(l1=0.1), clip=0.1, seed=seed)
@@ -371,7 +368,6 @@ def test_inputs_and_targets_are_never_written_to(layers: Architecture, loss: Los
     assert np.array_equal(target, again[1])
 
 
-@unhurried
 @given(layers=layer_stacks(normalizations), loss=losses, rows=st.integers(2, 6), seed=seeds)
 def test_the_same_step_twice_is_the_same_to_the_bit(layers: Architecture, loss: Loss, rows: int, seed: int) -> None:
     ends = []

@@ -27,7 +27,6 @@ from mlptrain.data.columns import TextColumn, canonical
 from mlptrain.data.spellings import meant_as
 from mlptrain.data.tables import parse_table
 from mlptrain.runs import checkpoint as files
-from strategies import unhurried
 
 QUICK = "training: {epochs: 3, baselines: false}\n"
 LEARNS = "training: {epochs: 60, baselines: false}\n"
@@ -68,7 +67,6 @@ def test_values_that_differ() -> None:
     assert len({canonical(word) for word in APART}) == len(APART)
 
 
-@unhurried
 @given(st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=6))
 def test_a_canonical_text_is_its_own(number: float, word: str) -> None:
     for text in (repr(number), word):
