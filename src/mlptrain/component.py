@@ -5,7 +5,8 @@ that gives its `kind` a value. `Annotated[Activation, OneOf()]` is then the choi
 collected from the classes themselves: there is no registry to keep in step.
 
 Files with components do not postpone annotations (`from __future__ import annotations`): Pydantic would compile each
-of them from text again, for every class that inherits it, at every start.
+of them from text again, for every class that inherits it, at every start. What should not be imported for an annotation
+alone, such as `numpy.random`, is quoted there.
 """
 
 import os

@@ -105,7 +105,7 @@ class Units(NamedTuple):
 
 
 def split_rows(
-    rows: Rows, classes: NDArray[np.intp] | None, split: Split, rng: np.random.Generator, path: str
+    rows: Rows, classes: NDArray[np.intp] | None, split: Split, rng: "np.random.Generator", path: str
 ) -> tuple[Rows, Rows, Rows]:
     """Training, validation and test rows, each in the order of the file, stratified by `classes`."""
     order = rng.permutation(rows)
@@ -135,7 +135,7 @@ def split_rows(
 
 
 def split_groups(
-    rows: Rows, classes: Rows | None, units: Units, split: Split, rng: np.random.Generator, path: str
+    rows: Rows, classes: Rows | None, units: Units, split: Split, rng: "np.random.Generator", path: str
 ) -> tuple[Rows, Rows, Rows]:
     """Training, validation and test rows, each group in one of them; the test does not depend on the validation."""
     wanted = ["training", *split.shares()]
@@ -153,7 +153,7 @@ def split_groups(
 
 
 def held_out(
-    rows: Rows, classes: Rows | None, units: Units, share: float, least: int, rng: np.random.Generator
+    rows: Rows, classes: Rows | None, units: Units, share: float, least: int, rng: "np.random.Generator"
 ) -> tuple[Rows, Rows]:
     """The rows that remain, of at least that many groups, and about this share of them by group."""
     if not share:
@@ -163,7 +163,7 @@ def held_out(
     return rows[part[codes] == 0], rows[part[codes] == 1]
 
 
-def fold_groups(rows: Rows, classes: Rows | None, units: Units, folds: int, rng: np.random.Generator) -> list[Rows]:
+def fold_groups(rows: Rows, classes: Rows | None, units: Units, folds: int, rng: "np.random.Generator") -> list[Rows]:
     """`rows` in `folds` parts of about the same size, each group in one of them."""
     codes, counts = counted(rows, classes, units)
     part = divide(counts, np.full(folds, 1 / folds), [1] * folds, rng)
@@ -193,7 +193,7 @@ def divide(
     counts: NDArray[np.float64],
     shares: NDArray[np.float64],
     least: Sequence[int],
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     first_is_kept: bool = False,
 ) -> Rows:
     """The part of each group, given its rows by class (groups, classes), so that parts have their share of each class.
@@ -249,7 +249,7 @@ def fold_rows(
     rows: Rows,
     classes: NDArray[np.intp] | None,
     folds: int,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     path: str,
     units: Units | None = None,
 ) -> list[Rows]:

@@ -22,7 +22,7 @@ class Initializer(Component):
     """Sets the initial value of every parameter of a network."""
 
     @abstractmethod
-    def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
+    def start(self, layout: Layout, parameters: Array, buffers: Array, rng: "np.random.Generator") -> None:
         """Overwrite neutral `parameters` and `buffers` (see `Layout`) with the initial values of the network."""
 
     @property
@@ -34,7 +34,7 @@ class Initializer(Component):
 class WeightInitializer(Initializer):
     """An initializer that draws each tensor with a fan-in separately, first layer first, member after member."""
 
-    def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
+    def start(self, layout: Layout, parameters: Array, buffers: Array, rng: "np.random.Generator") -> None:
         for k in np.ndindex(layout.members):
             for tensor in layout.parameters:
                 view = tensor.view(parameters)
@@ -46,16 +46,16 @@ class WeightInitializer(Initializer):
                     self.fill(view[k] if tensor.members else view, tensor.spec, rng)
 
     @abstractmethod
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         """Write the initial value of the tensor `weight`, declared as `spec`."""
 
 
-def normal(weight: Array, std: float, rng: np.random.Generator) -> None:
+def normal(weight: Array, std: float, rng: "np.random.Generator") -> None:
     """Fill `weight` from a normal distribution with mean 0; drawn in float64 whatever the dtype."""
     weight[...] = rng.standard_normal(weight.shape) * std
 
 
-def uniform(weight: Array, bound: float, rng: np.random.Generator) -> None:
+def uniform(weight: Array, bound: float, rng: "np.random.Generator") -> None:
     """Fill `weight` from a uniform distribution on [-bound, bound); drawn in float64 whatever the dtype."""
     weight[...] = rng.uniform(-bound, bound, weight.shape)
 
@@ -76,7 +76,7 @@ class Zeros(WeightInitializer):
     kind: Literal["zeros"] = "zeros"
     formula: ClassVar = (r"W_{kj} = 0",)
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         weight[...] = 0
 
 
@@ -88,7 +88,7 @@ class Normal(WeightInitializer):
     std: float = Field(0.1, gt=0, description="Standard deviation.")
     examples: ClassVar = ({}, {"std": 0.5})
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         normal(weight, self.std, rng)
 
 
@@ -107,7 +107,7 @@ class Uniform(WeightInitializer):
             refuse([("low", f"must be below high, which is {self.high:g}")])
         return self
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         weight[...] = rng.uniform(self.low, self.high, weight.shape)
 
 
@@ -135,7 +135,7 @@ class GlorotUniform(ScaledInitializer):
     )
     aliases: ClassVar = ("xavier_uniform",)
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         uniform(weight, self.factor(spec) * np.sqrt(6 / (spec.fan_in + spec.fan_out)), rng)
 
 
@@ -148,7 +148,7 @@ class GlorotNormal(ScaledInitializer):
     )
     aliases: ClassVar = ("xavier_normal",)
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         normal(weight, self.factor(spec) * np.sqrt(2 / (spec.fan_in + spec.fan_out)), rng)
 
 
@@ -159,7 +159,7 @@ class HeUniform(WeightInitializer):
     formula: ClassVar = (r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \sqrt{\frac{6}{\mathrm{in}}}",)
     aliases: ClassVar = ("kaiming_uniform",)
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         uniform(weight, np.sqrt(6 / spec.fan_in), rng)
 
 
@@ -170,7 +170,7 @@ class HeNormal(WeightInitializer):
     formula: ClassVar = (r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \sqrt{\frac{2}{\mathrm{in}}}",)
     aliases: ClassVar = ("kaiming_normal",)
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         normal(weight, np.sqrt(2 / spec.fan_in), rng)
 
 
@@ -182,7 +182,7 @@ class LecunUniform(ScaledInitializer):
         r"W_{kj} \sim \mathcal{U}(-b, b), \qquad b = \mathrm{gain} \cdot \sqrt{\frac{3}{\mathrm{in}}}",
     )
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         uniform(weight, self.factor(spec) * np.sqrt(3 / spec.fan_in), rng)
 
 
@@ -194,7 +194,7 @@ class LecunNormal(ScaledInitializer):
         r"W_{kj} \sim \mathcal{N}(0, s^2), \qquad s = \mathrm{gain} \cdot \sqrt{\frac{1}{\mathrm{in}}}",
     )
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         normal(weight, self.factor(spec) * np.sqrt(1 / spec.fan_in), rng)
 
 
@@ -212,7 +212,7 @@ class Orthogonal(ScaledInitializer):
         r"W = \mathrm{gain} \cdot (QD)^\top \quad \mathrm{otherwise}",
     )
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         shape = len(weight), weight.size // len(weight)
         q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
         q *= np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -230,7 +230,7 @@ class Auto(WeightInitializer):
         r"b = \sqrt{\frac{6}{\mathrm{in} + \mathrm{out}}}",
     )
 
-    def fill(self, weight: Array, spec: TensorSpec, rng: np.random.Generator) -> None:
+    def fill(self, weight: Array, spec: TensorSpec, rng: "np.random.Generator") -> None:
         choices = {"he": HeNormal(), "lecun": LecunNormal(), "glorot": GlorotUniform()}
         family = "glorot" if spec.activation is None else spec.activation.gain_family
         choices[family].fill(weight, spec, rng)
@@ -255,7 +255,7 @@ class FromFile(Initializer):
     def file(self) -> str | None:
         return self.path
 
-    def start(self, layout: Layout, parameters: Array, buffers: Array, rng: np.random.Generator) -> None:
+    def start(self, layout: Layout, parameters: Array, buffers: Array, rng: "np.random.Generator") -> None:
         found = read_tensors(Path(self.path))
         if missing := sorted({tensor.name for tensor in layout.parameters} - set(found)):
             raise CheckpointError(f"{self.path}: tensors that the network needs are missing: {', '.join(missing)}")

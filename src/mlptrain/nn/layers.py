@@ -84,7 +84,7 @@ class Layer(Component):
         running: LayerViews,
         ws: Any,
         training: bool,
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
     ) -> Array:
         """The output (..., n, units) for `x` (..., n, inputs), in a buffer of `ws`.
 
@@ -187,7 +187,7 @@ class Scale(Layer):
         running: LayerViews,
         ws: ScaleWorkspace,
         training: bool,
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
     ) -> Array:
         return np.multiply(x, tensors["scale"], out=ws.output)
 
@@ -253,7 +253,7 @@ class Periodic(Layer):
         running: LayerViews,
         ws: PeriodicWorkspace,
         training: bool,
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
     ) -> Array:
         np.multiply(x[..., None], self._by_input(tensors["frequency"]), out=ws.argument)
         np.multiply(ws.argument, 2 * np.pi, out=ws.argument)
@@ -385,7 +385,7 @@ class Adapted(Layer):
         running: LayerViews,
         ws: AdaptedWorkspace,
         training: bool,
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
     ) -> Array:
         weight = tensors["weight"]
         np.multiply(x, tensors["input_factor"], out=ws.adapted)
@@ -523,7 +523,7 @@ class Dense(Layer):
         running: LayerViews,
         ws: DenseWorkspace,
         training: bool,
-        rng: np.random.Generator | None = None,
+        rng: "np.random.Generator | None" = None,
     ) -> Array:
         kernels.affine(x, tensors["weight"], tensors["bias"], ws.z)
         if ws.norm is not None:

@@ -122,7 +122,9 @@ class Loss(Component):
         return 0.0
 
     @abstractmethod
-    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+    def random_target(
+        self, rows: int, outputs: int, rng: "np.random.Generator", members: tuple[int, ...] = ()
+    ) -> Target:
         """A random target of its kind, (*members, rows, ...), for checks."""
 
 
@@ -202,7 +204,9 @@ class ValueLoss(ElementwiseLoss):
     def predict(self, scores: Array) -> Array:
         return scores.copy()
 
-    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+    def random_target(
+        self, rows: int, outputs: int, rng: "np.random.Generator", members: tuple[int, ...] = ()
+    ) -> Target:
         """Positive values, which suit every loss for regression."""
         return np.abs(rng.standard_normal((*members, rows, 1 if self.levels else outputs)))
 
@@ -443,7 +447,9 @@ class BinaryCrossEntropy(ElementwiseLoss):
     def link(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.log(np.maximum(prediction, TINY)) - np.log(np.maximum(1 - prediction, TINY)))
 
-    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+    def random_target(
+        self, rows: int, outputs: int, rng: "np.random.Generator", members: tuple[int, ...] = ()
+    ) -> Target:
         return rng.random((*members, rows, outputs))
 
     def best_constant(
@@ -514,7 +520,9 @@ class ClassLoss(Loss):
     def class_weighting(self) -> ClassWeighting:
         return self.class_weight
 
-    def random_target(self, rows: int, outputs: int, rng: np.random.Generator, members: tuple[int, ...] = ()) -> Target:
+    def random_target(
+        self, rows: int, outputs: int, rng: "np.random.Generator", members: tuple[int, ...] = ()
+    ) -> Target:
         return rng.integers(0, outputs, (*members, rows))
 
     def best_constant(
