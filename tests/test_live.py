@@ -17,7 +17,7 @@ from rich.console import Console
 
 from cli import Cli, Write
 from mlptrain.cli.fit import display
-from mlptrain.cli.live import MOST_POINTS, Screen, Thinned, gradient_bars
+from mlptrain.cli.live import MOST_POINTS, LiveChart, Thinned, gradient_bars
 from mlptrain.cli.progress import Course, Lines, next_line
 from mlptrain.train.events import Consumer, EpochDone, Record, TrainingDone
 from mlptrain.train.state import Diagnosed, Progress
@@ -59,7 +59,7 @@ def lines_of(text: str) -> list[str]:
 def test_a_terminal_of_any_size_is_not_overrun_and_no_figure_is_cut(width: int, height: int) -> None:
     at = console(width, height)
     records = [record(e, **{f"gradient_norm.layers.{i}": 0.1**i for i in range(3)}) for e in range(30)]
-    lines = lines_of(shown(Screen(at, course()), records, 20, at))
+    lines = lines_of(shown(LiveChart(at, course()), records, 20, at))
     assert max(map(cell_len, lines)) <= width
     assert not any("…" in line for line in lines)
     whole = " ".join(lines)
@@ -71,7 +71,7 @@ def test_a_terminal_of_any_size_is_not_overrun_and_no_figure_is_cut(width: int, 
 def test_the_chart_stays_with_a_star_on_the_best_epoch_of_what_is_monitored() -> None:
     for monitor, starred in (("validation_loss", "validation_loss ★ epoch 7"), ("train_loss", "train_loss ★ epoch 7")):
         at = console(80, 24)
-        text = shown(Screen(at, course(monitor)), [record(e) for e in range(20)], 7, at)
+        text = shown(LiveChart(at, course(monitor)), [record(e) for e in range(20)], 7, at)
         last = lines_of(text)[-16:]
         assert any(starred in line for line in last)
         assert sum("★" in line for line in last) == 3  # in the legend, on the curve, beside the figure
@@ -79,7 +79,7 @@ def test_the_chart_stays_with_a_star_on_the_best_epoch_of_what_is_monitored() ->
 
 def test_a_run_without_a_monitor_has_no_star() -> None:
     at = console(80, 24)
-    assert "★" not in shown(Screen(at, course(None)), [record(e) for e in range(5)], 4, at)
+    assert "★" not in shown(LiveChart(at, course(None)), [record(e) for e in range(5)], 4, at)
 
 
 def test_a_run_of_many_epochs_keeps_some_of_them_its_best_and_its_last() -> None:
@@ -99,12 +99,12 @@ def test_a_run_of_many_epochs_keeps_some_of_them_its_best_and_its_last() -> None
 def test_losses_without_a_value_are_gaps() -> None:
     at = console(80, 24)
     records = [record(0), {**record(1), "validation_loss": None}, {**record(2), "validation_loss": math.inf}, record(3)]
-    assert "validation_loss" in shown(Screen(at, course()), records, 0, at)
+    assert "validation_loss" in shown(LiveChart(at, course()), records, 0, at)
 
 
 def test_the_first_epoch_shows_its_batches_and_running_loss() -> None:
     at, progress = console(80, 24), Progress(batch=3, rows=150, loss_sum=75.0)
-    screen = Screen(at, course()._replace(progress=progress))
+    screen = LiveChart(at, course()._replace(progress=progress))
     with at.capture() as captured:
         at.print(screen)
     screen.close()
@@ -120,7 +120,7 @@ def test_bars_are_logarithmic_and_need_two_layers() -> None:
 def test_diagnoses_stay_above_the_chart() -> None:
     at = console(80, 24)
     one = Diagnosed(name="dead_units", epoch=1, message="none fires", remedy="network: {activation: elu}")
-    text = shown(Screen(at, course()), [record(0), record(1)], 0, at, one)
+    text = shown(LiveChart(at, course()), [record(0), record(1)], 0, at, one)
     assert "warning: dead units: none fires (epoch 1). Try: network: {activation: elu}" in " ".join(lines_of(text))
 
 

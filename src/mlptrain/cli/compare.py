@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from mlptrain.cli.chart import draw, styled
 from mlptrain.cli.console import print_json, print_results, stdout_console
 from mlptrain.cli.fitting import GAP, Shown, fitting_table
+from mlptrain.cli.plot import Plotted, curves_of, labels, usual
 from mlptrain.errors import UsageError
 from mlptrain.report.comparison import Difference, compared, differing
 from mlptrain.report.numbers import number
@@ -48,12 +49,6 @@ def run(paths: Sequence[Path], as_json: bool) -> None:
     )
 
 
-def labels(paths: Sequence[Path]) -> list[str]:
-    """A short name for each path, different from the others."""
-    names = [path.resolve().name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
 def settings_shown(settings: dict[str, list[Any]], names: Sequence[str]) -> list[RenderableType]:
     """The settings that differ, a column for each run."""
     if not settings:
@@ -73,8 +68,6 @@ def text(value: Any, most: int) -> str:
 
 def curves_shown(sources: Sequence[Source], names: Sequence[str]) -> list[RenderableType]:
     """The losses of all runs over each other, if they have a loss in common."""
-    from mlptrain.cli.plot import Plotted, curves_of, usual
-
     runs = [
         Plotted(name, source.history, (source.summary or {}).get("best_epoch"))
         for name, source in zip(names, sources, strict=True)

@@ -217,9 +217,9 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
 def display(console: Console, course: Course) -> Consumer:
     """What shows the progress of training on `console`."""
     if is_live(console):
-        from mlptrain.cli.live import Screen
+        from mlptrain.cli.live import LiveChart
 
-        return Screen(console, course)
+        return LiveChart(console, course)
     return Lines(console, course)
 
 

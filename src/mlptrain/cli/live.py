@@ -27,7 +27,7 @@ LOG_RANGE = 50.0
 """A chart is logarithmic if its largest loss is more than that times its smallest."""
 
 
-class Screen(Shown):
+class LiveChart(Shown):
     """A chart that is drawn again several times a second, and once more at the end, to stay."""
 
     def __init__(self, console: Console, course: Course) -> None:

@@ -55,12 +55,16 @@ def run(paths: Sequence[Path], metrics: Sequence[str], log: bool, out: Path | No
 def opened(paths: Sequence[Path]) -> list[Plotted]:
     """The runs, each with a label of its own."""
     folders = [RunFolder.open(path) for path in paths]
-    names = [path.resolve().name for path in paths]
-    labels = names if len(set(names)) == len(names) else [str(path) for path in paths]
     return [
         Plotted(label, read_history(folder.path), best_epoch(folder))
-        for label, folder in zip(labels, folders, strict=True)
+        for label, folder in zip(labels(paths), folders, strict=True)
     ]
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """A short name for each path, different from the others."""
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def best_epoch(folder: RunFolder) -> int | None:
