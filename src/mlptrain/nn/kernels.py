@@ -115,8 +115,12 @@ def affine(x: Array, w: Array, bias: Array, out: Array) -> None:
 
 def affine_gradients(x: Array, grad: Array, ones: Array, w_grad: Array, bias_grad: Array) -> None:
     """Write the gradients of w, x' grad, and of bias, the sum of `grad` over the rows, with `ones` (n,)."""
-    weight_gradient(x, grad, w_grad)
-    sum_rows(grad, ones, bias_grad)
+    if grad.ndim == 2 and len(ones) <= SUM_BLOCK:  # the usual case, without two more calls
+        x.T.dot(grad, w_grad)
+        ones.dot(grad, bias_grad)
+    else:
+        weight_gradient(x, grad, w_grad)
+        sum_rows(grad, ones, bias_grad)
 
 
 def weight_gradient(x: Array, grad: Array, out: Array) -> None:

@@ -334,7 +334,7 @@ class Overfitting(Diagnosis):
 
 def layer_ratio(seen: Seen) -> float | None:
     """The ratio of the gradients of the first and the last layer, per weight."""
-    sizes, end = seen.weight_sizes, len(seen.plan.layers) - 1
+    sizes, end = seen.weight_sizes, len(seen.network.layers) - 1
     first, last = (seen.record[f"gradient_norm.layers.{i}"] for i in (0, end))
     if not end or not first or not last:
         return None
