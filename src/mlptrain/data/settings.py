@@ -178,7 +178,12 @@ class Data(Frozen):
         None,
         description="Regression: the scaling of the target in training; null is standard, none for a bounded output.",
     )
-
+    choose_target_scale: bool = Field(
+        False,
+        description="Regression with loss mse and no `scale_target`: `fit` first trains one network on the standard "
+        "scale and one on that of `log`, and takes the logarithm if its validation error is lower by 3 % and by more "
+        "than chance.",
+    )
     clip_predictions: bool = Field(
         False, description="Regression: clip predictions to the range of the training targets."
     )

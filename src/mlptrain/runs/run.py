@@ -29,6 +29,7 @@ from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
+from mlptrain.target_scale import choose_target_scale
 from mlptrain.train.baselines import baselines
 from mlptrain.train.blend import Blend, Predictor, choose_blend
 from mlptrain.train.decision import check_decision, decided
@@ -194,7 +195,7 @@ def tell(consumers: Sequence[Consumer], part: str) -> None:
 def prepared(experiment: Experiment, name: str, consumers: Sequence[Consumer]) -> tuple[Plan, Dataset]:
     """The plan and the data; `consumers` are told before and after."""
     tell(consumers, "other")
-    found = prepare(experiment, name)
+    found = prepare(experiment, name, choose_scale=choose_target_scale)
     tell(consumers, "prepare")
     return found
 

@@ -19,7 +19,7 @@ from mlptrain.data import scalers
 from mlptrain.data.scalers import NoScaling, Scaler
 from mlptrain.data.settings import Data
 from mlptrain.errors import Problem
-from mlptrain.nn.losses import Loss
+from mlptrain.nn.losses import Loss, MeanSquaredError
 from mlptrain.optim.optimizers import Adam, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Schedule
@@ -135,6 +135,13 @@ class Experiment(Frozen):
         return scalers.Standard() if free and scalable else NoScaling()
 
     @property
+    def compares_scales(self) -> bool:
+        """Whether a network on each scale of the target shall decide which one is used."""
+        chosen = self.data.scale_target is None and self.data.choose_target_scale
+        squared = self.loss is None or self.loss.name() == MeanSquaredError.name()
+        return chosen and squared and not self.target_scaler.is_identity
+
+    @property
     def chosen(self) -> str:
         """What the preset amounts to, in a few words; empty for the textbook network."""
         if isinstance(self.preset, Plain):
@@ -148,6 +155,7 @@ class Experiment(Frozen):
             for name, given in (
                 ("a linear path", self.network.linear_path),
                 ("bins of numbers", self.data.numeric.bins),
+                ("the logarithm of the target", isinstance(self.data.scale_target, scalers.Log)),
             )
             if given
         ]

@@ -6,6 +6,7 @@ threads to the machine. `prepare` reads the data, makes these choices and return
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -77,7 +78,12 @@ class Plan(Experiment):
         return None if size == "full" else size
 
 
-def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None = None) -> tuple[Plan, Dataset]:
+def prepare(
+    experiment: Experiment,
+    name: str,
+    dtype: Literal["float64"] | None = None,
+    choose_scale: Callable[[Experiment, str], Experiment] | None = None,
+) -> tuple[Plan, Dataset]:
     """Read the data of `experiment` and make the choices that it leaves open.
 
     Parameters
@@ -88,6 +94,8 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
         The name to use if the experiment has none.
     dtype
         A precision that replaces the experiment's, for the gradient check.
+    choose_scale
+        Chooses the scale of the target where the experiment leaves that to a comparison; without it, it is standard.
 
     Raises
     ------
@@ -102,6 +110,8 @@ def prepare(experiment: Experiment, name: str, dtype: Literal["float64"] | None 
     seed = draw_seed() if experiment.seed is None else experiment.seed
     examined = examine(experiment.data, experiment.loss, experiment.task)
     experiment, folds = filled(experiment, examined, seed)
+    if choose_scale is not None and experiment.compares_scales and not examined.is_classification:
+        experiment = choose_scale(experiment, name)
     fit = Fit(experiment.data, experiment.target_scaler, experiment.training.dtype, seed, folds)
     dataset = load_dataset(examined, fit)
     task, threshold = dataset.transforms.task, experiment.decision.threshold

@@ -79,6 +79,8 @@ class Tabular(Preset):
     """Networks for each fold."""
     shared: ClassVar[int] = 4
     """Networks where there are no folds."""
+    compares_scales: ClassVar[bool] = False
+    """Whether a network on each scale of the target decides which one suits."""
 
     def folds(self, facts: Facts) -> int:
         """The number of folds, more of a small table; 1 for validation rows that all members share."""
@@ -111,6 +113,7 @@ class Tabular(Preset):
                     "folds": folds if folds > 1 and folds != members // facts.repeats else None,
                 },
                 "categorical": {"target_means": True, "own_input_rows": "auto"},
+                "choose_target_scale": self.compares_scales and not facts.classes and facts.rows < HUGE,
                 "clip_predictions": True,
             },
             "network": {
@@ -176,6 +179,7 @@ class Best(Tabular):
     kind: Literal["best"] = "best"
     seeds: ClassVar[int] = 4
     shared: ClassVar[int] = 16
+    compares_scales: ClassVar[bool] = True
 
 
 DEFAULT: Preset = Standard()
