@@ -1,6 +1,6 @@
 """`mlptrain` with the textbook network as the default, for tests that run it as a process of its own."""
 
-from mlptrain.cli import main
+from mlptrain.__main__ import main
 from mlptrain.spec import presets
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli import DATASETS, Cli, summary, write_csv
+from cli import DATASETS, Cli, metrics, summary, write_csv
 from mlptrain.component import variants
 from mlptrain.nn.activations import ReLU
 from mlptrain.spec import yaml
@@ -71,6 +71,21 @@ FEW: Settings = {
     "training": {"epochs": 3, "early_stopping": {"monitor": "validation_roc_auc"}},
 }
 
+LATE: Settings = {
+    "data": {
+        "path": "near.csv",
+        "validation_path": "far.csv",
+        "target": "y",
+        "split": {"test": 0},
+        "numeric": {"scale": "none"},
+        "scale_target": "none",
+    },
+    "network": {"hidden": [], "initializer": {"kind": "normal", "std": 20.0}},
+    "optimizer": {"kind": "sgd", "learning_rate": 0.3},
+    "training": {"epochs": 30, "batch_size": "full", "early_stopping": None},
+}
+"""The square of the first validation error is larger than the largest number in float32, later ones are not."""
+
 CASES: dict[str, tuple[Settings, Settings]] = {
     "first_loss_far_from_theory": (RAW, {"network": {"linear_path": True}}),
     "loss_not_falling": (FROZEN, {"network": {"linear_path": True}}),
@@ -80,6 +95,7 @@ CASES: dict[str, tuple[Settings, Settings]] = {
     "dead_units": (DYING, {"optimizer": {"learning_rate": 0.03}}),
     "saturated_units": (HUGE, {"network": {"initializer": "auto"}}),
     "constant_output": (EMPTY, {"penalty": {"l2": 0.001}}),
+    "validation_not_finite": (LATE, {"network": {"initializer": "zeros"}}),
     "monitor_without_value": (FEW, {"training": {"early_stopping": {"monitor": "validation_loss"}}}),
     "worse_than_baseline": (WIDE, {"network": {"hidden": [8], "linear_path": True}, "ensemble": {"blend": True}}),
 }
@@ -122,10 +138,12 @@ def plan_of(folder: Path, settings: Settings) -> Plan:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    """A table with few rows of a class, and one with none."""
+    """A table with few rows of a class, and one with none; a line, and a row far away on it."""
     rows = [(f"{i % 7}", "no") for i in range(40)] + [("1", "yes"), ("2", "yes")]
     write_csv(tmp_path / "few.csv", "x,y", rows)
     write_csv(tmp_path / "none.csv", "x,y", rows[:9])
+    write_csv(tmp_path / "near.csv", "x,y", [(f"{i / 10}", f"{i / 10}") for i in range(-20, 21)])
+    write_csv(tmp_path / "far.csv", "x,y", [("1.5e19", "1.5")])
     return tmp_path
 
 
@@ -152,6 +170,21 @@ def test_it_is_said_where_it_is_true_and_its_lines_work(cli: Cli, tables: Path, 
 def test_it_is_not_said_where_it_is_not(cli: Cli, tables: Path, name: str) -> None:
     settings, change = CASES[name]
     assert name not in warned(cli, tables, pasted(settings, change), "run")
+
+
+def test_a_validation_loss_that_becomes_finite_lets_the_run_go_on(cli: Cli, tables: Path) -> None:
+    warned(cli, tables, LATE, "run")
+    values = metrics(tables / "run")["validation_loss"]
+    assert values[0] == ""
+    assert float(values[-1]) < 3e38
+    assert summary(tables / "run")["results"]["validation"]["loss"] is not None
+
+
+def test_one_that_never_is_finite_is_a_divergence(cli: Cli, tables: Path) -> None:
+    write_csv(tables / "far.csv", "x,y", [("1.5e30", "1.5")])
+    (tables / "spec.yaml").write_text(yaml.dump(LATE))
+    cli("fit", "spec.yaml", "--out", "run", "--quiet").refused(6, "in all 30 epochs the validation loss was not finite")
+    assert summary(tables / "run")["stopped"] == "diverged"
 
 
 PRESET: Settings = {"preset": "standard", "data": NOISY, "training": {"epochs": 6}, "network": {"linear_path": True}}

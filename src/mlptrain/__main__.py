@@ -1,6 +1,27 @@
-"""`python -m mlptrain` is the same as `mlptrain`."""
+"""`mlptrain` and `python -m mlptrain` start here: an interrupt is one line, from the first import to the last flush."""
 
-from mlptrain.cli import main
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code, whatever becomes of the streams and whenever Ctrl-C comes."""
+    code: str | int | None = 130
+    try:
+        from mlptrain.cli import main as run
+
+        run()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except KeyboardInterrupt:
+        os.write(2, b"mlptrain: interrupted\n")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to do that it could stop
+    from mlptrain.cli.streams import flushed
+
+    sys.exit(code if flushed() or code else 5)
+
 
 if __name__ == "__main__":
     main()

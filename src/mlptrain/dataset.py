@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mlptrain.component import Frozen, OneOf
+from mlptrain.component import Frozen, OneOf, refuse
 from mlptrain.data.bins import automatic_bins
 from mlptrain.data.columns import (
     Column,
@@ -187,6 +187,12 @@ class Transforms(Frozen):
     """The column that says which rows belong together."""
     constant: Annotated[tuple[int, ...], Field(strict=False)] = ()
     """Inputs that are constant in the training rows. They carry no information and are set to 0 in every table."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not all(0 <= place < self.width for place in self.constant):
+            refuse([("constant", "must be numbers of inputs")])
+        return self
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -73,6 +73,19 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def is_running(process: int) -> bool:
+    """Whether there is a process with this number; True where that cannot be known."""
+    if os.name == "nt":  # there, os.kill ends a process whatever the signal
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def can_start_threads() -> bool:
     """Whether one more thread can be started."""
     import threading

@@ -17,9 +17,9 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mlptrain.component import Component, OneOf, variants
+from mlptrain.component import Component, OneOf, refuse, variants
 from mlptrain.data.amounts import Notation, find_notation
 from mlptrain.data.columns import (
     Column,
@@ -264,6 +264,16 @@ class Classification(Task):
     threshold: Probability | None = None
     """Of two classes: the probability above which the second one is predicted; None is 1/2."""
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            refuse([("classes", "must differ from each other")])
+        if self.weights is not None and (len(self.weights) != len(self.classes) or min(self.weights) < 0):
+            refuse([("weights", "must be a number of 0 or more for each class")])
+        if self.threshold is not None and self.positive is None:
+            refuse([("threshold", "is for two classes")])
+        return self
+
     @property
     def outputs(self) -> int:
         return len(self.classes)
@@ -410,6 +420,14 @@ class MultiLabel(Task):
     threshold: Probability | None = None
     """Of a single column: the probability above which it is a yes; None is 1/2."""
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(self.labels) != len(self.columns):
+            refuse([("labels", "must be as many as the columns")])
+        if self.threshold is not None and self.positive is None:
+            refuse([("threshold", "is for a single column")])
+        return self
+
     @property
     def outputs(self) -> int:
         return len(self.columns)
@@ -505,6 +523,16 @@ class Regression(Task):
     """How the cells of each column are written, None for plain numbers; empty if all are."""
     limits: Rows | None = None
     """The lowest and the highest target of each column, if predictions are clipped to them."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if {len(row) for row in self.fitted} != {len(self.columns)}:
+            refuse([("fitted", "must be rows of a number for each target")])
+        if wrong := self.scaler.misfit(np.asarray(self.fitted)):
+            refuse([("fitted", wrong)])
+        if self.limits is not None and [len(row) for row in self.limits] != [len(self.columns)] * 2:
+            refuse([("limits", "must be two rows of a number for each target")])
+        return self
 
     @property
     def outputs(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import io
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from typing import Any
 import typer
 
 from mlptrain.cli.app import app
+from mlptrain.cli.streams import prepare_streams, printable, shortened, silence
 from mlptrain.errors import MlptrainError
 from mlptrain.system import can_start_threads
 
@@ -24,8 +24,7 @@ def main() -> None:
     """Run the command line; every error becomes one message on stderr and its exit code."""
     spare_collections()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # none is needed, and looking for them takes time
-    replace_closed_streams()
-    write_every_letter()
+    prepare_streams()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -41,6 +40,10 @@ def main() -> None:
         fail(command_line_mistake(error), 2, debug)
     except MemoryError as error:
         fail(f"not enough memory: {error}; lower training.batch_size or the widths of the network", 5, debug)
+    except BrokenPipeError:  # whoever read stdout has seen enough
+        silence(sys.stdout)
+    except OSError as error:
+        fail(system_fault(error), 5, debug)
     except Exception as error:
         if isinstance(error, RuntimeError) and not can_start_threads():  # Python has no specific exception for this
             fail("no thread can be started; raise the limits on processes and memory (ulimit -u, ulimit -v)", 5, debug)
@@ -49,6 +52,12 @@ def main() -> None:
             1,
             debug,
         )
+
+
+def system_fault(error: OSError) -> str:
+    """A message about a call of the operating system that failed where no better words were found for it."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}; --debug shows which call it was"
 
 
 def command_line_mistake(error: Any) -> str:
@@ -88,23 +97,9 @@ def spare_collections() -> None:
     atexit.register(gc.freeze)
 
 
-def replace_closed_streams() -> None:
-    """Replace streams that the caller has closed, as in `mlptrain ... >&-`, by the null device."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115  # a stream, open until the end
-
-
-def write_every_letter() -> None:
-    """Write UTF-8 to pipes and files, whatever the locale, and escape what a terminal cannot show."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-
-
 def fail(message: str, exit_code: int, debug: bool) -> None:
     """Print `message` (with --debug after the traceback) and exit."""
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"mlptrain: {message}\n")
+    sys.stderr.write(f"mlptrain: {shortened(printable(message))}\n")
     sys.exit(exit_code)

@@ -418,3 +418,22 @@ def gradcheck(
     from mlptrain.cli import gradcheck as verb
 
     verb.run(config, overrides or [], json)
+
+
+@app.command(rich_help_panel="Prove")
+def reproduce(
+    run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a finished run.")],
+    interrupt: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Stop and resume the second run that many times on the way.")
+    ] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Train a run again and compare the bytes; exit 6 on a difference.
+
+    Example: mlptrain reproduce latest --interrupt 3
+    """
+    from mlptrain.cli import reproduce as verb
+
+    verb.run(run, interrupt, json, quiet)

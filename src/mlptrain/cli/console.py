@@ -6,18 +6,19 @@ Results go to stdout, notes to stderr.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from mlptrain.cli.fitting import Shown, fitting_table
+from mlptrain.cli.streams import printable, silence
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.report.numbers import number
@@ -38,10 +39,11 @@ class Screen(Console):
         self.quiet = True
         silence(sys.stderr if self.stderr else sys.stdout)
 
-
-def silence(stream: TextIO) -> None:
-    """Redirect `stream` to the null device."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of `renderable`; control characters of names and cells are shown as escapes."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(printable(text), style)
 
 
 def stdout_console() -> Console:

@@ -37,6 +37,7 @@ from mlptrain.runs.model import (
     open_model,
     own_test,
     predicted_rows,
+    refuse_alone,
     scores_of,
     table_part,
     with_target,
@@ -92,6 +93,7 @@ class Subject(NamedTuple):
 
 def own_rows(model: Model, request: Request) -> Subject:
     """The test rows of the run of `model`; if it has none, those that it was validated on."""
+    refuse_alone(request.model)
     part = own_test(model)
     if part is not None:
         table = used_rows(model.plan.data, model.transforms, "test")[0] if request.rows else None

@@ -253,8 +253,12 @@ def signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle the signals that ask the process to stop with `handler` inside this context."""
-    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+    """Handle the signals that ask the process to stop with `handler` inside this context.
+
+    A signal that the parent process lets this one ignore, as `nohup` does with SIGHUP, stays ignored.
+    """
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

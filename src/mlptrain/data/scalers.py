@@ -1,6 +1,7 @@
 """Scalers of numeric columns, and their inverses."""
 
 from abc import abstractmethod
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -40,6 +41,11 @@ class Scaler(Component):
         share = min(1.0, _SAMPLE / counts.sum())
         return self.fit(np.repeat(values, np.ceil(counts * share).astype(np.int64))[:, None])
 
+    def misfit(self, fitted: Values) -> str | None:
+        """Why the statistics `fitted` (k, width) cannot be its own, as those of a damaged file may not be."""
+        rows = number_of_statistics(self)
+        return None if len(fitted) == rows else f"must be {rows} rows of numbers for scale {self.name()}"
+
     @abstractmethod
     def apply(self, values: Values, fitted: Values) -> Values:
         """Scaled values (rows, width)."""
@@ -49,8 +55,18 @@ class Scaler(Component):
         """The inverse of `apply`: values (rows, width) in the original units."""
 
 
+@lru_cache(64)
+def number_of_statistics(scaler: Scaler) -> int:
+    """How many numbers `scaler` keeps of a column."""
+    return len(scaler.fit(np.zeros((2, 1))))
+
+
 class AffineScaler(Scaler):
     """(x - offset) / scale; the fitted rows are offset and scale."""
+
+    def misfit(self, fitted: Values) -> str | None:
+        wrong = super().misfit(fitted)
+        return wrong or (None if (fitted[1] > 0).all() else "must have scales above 0")
 
     def apply(self, values: Values, fitted: Values) -> Values:
         scaled: Values = values - fitted[0]

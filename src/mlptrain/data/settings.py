@@ -191,6 +191,13 @@ class Data(Frozen):
     _written: "Data | None" = PrivateAttr(None)
 
     @property
+    def files(self) -> set[str]:
+        """The paths of all tables that are read."""
+        paths = (self.path, self.validation_path, self.test_path)
+        targets = (self.target_path, self.validation_target_path, self.test_target_path)
+        return {str(path) for path in (*paths, *targets) if path is not None}
+
+    @property
     def target_names(self) -> tuple[str, ...]:
         """The target columns; `label` where the target is in a separate file and not named."""
         return self.target or ("label",)

@@ -160,6 +160,19 @@ def read_bytes(path: Path) -> bytes:
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def digest_of(path: Path) -> str:
+    """The sha256 of a regular file, read in pieces, so that a huge one takes no memory."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is not a regular file")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a name with a NUL
+        raise DataError(f"{path}: no such data file") from error
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def read_pieces(file: BinaryIO, size: int) -> bytes:
     """The first `size` bytes of `file`, read by several threads: most of the time goes into allocating memory."""
     buffer = io.BytesIO(bytes(size))

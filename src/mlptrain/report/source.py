@@ -115,7 +115,7 @@ def progress_of(folder: RunFolder) -> Progress | None:
 
 def own_dataset(model: Model) -> Dataset:
     """The rows of the run of `model`, which must be those of its training."""
-    check_fingerprint(model.header.fingerprint, "the model was trained")
+    check_fingerprint(model.header, "the model was trained")
     _, dataset = prepare(model.plan, model.plan.name)
     if dataset.transforms.encoders != model.transforms.encoders:
         raise CheckpointError(

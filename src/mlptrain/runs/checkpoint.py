@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import mlptrain
-from mlptrain.data.tables import read_bytes
+from mlptrain.data.tables import digest_of
 from mlptrain.dataset import Transforms
 from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.nn.arrays import Array
@@ -329,10 +329,17 @@ def read_file(path: Path) -> bytes:
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def check_fingerprint(fingerprint: Mapping[str, str], since: str) -> None:
-    """Refuse data files whose sha256 digests have changed since the event `since`."""
-    for path, digest in fingerprint.items():
-        now = hashlib.sha256(read_bytes(Path(path))).hexdigest()
+def check_fingerprint(header: Header, since: str) -> None:
+    """Refuse data files whose sha256 digests have changed since the event `since`.
+
+    Only the files of the experiment are opened, whatever else the header may name.
+    """
+    if unknown := header.fingerprint.keys() ^ header.plan.data.files:
+        raise CheckpointError(
+            f"the fingerprints are not those of the tables of the experiment: {', '.join(sorted(unknown))}"
+        )
+    for path, digest in header.fingerprint.items():
+        now = digest_of(Path(path))
         if now != digest:
             raise CheckpointError(f"{path}: changed since {since} (sha256 was {digest[:12]}, is {now[:12]})")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
-from mlptrain.runs.durable import write_durably
+from mlptrain.runs.durable import remove_leftovers, write_durably
 from mlptrain.spec.yaml import TABLE
 
 if TYPE_CHECKING:
@@ -81,10 +81,11 @@ class RunFolder(NamedTuple):
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock this run against other processes; the operating system releases the lock when this process ends."""
-        owner = self.path / ".owner"
         lock = take_lock(self.path)
         try:
-            owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            remove_leftovers(self.path)
+            with contextlib.suppress(OSError):  # it only tells others who is at work
+                owner_of(self.path).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
             yield
         finally:
             lock.release()
@@ -124,11 +125,17 @@ def take_lock(folder: Path) -> BaseFileLock:
 
             return acquired(SoftFileLock(folder / ".lock-file", timeout=0))
     except Timeout as error:
-        owner = folder / ".owner"
-        who = owner.read_text() if owner.exists() else "unknown"
+        who = "unknown"
+        with contextlib.suppress(OSError):
+            who = owner_of(folder).read_text(encoding="utf8", errors="backslashreplace")[:200]
         raise EnvironmentFault(f"{folder}: another process is working on this run ({who})") from error
     except OSError as error:
         raise EnvironmentFault(f"{folder}: cannot be locked: {error.strerror or error}") from error
+
+
+def owner_of(folder: Path) -> Path:
+    """The file that says which process works on the run in `folder`."""
+    return folder / ".owner"
 
 
 def acquired(lock: BaseFileLock) -> BaseFileLock:

@@ -8,7 +8,20 @@ import os
 from pathlib import Path
 
 from mlptrain.errors import EnvironmentFault
-from mlptrain.system import flush_file, flush_folder
+from mlptrain.system import flush_file, flush_folder, is_running
+
+MARK = ".tmp-"
+"""Before the number of the process in the name of a temporary file."""
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in `folder` of processes that no longer exist; they were killed while writing."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f".*{MARK}*"):
+            number = path.name.rpartition(MARK)[2]
+            if number.isascii() and number.isdigit() and not is_running(int(number)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -20,7 +33,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """
     if not path.name or path.is_dir():
         raise EnvironmentFault(f"{path}: cannot be written: it is a folder")
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}{MARK}{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             file.write(content)

@@ -33,6 +33,11 @@ def cell(name: str, value: float | None) -> str:
     return str(int(value)) if name in COUNTS else repr(float(value))
 
 
+def history_bytes(columns: Sequence[str], rows: Sequence[Sequence[float | None]]) -> bytes:
+    """The content of metrics.csv."""
+    return "".join([",".join(columns) + "\n", *(line(columns, row) for row in rows)]).encode()
+
+
 class History(Consumer):
     """Writes the metrics.csv and timings.csv of a run, a line after each epoch."""
 
@@ -42,7 +47,7 @@ class History(Consumer):
         """Start with `rows`; other rows in the files are later than the checkpoint and are removed."""
         self._columns, self._training_rows = columns, training_rows
         metrics, timings = folder / "metrics.csv", folder / "timings.csv"
-        write_durably(metrics, "".join([",".join(columns) + "\n", *(line(columns, row) for row in rows)]).encode())
+        write_durably(metrics, history_bytes(columns, rows))
         write_durably(timings, "".join(kept_timings(timings, len(rows))).encode())
         self._metrics, self._timings = open_to_append(metrics), open_to_append(timings)
         self._began = time.monotonic()
@@ -76,10 +81,13 @@ def open_to_append(path: Path) -> IO[str]:
 
 
 def kept_timings(path: Path, epochs: int) -> list[str]:
-    """The header and the timings of the first `epochs` epochs, as far as the file has them."""
+    """The header and the timings of the first `epochs` epochs, as far as the file has them; none of a damaged file."""
     header = ",".join(TIMING_COLUMNS) + "\n"
-    lines = path.read_text(encoding="utf8").splitlines(keepends=True) if path.exists() else []
-    return [header, *lines[1 : epochs + 1]]
+    try:
+        lines = path.read_text(encoding="utf8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    return [header, *(line for line in lines[1 : epochs + 1] if line.endswith("\n"))]
 
 
 def read_history(folder: Path) -> Columns:

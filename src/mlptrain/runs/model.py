@@ -57,9 +57,20 @@ def open_model(path: Path) -> Model:
     return decode_model(read_file(path), str(path))
 
 
+def refuse_alone(path: Path) -> None:
+    """Refuse to look for the rows of a model file that is not in the folder of its run.
+
+    Its experiment names a table, but a file that came from elsewhere must not choose which files are opened here.
+    """
+    if not path.is_dir() and not (path.parent / "spec.yaml").is_file():
+        raise UsageError(
+            f"{path}: is a model file without its run, so it has no rows of its own; name a table with --data"
+        )
+
+
 def own_test(model: Model) -> Part | None:
     """The test rows of the run of `model`, from the files of the run, which must be unchanged; None if it has none."""
-    check_fingerprint(model.header.fingerprint, "the model was trained, so its test rows are not the same; use --data")
+    check_fingerprint(model.header, "the model was trained, so its test rows are not the same; use --data")
     return load_test_part(model.plan.data, model.transforms, model.network.dtype, model.plan.seed)
 
 

@@ -24,7 +24,7 @@ from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.history import History
+from mlptrain.runs.history import History, history_bytes
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
@@ -37,7 +37,7 @@ from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
 from mlptrain.train.early_stopping import check_monitor
 from mlptrain.train.epoch import columns
 from mlptrain.train.evaluation import ActivationWatch
-from mlptrain.train.events import Consumer, StepDone, TrainingDone, feed
+from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone, feed
 from mlptrain.train.intervals import Intervals, intervals
 from mlptrain.train.linear import LinearModels
 from mlptrain.train.loop import network_for, start, train
@@ -115,8 +115,27 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run is finished."""
-        return self.state.progress.stopped is not None and self.folder.model.exists() and self.folder.summary.exists()
+        """Whether the run is finished, with all of its results."""
+        return self.state.progress.stopped is not None and not self.lost_results()
+
+    def lost_results(self) -> list[str]:
+        """The files of a finished run that are missing or damaged; `proceed` and `finish` write them again."""
+        folder, lost = self.folder, []
+        metrics = folder.path / "metrics.csv"
+        with contextlib.suppress(OSError):
+            if metrics.read_bytes() != history_bytes(columns(self.plan), self.state.history):
+                lost.append(metrics.name)
+        if not metrics.exists():
+            lost.append(metrics.name)
+        try:
+            files.decode_model(files.read_file(folder.model), str(folder.model))
+        except (CheckpointError, EnvironmentFault):
+            lost.append(folder.model.name)
+        try:
+            folder.read_summary()
+        except (CheckpointError, EnvironmentFault):
+            lost.append(folder.summary.name)
+        return lost
 
 
 class Results(NamedTuple):
@@ -152,8 +171,9 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
     folder = RunFolder.create(plan.name, out)
     try:
         write_durably(folder.spec, yaml.dump(plan.written()).encode())
-    except EnvironmentFault:
+    except BaseException:  # an interrupt too: a folder without a spec is no run
         with contextlib.suppress(OSError):
+            folder.spec.unlink(missing_ok=True)
             folder.path.rmdir()
         raise
     return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, consumers)
@@ -210,7 +230,7 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
             raise CheckpointError(
                 f"{folder.spec}: changed since the run began: {changes}. Undo the change, or start a new run"
             )
-        files.check_fingerprint(saved.header.fingerprint, "the run began")
+        files.check_fingerprint(saved.header, "the run began")
     plan, dataset = prepared(spec, folder.path.name, consumers)
     if saved is not None:
         plan = plan.model_copy(update={"threads": saved.header.environment.threads})
@@ -270,16 +290,24 @@ class Saver(Consumer):
 
     def step(self, event: StepDone) -> None:
         """Save and raise `Interrupted` if `signalled` returns the number of a signal."""
-        signal_number = self._signalled()
-        if signal_number is not None:
-            self._run.save_checkpoint()
-            raise Interrupted(interruption(self._run), signal_number)
+        self._stop_if_signalled()
         if time.monotonic() - self._saved > self._save_seconds:
             self._run.save_checkpoint()
             self._saved = time.monotonic()
 
+    def epoch(self, event: EpochDone) -> None:
+        """Stop after the measurements of an epoch too, in which no step is done."""
+        self._stop_if_signalled()
+
     def done(self, event: TrainingDone) -> None:
         self._run.save_checkpoint()
+        self._stop_if_signalled()
+
+    def _stop_if_signalled(self) -> None:
+        signal_number = self._signalled()
+        if signal_number is not None:
+            self._run.save_checkpoint()
+            raise Interrupted(interruption(self._run), signal_number)
 
     def failed(self, error: Diverged) -> None:
         """Save the state before the step that was not applied, and write a summary."""

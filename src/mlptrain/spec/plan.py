@@ -154,7 +154,9 @@ def decide(experiment: Experiment, dataset: Dataset, name: str, seed: int) -> Pl
     draft.locate_like(experiment)
     layout = lay_out(draft.layers, draft.transforms.width, draft.members, draft.network.linear_path)
     check_memory(layout, draft)
-    return draft.model_copy(update={"threads": chosen_threads(draft, layout, len(dataset.training))})
+    threads = chosen_threads(draft, layout, len(dataset.training))
+    training = draft.training.model_copy(update={"threads": threads})  # so that spec.yaml repeats the run elsewhere
+    return draft.model_copy(update={"threads": threads, "training": training})
 
 
 def chosen_threads(plan: Plan, layout: Layout, rows: int) -> int:

@@ -450,6 +450,22 @@ class ConstantOutput(Diagnosis):
         yield slower(moment.plan)
 
 
+class ValidationNotFinite(Diagnosis):
+    """The validation loss of an epoch is not finite; training goes on, and the epoch is not the best one."""
+
+    kind: Literal["validation_not_finite"] = "validation_not_finite"
+
+    def after_epoch(self, seen: Seen) -> str | None:
+        if not seen.plan.validates or seen.record["validation_loss"] is not None:
+            return None
+        return "the validation loss is not finite; if it never is, the run ends as diverged"
+
+    def remedies(self, moment: Moment) -> Iterator[str]:
+        if not moment.plan.training.clips:
+            yield setting(training={"clip_norm": 1.0})
+        yield slower(moment.plan)
+
+
 class MonitorWithoutValue(Diagnosis):
     """The metric that early stopping monitors is undefined on the validation rows."""
 

@@ -90,6 +90,17 @@ class EpochEnd:
         kept = -1 if progress.best_cost is None else progress.best_epoch
         return None if kept is None else history[kept][self._columns.index("validation_loss")]
 
+    def check_measured(self) -> None:
+        """Refuse to end a run whose validation loss was not finite in any epoch."""
+        if "validation_loss" not in self._columns:
+            return
+        place = self._columns.index("validation_loss")
+        if all(row[place] is None for row in self._state.history):
+            raise Diverged(
+                f"training diverged: in all {self._state.progress.epoch} epochs the validation loss was not finite. "
+                + after_divergence(self._plan.optimizer.learning_rate, self._plan.training.clips)
+            )
+
     def diagnose_divergence(self) -> tuple[Diagnosed, ...]:
         """The new diagnoses of a run that diverged within an epoch."""
         return self._diagnostician.at_divergence(self._state.progress)
@@ -99,17 +110,12 @@ class EpochEnd:
         wanted = self._dataset.validation is not None and self._diagnostician.checks(self._state.progress.epoch)
         return ActivationWatch(self._network) if wanted else None
 
-    @np.errstate(all="ignore")  # an overflow gives a loss that is not finite, which is checked
+    @np.errstate(all="ignore")  # an overflow gives a loss that is not finite, which is recorded as no value
     def _validate(self, part: Part, watch: ActivationWatch | None) -> Validated:
         network, dataset = self._network, self._dataset
         by_fold = validation_scores(network, *self._state.evaluated, dataset, watch)
         scores = np.concatenate(by_fold) if len(by_fold) > 1 else by_fold[0]
         validation = dataset.transforms.task.measure(network.loss, scores, part)
-        if validation["loss"] is None:
-            raise Diverged(
-                f"training diverged: after epoch {self._state.progress.epoch} the validation loss is not finite. "
-                + after_divergence(self._plan.optimizer.learning_rate, self._plan.training.clips)
-            )
         return Validated(validation, scores, self._by_member(validation, by_fold))
 
     def _by_member(self, validation: Metrics, by_fold: list[Array]) -> tuple[float | None, ...]:

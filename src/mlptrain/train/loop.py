@@ -162,6 +162,8 @@ class Loop:
         if diagnoses := self._end.diagnose(measured):
             progress.warn(diagnoses)
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
+        if progress.stopped is not None:
+            self._end.check_measured()
         if part is not None:
             part("epoch", 0)
         return EpochDone(measured.record, improved, diagnoses)

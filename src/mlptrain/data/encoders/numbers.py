@@ -74,6 +74,8 @@ class Number(Encoder):
         lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
         if not self.fitted or len(lengths) != 1 or 0 in lengths:
             refuse([("fitted", "must be rows of one length, with as many fill values")])
+        if wrong := self.scaler.misfit(np.asarray(self.fitted)):
+            refuse([("fitted", wrong)])
         if self.edges and (self.size > 1 or len(self.edges) < 2 or (np.diff(self.edges) <= 0).any()):
             refuse([("edges", "must be two or more increasing numbers, for a single column")])
         if any(not 0 <= i < self.size for i in self.indicators):

@@ -1,0 +1,32 @@
+"""mlptrain reproduce: does a run give the same bytes again?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlptrain.cli.console import print_json, print_results, stderr_console
+from mlptrain.errors import CheckFailed
+from mlptrain.runs.directory import RunFolder
+from mlptrain.runs.reproduce import Reproduction, reproduce
+
+
+def run(path: Path, interruptions: int, as_json: bool, quiet: bool) -> None:
+    """Run the command."""
+    folder, console = RunFolder.open(path), stderr_console(quiet)
+    with console.status("training again") if console.is_terminal else console.capture():
+        found = reproduce(folder, interruptions)
+    if as_json:
+        print_json({**found._asdict(), "is_equal": found.is_equal})
+    elif found.is_equal:
+        print_results(f"{path}: reproduced, equal to the byte{resumed(found)}: {', '.join(found.equal)}")
+    for change in found.environment:
+        console.print(f"note: the environment is another one: {change}")
+    if not found.is_equal:
+        files = ", ".join(name for name, equal in found.equal.items() if not equal)
+        raise CheckFailed(f"{path}: not reproduced{resumed(found)}: {files} differ; {found.first_difference}")
+
+
+def resumed(found: Reproduction) -> str:
+    """How often the second run was interrupted."""
+    times = f"{found.interruptions} times" if found.interruptions != 1 else "once"
+    return f" (interrupted and resumed {times})" if found.interruptions else ""
