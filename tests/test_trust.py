@@ -178,6 +178,26 @@ def test_a_message_is_bounded() -> None:
     assert printable("tab\tand\nnewline") == "tab\tand\nnewline"
 
 
+# -- the last steps before a divergence
+
+
+def test_the_last_steps_before_a_divergence_are_kept_and_drawn(cli: Cli, spec: Write, classes: Path) -> None:
+    wild = (
+        SPEC.replace("epochs: 6", "epochs: 900, early_stopping: null")
+        + "loss: focal\noptimizer: {kind: sgd, learning_rate: 1.0e+25}\n"
+    )
+    outcome = cli("fit", spec(wild), "--out", "run", "--quiet")
+    assert outcome.code == 6, outcome.err
+    head, *rows = (classes.parent / "run" / "divergence.csv").read_text().splitlines()
+    assert head == "step,loss,learning_rate,gradient_norm"
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, len(rows) + 1))[-200:]
+    assert f"step {len(rows)}: " in outcome.err
+    cli("report", "run", "--quiet").succeeded()
+    assert "The last steps before training diverged" in (classes.parent / "run" / "report.html").read_text()
+    (classes.parent / "run" / "divergence.csv").write_text("x\n")
+    cli("report", "run", "--quiet").refused(4, "divergence.csv: is damaged")
+
+
 # -- files of others
 
 

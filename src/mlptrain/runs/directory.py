@@ -6,6 +6,7 @@ model.safetensors        the best weights and everything that evaluate and predi
 metrics.csv              one row per epoch
 timings.csv              the time of each epoch
 summary.json             final results
+divergence.csv           the last steps before training diverged, if it did
 """
 
 from __future__ import annotations

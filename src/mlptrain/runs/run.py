@@ -25,6 +25,7 @@ from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History, history_bytes
+from mlptrain.runs.recorder import FlightRecorder
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
@@ -329,7 +330,7 @@ def proceed(
     """
     saver = Saver(run, signalled, save_seconds)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
-    everyone = [saver, history, *run.consumers, *consumers]
+    everyone = [saver, history, FlightRecorder(run.folder.path), *run.consumers, *consumers]
     try:
         feed(train(run.plan, run.network, run.state, run.dataset, everyone), everyone)
     except Diverged as error:

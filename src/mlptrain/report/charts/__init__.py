@@ -6,7 +6,14 @@ from mlptrain.report.charts import amounts, classes, columns, training
 from mlptrain.report.charts.base import Chart, Subject
 
 SECTIONS: dict[str, tuple[type[Chart], ...]] = {
-    "training": (training.Losses, training.Figure, training.Gradients, training.Weights, training.Activations),
+    "training": (
+        training.Losses,
+        training.Figure,
+        training.LastSteps,
+        training.Gradients,
+        training.Weights,
+        training.Activations,
+    ),
     "predictions": (
         classes.Confusion,
         classes.Roc,

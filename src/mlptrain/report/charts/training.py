@@ -28,6 +28,7 @@ from mlptrain.report.charts.base import (
 from mlptrain.report.numbers import number
 from mlptrain.report.source import Source, hidden_activations
 from mlptrain.runs.history import Columns
+from mlptrain.runs.recorder import last_steps
 
 WIDE = 30
 """A ratio of the largest to the smallest value from which on an axis is logarithmic."""
@@ -37,8 +38,9 @@ LAYERS = 6
 
 @dataclass(frozen=True)
 class Curves(Chart):
-    """Columns of the history by epoch."""
+    """Columns of the history by epoch, or of other figures by another unit."""
 
+    unit: ClassVar[str] = "epoch"
     epochs: Values
     curves: dict[str, Values]
     """By label; NaN where there is no value."""
@@ -52,7 +54,7 @@ class Curves(Chart):
         columns = {label: as_array(history[name]) for name, label in labels.items() if name in history}
         known = {label: values for label, values in columns.items() if np.isfinite(values).any()}
         marked = {} if best is None or not known else {[*known][-1]: best}
-        return cls(as_array(history["epoch"]), known, marked, note) if known else None
+        return cls(as_array(history[cls.unit]), known, marked, note) if known else None
 
     @property
     def log(self) -> bool:
@@ -69,14 +71,15 @@ class Curves(Chart):
         best = ", ".join(dict.fromkeys(map(str, self.best.values())))
         star = f" The star is the best epoch, {best}." if best else ""
         scale = " The vertical axis is logarithmic." if self.log else ""
-        return f"{len(self.epochs)} epochs: {ends}.{star}{scale}{self.note}"
+        return f"{len(self.epochs)} {self.unit}s: {ends}.{star}{scale}{self.note}"
 
     @property
     def sheet(self) -> Sheet:
         epochs, *some = figures.thinned(25, self.epochs, *self.curves.values())
         rows = zip(epochs.tolist(), *(values.tolist() for values in some), strict=True)
         return Sheet(
-            ("epoch", *self.curves), tuple((f"{epoch:.0f}", *(number(finite(v)) for v in row)) for epoch, *row in rows)
+            (self.unit, *self.curves),
+            tuple((f"{epoch:.0f}", *(number(finite(v)) for v in row)) for epoch, *row in rows),
         )
 
     def draw(self, figure: Any, ink: Ink) -> None:
@@ -90,7 +93,7 @@ class Curves(Chart):
             log_scale(axes.yaxis)
         for label, epoch in self.best.items():
             self._mark_best(axes, ink, label, epoch)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(self.unit)
         axes.locator_params(axis="x", integer=True)
         legend(axes, ink)
 
@@ -153,6 +156,21 @@ class Gradients(Curves):
         labels = {names[i]: layer_label(int(names[i].rpartition(".")[2]), subject.source) for i in places}
         left = len(names) - len(labels)
         return cls.found(history, labels, note=f" {left} layers between them are left out." if left else "")
+
+
+class LastSteps(Curves):
+    """The last steps before training diverged."""
+
+    name: ClassVar[str] = "divergence"
+    title: ClassVar[str] = "The last steps before training diverged"
+    unit: ClassVar[str] = "step"
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        source = subject.source
+        steps = last_steps(source.path) if source.stopped == "diverged" else None
+        labels = {"loss": "loss of the batch", "gradient_norm": "gradient norm"}
+        return None if steps is None else cls.found(steps, labels)
 
 
 def as_array(values: Sequence[float | None]) -> Values:
