@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault(
     "OPENBLAS_NUM_THREADS", "1"
@@ -18,6 +19,9 @@ from mlptrain.spec import presets
 
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")  # no test fails because the machine is busy
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell lets what it runs in the background ignore it, and what is ignored stays ignored."""
 
 presets.DEFAULT = presets.Plain()
 """The tests are about the textbook network; those of the presets name one. `plain.py` does the same for a process."""

@@ -44,8 +44,9 @@ def test_plain_is_the_textbook_network(spec: Write, classes: Path) -> None:
     plan = plan_of(spec("preset: plain\n" + TWO_LINES))
     assert Plain().settings(facts()) == {}
     written = Experiment(data=plan.data, preset=Plain())
-    for section in ("optimizer", "schedule", "penalty", "ensemble", "training"):
+    for section in ("optimizer", "schedule", "penalty", "ensemble"):
         assert getattr(plan, section) == getattr(written, section)
+    assert plan.training == written.training.model_copy(update={"threads": plan.threads})
 
 
 def test_standard_is_the_default(spec: Write, classes: Path, tmp_path: Path) -> None:

@@ -79,10 +79,10 @@ def never() -> None:
     return None
 
 
-def interrupting(step: int) -> Callable[[], int | None]:
-    """A signal that comes in the given step, counted from 1 and from this start."""
-    steps = iter(range(1, 1_000_000))
-    return lambda: signal.SIGINT if next(steps) >= step else None
+def interrupting(run: Run, step: int) -> Callable[[], int | None]:
+    """A signal that comes in the given step of `run`, counted from 1 and from this start."""
+    stop = run.state.progress.step + step
+    return lambda: signal.SIGINT if run.state.progress.step >= stop else None
 
 
 class Killed(BaseException):
@@ -125,7 +125,7 @@ def test_a_stop_after_any_step_changes_nothing(uninterrupted: Path) -> None:
     for k in range(1, steps + 1):
         run = begun(uninterrupted, f"stopped-{k}")
         with pytest.raises(Interrupted, match=f"saved at step {k}. Resume with: mlptrain fit --resume"):
-            proceed(run, interrupting(k))
+            proceed(run, interrupting(run, k))
         same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
 
@@ -133,7 +133,7 @@ def test_a_stop_after_every_step_changes_nothing(uninterrupted: Path) -> None:
     run, stops = begun(uninterrupted, "stopped-always"), 0
     while run.state.progress.stopped is None:
         try:
-            proceed(run, interrupting(1))
+            proceed(run, interrupting(run, 1))
         except Interrupted:
             run, stops = resume(run.folder), stops + 1
     finish(run)
@@ -152,11 +152,11 @@ def test_work_since_the_last_save_is_done_again(uninterrupted: Path) -> None:
     """As after kill -9: the checkpoint is of step 3, the figures are of a later epoch."""
     run = begun(uninterrupted, "killed")
     with pytest.raises(Interrupted):
-        proceed(run, interrupting(3))
+        proceed(run, interrupting(run, 3))
     saved = run.folder.checkpoint.read_bytes()
     again = resume(run.folder)
     with pytest.raises(Interrupted):
-        proceed(again, interrupting(5))
+        proceed(again, interrupting(again, 5))
     assert metrics(run.folder.path)["epoch"] == ["0"]
     run.folder.checkpoint.write_bytes(saved)
     with (run.folder.path / "metrics.csv").open("a") as file:
@@ -183,7 +183,7 @@ def test_evaluating_never_disturbs_a_run(uninterrupted: Path) -> None:
     folder = uninterrupted.parent
     run = begun(uninterrupted, "evaluated")
     with pytest.raises(Interrupted):
-        proceed(run, interrupting(6))
+        proceed(run, interrupting(run, 6))
     before = contents(run.folder.path)
     table = Path(run.plan.data.path).name
     answers = [run_cli("evaluate", "evaluated", "--json", folder=folder).succeeded().out for _ in range(2)]
@@ -197,7 +197,7 @@ def test_evaluating_never_disturbs_a_run(uninterrupted: Path) -> None:
 def test_leftovers_of_a_kill_are_no_hindrance(uninterrupted: Path) -> None:
     run = begun(uninterrupted, "leftovers")
     with pytest.raises(Interrupted):
-        proceed(run, interrupting(2))
+        proceed(run, interrupting(run, 2))
     (run.folder.path / ".checkpoint.safetensors.tmp-99999").write_bytes(b"half a checkpoint")
     (run.folder.path / "notes.txt").write_text("mine")
     (run.folder.path / "timings.csv").unlink()
@@ -208,7 +208,7 @@ def test_leftovers_of_a_kill_are_no_hindrance(uninterrupted: Path) -> None:
 def test_summary_says_that_the_environment_changed(uninterrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begun(uninterrupted, "moved")
     with pytest.raises(Interrupted):
-        proceed(run, interrupting(2))
+        proceed(run, interrupting(run, 2))
     monkeypatch.setattr("platform.machine", lambda: "abacus")
     again = resume(run.folder)
     assert any("machine was" in note and "is abacus" in note for note in again.notes)
@@ -450,7 +450,7 @@ def stopped(cli: Cli, spec: Write, tmp_path: Path) -> Path:
     tables(tmp_path)
     run = begin(load_experiment(spec(next(iter(TINY.values())))), "tiny", tmp_path / "run")
     with pytest.raises(Interrupted):
-        proceed(run, interrupting(6))
+        proceed(run, interrupting(run, 6))
     return run.folder.path
 
 

@@ -172,9 +172,8 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
     folder = RunFolder.create(plan.name, out)
     try:
         write_durably(folder.spec, yaml.dump(plan.written()).encode())
-    except BaseException:  # an interrupt too: a folder without a spec is no run
+    except BaseException:  # an interrupt too: an empty folder is no run
         with contextlib.suppress(OSError):
-            folder.spec.unlink(missing_ok=True)
             folder.path.rmdir()
         raise
     return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, consumers)
@@ -328,6 +327,8 @@ def proceed(
 
     Raises `Interrupted` and `Diverged`, after saving the run.
     """
+    if not run.folder.checkpoint.exists():  # from the first step on, resume can tell whether the data are the same
+        run.save_checkpoint()
     saver = Saver(run, signalled, save_seconds)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
     everyone = [saver, history, FlightRecorder(run.folder.path), *run.consumers, *consumers]
