@@ -141,6 +141,41 @@ def init(
     verb.run(data, target or [], out)
 
 
+@app.command(rich_help_panel="Learn")
+def lessons(json: Json = False) -> None:
+    """List the lessons: small experiments on how networks learn, and how they fail.
+
+    Example: mlptrain lessons
+    """
+    from mlptrain.cli import lessons as verb
+
+    verb.run(json)
+
+
+@app.command(rich_help_panel="Learn")
+def lesson(
+    number: Annotated[
+        str, typer.Argument(metavar="NUMBER", help="All lessons of a number, as in 5, or one, as in 5a.")
+    ],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder for its runs; by default runs/.")] = None,
+    copy: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Only write its spec and its table into this folder, to edit.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write everything as one page.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Say what to look at in a lesson, train it and draw what happened.
+
+    Example: mlptrain lesson 5
+    """
+    from mlptrain.cli import lesson as verb
+
+    verb.run(verb.Request(number, overrides or [], out, copy, html, json, quiet))
+
+
 @app.command(rich_help_panel="Start")
 def inspect(
     path: Annotated[

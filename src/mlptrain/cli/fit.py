@@ -199,19 +199,25 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     batches = -(-rows // (current.plan.batch_rows or rows))
     monitor, progress = monitored(current.plan), current.state.progress
     course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
-    with signals() as signalled, closing(display(console, course)) as shown:
+    try:
+        trained(current, display(console, course), request.save_every)
+    except Diverged:
+        if request.json:
+            results = Results({}, {}, "", tuple(current.state.progress.warnings))
+            print_json(document(current, results, "diverged"))
+        raise
+    return measured(current, console)
+
+
+def trained(current: Run, shown: Consumer, save_every: float) -> None:
+    """Train to the end; a signal to stop is answered by saving first."""
+    with signals() as signalled, closing(shown):
         try:
-            proceed(current, signalled, request.save_every, [shown])
+            proceed(current, signalled, save_every, [shown])
         except KeyboardInterrupt:
             folder = current.folder.path
             how = f"Resume from its last checkpoint with: mlptrain fit --resume {shlex.quote(str(folder))}"
             raise Interrupted(f"interrupted at once. {how}", signal.SIGINT) from None
-        except Diverged:
-            if request.json:
-                results = Results({}, {}, "", tuple(current.state.progress.warnings))
-                print_json(document(current, results, "diverged"))
-            raise
-    return measured(current, console)
 
 
 def display(console: Console, course: Course) -> Consumer:

@@ -99,16 +99,10 @@ def curves_of(runs: Sequence[Plotted], metric: str) -> list[Curve]:
 
 def write_picture(curves: Sequence[Curve], log: bool, out: Path) -> None:
     """Write the curves as a picture."""
-    import numpy as np
-
-    from mlptrain.report.charts.training import AskedCurves, as_array
+    from mlptrain.report.charts.training import AskedCurves
     from mlptrain.report.drawing import picture
     from mlptrain.runs.durable import write_durably
 
-    epochs = sorted({epoch for curve in curves for epoch in curve.x})
-    values = {}
-    for curve in curves:
-        known = dict(zip(curve.x, curve.y, strict=True))
-        values[curve.label] = as_array([known.get(epoch) for epoch in epochs])
     best = {curve.label: int(curve.best) for curve in curves if curve.best is not None}
-    write_durably(out, picture(AskedCurves(np.array(epochs), values, best, log=log), out.suffix[1:].lower()))
+    chart = AskedCurves.joined({curve.label: (curve.x, curve.y) for curve in curves}, best=best, log=log)
+    write_durably(out, picture(chart, out.suffix[1:].lower()))

@@ -1,0 +1,238 @@
+"""mlptrain lesson: says what to look at, trains the lesson and draws what happened."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 imports it more slowly
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
+from rich.padding import Padding
+from rich.status import Status
+from rich.text import Text
+
+from mlptrain.cli.chart import styled
+from mlptrain.cli.console import diagnosis_text, print_json, print_results, stderr_console, stdout_console
+from mlptrain.cli.fit import measured, trained
+from mlptrain.cli.fitting import Shown, fitting_table
+from mlptrain.cli.pictures import picture
+from mlptrain.cli.progress import is_live
+from mlptrain.errors import Diverged, EnvironmentFault, UsageError
+from mlptrain.lessons.catalogue import CHAPTERS, FOLDER, Chapter, Lesson, find
+from mlptrain.lessons.header import STARTS
+from mlptrain.lessons.page import lesson_page
+from mlptrain.lessons.pictures import charts_of
+from mlptrain.lessons.study import Study, figure, heading, table
+from mlptrain.nn.threads import blas_threads
+from mlptrain.report.charts.base import Chart
+from mlptrain.report.numbers import number
+from mlptrain.runs.directory import RUNS, name_for
+from mlptrain.runs.durable import write_durably
+from mlptrain.runs.run import SAVE_SECONDS, begin
+from mlptrain.spec.load import load_experiment
+from mlptrain.train.events import Consumer, EpochDone
+from mlptrain.train.snapshots import Snapshots
+from mlptrain.train.state import Diagnosed
+
+WIDEST_TEXT = 100
+TALLEST, SHORTEST = 22, 8
+"""Lines of a picture."""
+
+
+class Request(NamedTuple):
+    """The arguments of the command."""
+
+    lesson: str
+    overrides: Sequence[str]
+    out: Path | None
+    """The folder for the runs."""
+    copy: Path | None
+    html: Path | None
+    json: bool
+    quiet: bool
+
+
+def run(request: Request) -> None:
+    """Run the command."""
+    lessons = find(request.lesson)
+    if request.copy is not None:
+        copy(lessons, request.copy)
+        return
+    if request.html is not None and request.html.exists():
+        raise UsageError(f"--html {request.html}: exists already; choose another name")
+    console = stderr_console(request.quiet)
+    load_plugin(lessons[0].chapter)
+    if not request.json:
+        print_results(*(line for lesson in lessons for line in introduction(lesson)))
+    studies = [study for lesson in lessons for study in [studied(lesson, request, console)]]
+    charts = charts_of(studies)
+    if request.html is not None:
+        write_durably(request.html, lesson_page(studies, charts).encode())
+    if request.json:
+        print_json(document(request, studies))
+    else:
+        show(studies, charts)
+        print_results(*([f"page: {request.html}"] if request.html is not None else []))
+    refuse_failures(studies)
+
+
+def load_plugin(chapter: Chapter) -> None:
+    """Load the components that a lesson defines itself."""
+    if chapter.plugin is not None:
+        from mlptrain.plugins import load_plugins
+
+        load_plugins([FOLDER / chapter.plugin])
+
+
+def copy(lessons: Sequence[Lesson], folder: Path) -> None:
+    """Write the specs, their tables and the plugin into `folder`, where nothing may be replaced."""
+    sources = [lesson.path for lesson in lessons]
+    sources += [Path(load_experiment(lesson.path).data.path) for lesson in lessons]
+    sources += [FOLDER / lesson.chapter.plugin for lesson in lessons if lesson.chapter.plugin is not None]
+    places = {source: folder / source.relative_to(FOLDER) for source in sources}
+    taken = next((place for place in places.values() if place.exists()), None)
+    if taken is not None:
+        raise UsageError(f"{taken}: exists already; choose another folder for --copy")
+    for source, place in places.items():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(f"{place.parent}: cannot be created: {error.strerror}") from error
+        write_durably(place, source.read_bytes())
+    print_results(*map(str, places.values()))
+
+
+def introduction(lesson: Lesson) -> Iterator[RenderableType]:
+    """The text of a lesson, as far as it is read before the training."""
+    yield Text(f"Lesson {lesson.number}: {lesson.header.title}", "bold")
+    for text in lesson.header.paragraphs:
+        yield ""
+        yield text if text.startswith("  ") else Constrain(paragraph(text), WIDEST_TEXT)
+    yield ""
+
+
+def paragraph(text: str) -> Text:
+    """A paragraph, with a bold beginning where it says what to look at or to see."""
+    start = next((word for word in STARTS[:2] if text.startswith(word)), "")
+    return Text.assemble((start, "bold"), text[len(start) :])
+
+
+class Line(Consumer):
+    """One live line on the training of a lesson; after it, a line that stays."""
+
+    def __init__(self, console: Console, label: str, epochs: int) -> None:
+        self._label, self._epochs, self._shown_at = label, epochs, 0.0
+        self._status: Status | None = console.status(f"training {label}") if is_live(console) else None
+        if self._status is not None:
+            self._status.start()
+
+    def epoch(self, event: EpochDone) -> None:
+        """Show the epoch and its loss, some times a second."""
+        if self._status is not None and time.monotonic() - self._shown_at > 0.1:
+            self._shown_at = time.monotonic()
+            done, loss = event.record["epoch"] or 0, number(event.record["train_loss"])
+            self._status.update(f"training {self._label}: epoch {done:.0f} of {self._epochs}, train_loss {loss}")
+
+    def close(self) -> None:
+        """Remove the line."""
+        if self._status is not None:
+            self._status.stop()
+
+
+class Both(Consumer):
+    """Passes the events of epochs on to a live line and to the snapshots."""
+
+    def __init__(self, line: Line, snapshots: Snapshots) -> None:
+        self._line, self._snapshots = line, snapshots
+
+    def epoch(self, event: EpochDone) -> None:
+        self._snapshots.epoch(event)
+        self._line.epoch(event)
+
+    def close(self) -> None:
+        self._line.close()
+
+
+def studied(lesson: Lesson, request: Request, console: Console) -> Study:
+    """Train a lesson as a run of its own."""
+    experiment = load_experiment(lesson.path, request.overrides)
+    current = begin(experiment, name_for(lesson.path), None, parent=request.out or RUNS)
+    snapshots, failure = Snapshots(current.state), ""
+    with current.folder.locked(), blas_threads(current.plan.blas_threads):
+        line = Line(console, lesson.label, current.plan.training.epochs)
+        try:
+            trained(current, Both(line, snapshots), SAVE_SECONDS)
+            measured(current, console)
+        except Diverged as error:
+            failure = str(error)
+    console.print(f"{lesson.label}: {current.folder.path}, {current.state.progress.epoch} epochs")
+    return Study(lesson, current, snapshots, failure)
+
+
+def show(studies: Sequence[Study], charts: Sequence[Chart]) -> None:
+    """Print the pictures, the table, the warnings and what to try."""
+    console = stdout_console()
+    height = max(SHORTEST, min(TALLEST, console.height - 3)) if console.is_terminal else TALLEST
+    for chart in charts:
+        print_results("", Text(chart.title, "bold"), styled(picture(chart, console.width, height)))
+    head, *rows = zip(*((table(studies).head, *table(studies).rows)), strict=True)
+    columns = [Shown(name, cells, right=True, rank=i) for i, (name, *cells) in enumerate(rows)]
+    print_results("", fitting_table([Shown(head[0], head[1:]), *columns], console.width), "")
+    print_results(*(line for study in studies for line in warnings(study)))
+    print_results(*(line for study in studies for line in changes(study.lesson)), *next_lesson(studies[-1].lesson))
+
+
+def warnings(study: Study) -> Iterator[RenderableType]:
+    """The warnings of a run, and why it failed."""
+    for each in study.summary["warnings"]:
+        yield Text.assemble(f"{study.lesson.number} ", diagnosis_text(Diagnosed(**each)))
+    if study.failure:
+        yield Text(f"{study.lesson.number} {study.failure}")
+
+
+def changes(lesson: Lesson) -> Iterator[RenderableType]:
+    """The changes to try, as lines to paste, and the remark after them."""
+    yield Text.assemble("\n", ("Try:", "bold"))
+    for each in lesson.header.changes:
+        yield Text(f"  mlptrain lesson {lesson.number} {each.options}", no_wrap=True, overflow="ignore")
+        yield Padding(Constrain(Text(each.effect, "dim"), WIDEST_TEXT), (0, 0, 0, 6))
+    if lesson.header.remark:
+        yield lesson.header.remark
+
+
+def next_lesson(lesson: Lesson) -> list[RenderableType]:
+    """How to go on."""
+    number = lesson.chapter.number + 1
+    return [f"\nnext: mlptrain lesson {number}"] if number <= CHAPTERS[-1].number else []
+
+
+def refuse_failures(studies: Sequence[Study]) -> None:
+    """Fail for the first run that diverged although its lesson does not want it."""
+    for study in studies:
+        if study.failure and not study.lesson.diverges:
+            folder = shlex.quote(str(study.run.folder.path))
+            raise Diverged(f"{study.lesson.label}: {study.failure} ({folder})")
+
+
+def document(request: Request, studies: Sequence[Study]) -> dict[str, Any]:
+    """The output of --json."""
+    return {
+        "lesson": studies[0].lesson.chapter.number,
+        "page": None if request.html is None else str(request.html),
+        "runs": [
+            {
+                "lesson": study.lesson.number,
+                "title": study.lesson.header.title,
+                "run": str(study.run.folder.path),
+                "diverged": bool(study.failure),
+                "figures": {heading(asked): figure(study, asked) for asked in study.lesson.chapter.asked},
+                "results": study.summary["results"],
+                "warnings": study.summary["warnings"],
+            }
+            for study in studies
+        ],
+    }
