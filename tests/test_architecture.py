@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.train",),
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
-    ("mlptrain.inspect",),
+    ("mlptrain.inspect", "mlptrain.lessons"),
     ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.plugins",),
     ("mlptrain.cli",),

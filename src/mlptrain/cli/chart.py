@@ -53,9 +53,10 @@ Cell = tuple[int, int]
 
 
 class Backdrop(NamedTuple):
-    """Dotted lines behind the curves, and the ends of the axes, beyond which nothing is drawn."""
+    """Dotted lines behind the curves, a star, and the ends of the axes, beyond which nothing is drawn."""
 
     lines: Sequence[Sequence[tuple[float, float]]]
+    star: tuple[float, float]
     x: tuple[float, float]
     y: tuple[float, float]
 
@@ -92,6 +93,8 @@ def draw(
     if len(curves) > 1:
         plot.mark(len(curves))
     plot.star(curves, points)
+    if backdrop is not None:
+        plot.star_at(*backdrop.star)
     edges = [f"{y_ticks.get(row, ''):>{gutter}} {'┤' if row in y_ticks else '│'}" for row in range(rows)]
     lines = [[Span(edge), *plot.line(row)] for row, edge in enumerate(edges)]
     return [*legend, *lines, *x_lines(x_axis, columns, gutter, x_label)]
@@ -258,8 +261,12 @@ class Plot:
         """Put a star on the best point of each curve."""
         for number, (curve, runs) in enumerate(zip(curves, points, strict=True)):
             for x, y in (dot for run in runs for dot in run if dot[0] == curve.best):
-                column, row = self._dot(x, y)
-                self._put((column // 2, row // 4), STAR, number)
+                self.star_at(x, y, number)
+
+    def star_at(self, x: float, y: float, number: int | None = None) -> None:
+        """Put a star on a point."""
+        column, row = self._dot(x, y)
+        self._put((column // 2, row // 4), STAR, number)
 
     def line(self, row: int) -> Line:
         """One line of the plot."""
@@ -287,7 +294,7 @@ class Plot:
         if number is not None:
             self._passed.setdefault((number, cell[0]), cell[1])
 
-    def _put(self, cell: Cell, letter: str, number: int) -> None:
+    def _put(self, cell: Cell, letter: str, number: int | None) -> None:
         self._letters[cell], self._curves[cell] = letter, number
 
     def _letter(self, cell: Cell) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 imports it more slowly
 from rich.console import Console, RenderableType
 from rich.constrain import Constrain
-from rich.padding import Padding
 from rich.status import Status
 from rich.text import Text
 
 from mlptrain.cli.chart import styled
 from mlptrain.cli.console import diagnosis_text, print_json, print_results, stderr_console, stdout_console
 from mlptrain.cli.fit import measured, trained
-from mlptrain.cli.fitting import Shown, fitting_table
+from mlptrain.cli.fitting import GAP, Shown, fitting_table
 from mlptrain.cli.pictures import picture
 from mlptrain.cli.progress import is_live
 from mlptrain.errors import Diverged, EnvironmentFault, UsageError
@@ -39,7 +39,7 @@ from mlptrain.train.snapshots import Snapshots
 from mlptrain.train.state import Diagnosed
 
 WIDEST_TEXT = 100
-TALLEST, SHORTEST = 22, 8
+TALLEST, SHORTEST = 22, 14
 """Lines of a picture."""
 
 
@@ -75,8 +75,7 @@ def run(request: Request) -> None:
     if request.json:
         print_json(document(request, studies))
     else:
-        show(studies, charts)
-        print_results(*([f"page: {request.html}"] if request.html is not None else []))
+        show(studies, charts, request.html)
     refuse_failures(studies)
 
 
@@ -173,25 +172,35 @@ def studied(lesson: Lesson, request: Request, console: Console) -> Study:
     return Study(lesson, current, snapshots, failure)
 
 
-def show(studies: Sequence[Study], charts: Sequence[Chart]) -> None:
-    """Print the pictures, the table, the warnings and what to try."""
+def show(studies: Sequence[Study], charts: Sequence[Chart], page: Path | None) -> None:
+    """Print the pictures, the table, the warnings, what to try, and how to go on."""
     console = stdout_console()
     height = max(SHORTEST, min(TALLEST, console.height - 3)) if console.is_terminal else TALLEST
     for chart in charts:
         print_results("", Text(chart.title, "bold"), styled(picture(chart, console.width, height)))
-    head, *rows = zip(*((table(studies).head, *table(studies).rows)), strict=True)
-    columns = [Shown(name, cells, right=True, rank=i) for i, (name, *cells) in enumerate(rows)]
-    print_results("", fitting_table([Shown(head[0], head[1:]), *columns], console.width), "")
+    print_results("", *figures(studies, console.width))
     print_results(*(line for study in studies for line in warnings(study)))
-    print_results(*(line for study in studies for line in changes(study.lesson)), *next_lesson(studies[-1].lesson))
+    print_results(*(line for study in studies for line in changes(study.lesson)))
+    written = [] if page is None else [f"page: {page}"]
+    print_results("", *written, *next_lesson(studies[-1].lesson))
+
+
+def figures(studies: Sequence[Study], width: int) -> Iterator[RenderableType]:
+    """What the lesson asks for: a column for each run, in several tables where they are too wide for one."""
+    sheet = table(studies)
+    names = sheet.head[1:]
+    columns = [Shown(study.lesson.number, row[1:], right=True) for study, row in zip(studies, sheet.rows, strict=True)]
+    first = min(max(map(len, names)), max(12, width // 3))
+    most = max(1, (width - first) // (GAP + max(column.width for column in columns)))
+    for i in range(0, len(columns), most):
+        yield fitting_table([Shown("", names), *columns[i : i + most]], width)
 
 
 def warnings(study: Study) -> Iterator[RenderableType]:
     """The warnings of a run, and why it failed."""
-    for each in study.summary["warnings"]:
-        yield Text.assemble(f"{study.lesson.number} ", diagnosis_text(Diagnosed(**each)))
-    if study.failure:
-        yield Text(f"{study.lesson.number} {study.failure}")
+    found = [diagnosis_text(Diagnosed(**each)) for each in study.summary["warnings"]]
+    for each in [*found, *([Text(study.failure)] if study.failure else [])]:
+        yield Text.assemble(f"\n{study.lesson.number} ", each)
 
 
 def changes(lesson: Lesson) -> Iterator[RenderableType]:
@@ -199,7 +208,8 @@ def changes(lesson: Lesson) -> Iterator[RenderableType]:
     yield Text.assemble("\n", ("Try:", "bold"))
     for each in lesson.header.changes:
         yield Text(f"  mlptrain lesson {lesson.number} {each.options}", no_wrap=True, overflow="ignore")
-        yield Padding(Constrain(Text(each.effect, "dim"), WIDEST_TEXT), (0, 0, 0, 6))
+        lines = textwrap.wrap(each.effect, min(WIDEST_TEXT, stdout_console().width) - 6)
+        yield Text("\n".join(f"      {line}" for line in lines), "dim")
     if lesson.header.remark:
         yield lesson.header.remark
 
@@ -207,7 +217,7 @@ def changes(lesson: Lesson) -> Iterator[RenderableType]:
 def next_lesson(lesson: Lesson) -> list[RenderableType]:
     """How to go on."""
     number = lesson.chapter.number + 1
-    return [f"\nnext: mlptrain lesson {number}"] if number <= CHAPTERS[-1].number else []
+    return [f"next: mlptrain lesson {number}"] if number <= CHAPTERS[-1].number else []
 
 
 def refuse_failures(studies: Sequence[Study]) -> None:

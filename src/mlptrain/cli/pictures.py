@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
-from mlptrain.cli.chart import MARKS, Backdrop, Curve, Line, Span, draw, wrapped
+from mlptrain.cli.chart import MARKS, STAR, Backdrop, Curve, Line, Span, draw, wrapped
+from mlptrain.report import figures
 from mlptrain.report.charts.base import Chart, Values
 from mlptrain.report.charts.plane import Boundary, InputWeights, Paths, Plane
 from mlptrain.report.charts.training import Curves, Histograms
@@ -63,8 +64,10 @@ def paths(chart: Paths, width: int, height: int) -> list[Line]:
     across, up = chart.ends
     contours = [[(float(a), float(b)) for a, b in line.tolist()] for line in chart.contours]
     some = [Curve(label, path[:, 0].tolist(), path[:, 1].tolist()) for label, path in chart.paths.items()]
-    lines = draw(some, width, height, x_label="", backdrop=Backdrop(contours, across, up))
-    return [*wrapped([Span(f"across: {chart.weights[0]},"), Span(f"upwards: {chart.weights[1]}")], width), *lines]
+    x, y = chart.bowl.best.tolist()
+    caption = [f"across: {chart.weights[0]},", f"upwards: {chart.weights[1]}", f"{STAR} lowest point of the loss"]
+    lines = draw(some, width, height, x_label="", backdrop=Backdrop(contours, (x, y), across, up))
+    return [*wrapped([Span(part) for part in caption], width), *lines]
 
 
 @picture.register
@@ -137,10 +140,8 @@ def points_on(plane: Plane, columns: int, rows: int) -> tuple[list[tuple[int, in
 @picture.register
 def histograms(chart: Histograms, width: int, height: int) -> list[Line]:
     """Histograms below each other, over the same axis."""
-    joined_values = np.concatenate([values[np.isfinite(values)] for values in chart.shown.values()])
-    low, high = (float(joined_values.min()), float(joined_values.max())) if len(joined_values) else (0.0, 1.0)
-    if low == high:
-        low, high = low - 1, high + 1
+    edges, _, _ = figures.histogram(np.concatenate([*chart.shown.values()]), bins=1)
+    low, high = edges.tolist()
     lines: list[Line] = []
     for k, (label, values) in enumerate(chart.shown.items()):
         counts = np.histogram(values, min(width, 80), (low, high))[0]

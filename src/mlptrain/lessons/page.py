@@ -49,15 +49,12 @@ def paragraph(text: str) -> str:
 
 
 def warned(study: Study) -> str:
-    """The warnings of a run."""
-    found = [*([study.failure] if study.failure else []), *(told(each) for each in study.summary["warnings"])]
-    lines = "".join(f'<p class="warning">{escaped(line)}</p>' for line in found)
-    return f'<div class="card wide"><h3>Warnings of {escaped(study.lesson.label)}</h3>{lines}</div>' if found else ""
-
-
-def told(warning: dict[str, object]) -> str:
-    """A diagnosis in one line."""
-    return f"{str(warning['name']).replace('_', ' ')} (epoch {warning['epoch']}): {warning['message']}."
+    """Why a run failed, and its warnings."""
+    failed = f'<p class="state">{escaped(study.failure)}</p>' if study.failure else ""
+    found = study.summary["warnings"]
+    lines = [page.warning(each["name"], each["epoch"], each["message"], each["remedy"]) for each in found]
+    said = failed + "".join(lines)
+    return f'<div class="card wide"><h3>Warnings of {escaped(study.lesson.label)}</h3>{said}</div>' if said else ""
 
 
 def changes(lesson: Lesson) -> str:
