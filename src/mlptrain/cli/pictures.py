@@ -63,7 +63,7 @@ def paths(chart: Paths, width: int, height: int) -> list[Line]:
     """Paths over dotted contour lines."""
     across, up = chart.ends
     contours = [[(float(a), float(b)) for a, b in line.tolist()] for line in chart.contours]
-    some = [Curve(label, path[:, 0].tolist(), path[:, 1].tolist()) for label, path in chart.paths.items()]
+    some = [Curve(label, path[:, 0].tolist(), path[:, 1].tolist()) for label, path in chart.shown.items()]
     x, y = chart.bowl.best.tolist()
     caption = [f"across: {chart.weights[0]},", f"upwards: {chart.weights[1]}", f"{STAR} lowest point of the loss"]
     lines = draw(some, width, height, x_label="", backdrop=Backdrop(contours, (x, y), across, up))

@@ -87,9 +87,11 @@ def dead_units(studies: Sequence[Study]) -> Chart | None:
 
 
 def dead_shares(run: Run, snapshot: Snapshot) -> list[float]:
-    """The share of the units of each hidden layer that are zero on every training row."""
-    watch, part = ActivationWatch(run.network), run.dataset.training
-    predict_scores(run.network, snapshot.parameters, snapshot.buffers, part.features, part.rows, watch)
+    """The share of the units of each hidden layer, of the first member, that are zero on every training row."""
+    network, part = run.network.alone, run.dataset.training
+    watch = ActivationWatch(network)
+    parameters, buffers = next(iter(run.network.layout.members_of(snapshot.parameters, snapshot.buffers)))
+    predict_scores(network, parameters, buffers, part.features, part.rows, watch)
     return watch.dead_shares()
 
 

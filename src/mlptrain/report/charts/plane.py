@@ -161,6 +161,15 @@ class Paths(Chart):
         return (left, right), (down, up)
 
     @property
+    def shown(self) -> dict[str, Values]:
+        """The paths, NaN where they have left the picture by more than its own size."""
+        low, high = np.array(self.ends).T
+        far = {label: (path < 2 * low - high) | (path > 2 * high - low) for label, path in self.paths.items()}
+        return {
+            label: np.where(far[label].any(axis=1, keepdims=True), np.nan, path) for label, path in self.paths.items()
+        }
+
+    @property
     def contours(self) -> list[Values]:
         """The contour lines, each a fixed factor above the one inside it."""
         (left, right), (down, up) = self.ends
@@ -187,7 +196,7 @@ class Paths(Chart):
         axes = figure.subplots()
         for line in self.contours:
             axes.plot(*line.T, color=ink.faint, linewidth=0.6, alpha=0.7, zorder=1)
-        for k, (label, path) in enumerate(self.paths.items()):
+        for k, (label, path) in enumerate(self.shown.items()):
             points, colour = figures.thinned(LINE_POINTS, *path.T), ink.series[k % len(ink.series)]
             marks = {"marker": SHAPES[k % len(SHAPES)], "markersize": 4, "markevery": max(1, len(points[0]) // 14)}
             axes.plot(*points, color=colour, linestyle=DASHES[k % len(DASHES)], linewidth=1.4, label=label, **marks)
