@@ -18,9 +18,10 @@ from mlptrain.cli.console import stderr_console
 from mlptrain.cli.lesson import Request, studied
 from mlptrain.cli.pictures import picture
 from mlptrain.lessons.catalogue import CHAPTERS, find
-from mlptrain.lessons.pictures import SIZE, charts_of, dead_shares
+from mlptrain.lessons.pictures import charts_of, dead_shares
 from mlptrain.lessons.study import Study
-from mlptrain.report.charts.plane import Boundary, Plane
+from mlptrain.report.boundary import SIZE, Plane
+from mlptrain.report.charts.plane import Boundary
 from mlptrain.report.numbers import number
 from mlptrain.report.page import figure
 
@@ -210,7 +211,7 @@ class TestPictures:
         chart = next(each for each in charts_of([done]) if isinstance(each, Boundary))
         tensors = safetensors.numpy.load_file(done.run.folder.path / "checkpoint.safetensors")
         rows = np.loadtxt(TABLES / "xor.csv", delimiter=",", skiprows=1)[:, :2]
-        scaled = (chart.plane.grid(SIZE) - rows.mean(axis=0)) / rows.std(axis=0)
+        scaled = (chart.plane.grid() - rows.mean(axis=0)) / rows.std(axis=0)
         z = scaled @ tensors["layers.0.weight"] + tensors["layers.0.bias"]
         expected = (z > 0).reshape(SIZE, SIZE)
         found = [*chart.maps.values()][-1]
@@ -220,13 +221,27 @@ class TestPictures:
     def test_a_map_is_what_predict_says(self, here: Path) -> None:
         done = study("4b", "training.epochs=20")
         chart = next(each for each in charts_of([done]) if isinstance(each, Boundary))
-        grid = chart.plane.grid(SIZE)
+        grid = chart.plane.grid()
         np.savetxt(here / "grid.csv", grid, "%.17g", ",", header="x1,x2", comments="")
         out = run_cli("predict", done.run.folder.path, "grid.csv", "--labels-only", folder=here).succeeded().out
         labels = np.array(out.split()[1:]).reshape(SIZE, SIZE)
         found = np.array(chart.plane.classes)[[*chart.maps.values()][-1]]
         assert (labels == found).all()
         assert set(labels.ravel()) == {"left", "right"}
+
+    def test_the_boundary_of_any_run_can_be_plotted(self, cli: Cli, tmp_path: Path) -> None:
+        data = ("--set", f"data.path={TABLES / 'spiral.csv'}", "--set", "data.target=arm", *SHORT)
+        (tmp_path / "s.yaml").write_text("preset: plain\n")
+        cli("fit", "s.yaml", *data, "--out", "run", "--quiet").succeeded()
+        out = cli("plot", "run", "--boundary").succeeded().out
+        assert "● left" in out
+        assert "the trained model" in out
+        assert cli("plot", "run", "--boundary", "--out", "b.svg").succeeded().out == "b.svg\n"
+        cli("plot", "run", "--boundary", "--log").refused(2, "one run and no curves")
+        cli("report", "run").succeeded()
+        assert 'id="chart-boundary"' in (tmp_path / "run" / "report.html").read_text(encoding="utf8")
+        cli("fit", "s.yaml", *data, "--set", "data.features=[x1]", "--out", "other", "--quiet").succeeded()
+        cli("plot", "other", "--boundary").refused(2, "other: has no boundary to draw")
 
     def test_a_path_is_gradient_descent(self, here: Path) -> None:
         run_cli("lesson", "5a", "--set", "training.epochs=7", "--html", "page.html", folder=here).succeeded()

@@ -374,6 +374,9 @@ def plot(
         typer.Option(metavar="NAME", help="A column of metrics.csv, by default the losses. Repeatable."),
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
+    boundary: Annotated[
+        bool, typer.Option("--boundary", help="Draw instead what a model of two columns says at each point.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png|.svg", help="Write a picture instead of drawing in the terminal.")
     ] = None,
@@ -382,7 +385,7 @@ def plot(
     """Draw the curves of one or several runs by epoch."""
     from mlptrain.cli import plot as verb
 
-    verb.run(runs, metric or [], log, out, force)
+    verb.run(runs, metric or [], log, boundary, out, force)
 
 
 @app.command(rich_help_panel="Understand")

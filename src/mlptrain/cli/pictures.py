@@ -15,8 +15,9 @@ from rich.cells import cell_len
 
 from mlptrain.cli.chart import MARKS, STAR, Backdrop, Curve, Line, Span, draw, wrapped
 from mlptrain.report import figures
+from mlptrain.report.boundary import Plane
 from mlptrain.report.charts.base import Chart, Values
-from mlptrain.report.charts.plane import Boundary, InputWeights, Paths, Plane
+from mlptrain.report.charts.plane import Boundary, InputWeights, Paths
 from mlptrain.report.charts.training import Curves, Histograms
 from mlptrain.report.numbers import brief, number
 from mlptrain.report.text import shortened
@@ -145,10 +146,8 @@ def histograms(chart: Histograms, width: int, height: int) -> list[Line]:
     lines: list[Line] = []
     for k, (label, values) in enumerate(chart.shown.items()):
         counts = np.histogram(values, min(width, 80), (low, high))[0]
-        lines += [
-            [Span(f"{label}: {len(values):,} weights, at most {counts.max():,} in a column")],
-            *bars_up(counts, k),
-        ]
+        caption = [f"{label}:", f"{len(values):,} weights,", f"at most {counts.max():,} in a column"]
+        lines += [*wrapped([Span(part) for part in caption], width), *bars_up(counts, k)]
         lines.append(axis_line(low, high, len(counts)))
     return lines
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlptrain.data.encoders import Number
-from mlptrain.data.tables import Table
-from mlptrain.dataset import Transforms, used_rows
 from mlptrain.lessons.catalogue import Picture
 from mlptrain.lessons.study import Study
 from mlptrain.nn.losses import MeanSquaredError
+from mlptrain.report.boundary import Map, Plane, map_of, plane_of
 from mlptrain.report.charts.base import Chart, Values
-from mlptrain.report.charts.plane import Boundary, InputWeights, Paths, Plane
+from mlptrain.report.charts.plane import Boundary, InputWeights, Paths
 from mlptrain.report.charts.training import (
     CurvesOfRuns,
     DeadUnits,
@@ -29,12 +26,8 @@ from mlptrain.train.blend import Predictor
 from mlptrain.train.evaluation import ActivationWatch, predict_scores
 from mlptrain.train.snapshots import Snapshot
 
-SIZE = 120
-"""Points of a map along each axis."""
 MOMENTS = (0.0, 0.02, 0.15, 1.0)
 """When a border is drawn, as a share of the training: the start, early, on the way, the end."""
-MOST_VALUES = 4
-"""Distinct values of a quantity that can be areas of a map, each point belonging to the nearest one."""
 MOST_DEAD = 64
 """Epochs for which dead units are counted."""
 
@@ -103,12 +96,13 @@ def spread(snapshots: Sequence[Snapshot], most: int) -> list[Snapshot]:
 
 def boundary(studies: Sequence[Study]) -> Chart | None:
     """What the networks say of the plane of two inputs, at some moments of the training."""
-    plane = plane_of(studies[0].run)
+    run = studies[0].run
+    plane = plane_of(run.plan, run.dataset.training)
     if plane is None:
         return None
     alone = len(studies) == 1
     maps = {
-        f"{'' if alone else f'{study.lesson.number}: '}{when(snapshot)}": map_of(study.run, plane, snapshot)
+        f"{'' if alone else f'{study.lesson.number}: '}{when(snapshot)}": map_at(study, plane, snapshot)
         for study in studies
         for snapshot in moments(study.snapshots.kept)
     }
@@ -126,57 +120,11 @@ def when(snapshot: Snapshot) -> str:
     return f"after {snapshot.epochs:,} epoch{'s' * (snapshot.epochs > 1)}" if snapshot.epochs else "start"
 
 
-def plane_of(run: Run) -> Plane | None:
-    """The plane of the two columns of a model, with its training rows; None if it has no such plane."""
-    transforms, rows = run.plan.transforms, run.dataset.training.rows
-    encoders = transforms.encoders
-    if len(encoders) != 2 or any(not isinstance(each, Number) or each.width != 1 for each in encoders):
-        return None
-    table, _ = used_rows(run.plan.data, transforms, "train")
-    names = (encoders[0].column, encoders[1].column)
-    points = np.column_stack([np.asarray(table.columns[name], np.float64)[rows] for name in names])
-    classes = classes_of(run)
-    if not classes or not np.isfinite(points).all():
-        return None
-    return Plane.around(names, points, codes_of(run, run.dataset.training.truth()), classes)
-
-
-def classes_of(run: Run) -> tuple[str, ...]:
-    """The areas that a map can have: the classes, or the few values of a quantity; none if there are more."""
-    task = run.plan.transforms.task
-    if task.form == "class":
-        return tuple(getattr(task, "classes", ()))
-    values = distinct(run)
-    return tuple(f"{task.columns[0]} = {value:g}" for value in values) if 1 < len(values) <= MOST_VALUES else ()
-
-
-def distinct(run: Run) -> Values:
-    """The distinct values of the target of the training rows."""
-    return np.unique(np.asarray(run.dataset.training.truth(), np.float64))
-
-
-def codes_of(run: Run, values: NDArray[np.generic]) -> NDArray[np.intp]:
-    """The area of each true or predicted value."""
-    if run.plan.transforms.task.form == "class":
-        return values.astype(np.intp)
-    away = np.abs(values.reshape(-1, 1).astype(np.float64) - distinct(run))
-    return np.asarray(np.nan_to_num(away, nan=np.inf).argmin(axis=1))
-
-
-def map_of(run: Run, plane: Plane, snapshot: Snapshot) -> NDArray[np.intp]:
-    """(SIZE, SIZE): the area of each point of the plane, as the network says with the weights of a snapshot."""
-    points, transforms = plane.grid(SIZE), run.plan.transforms
-    features, _ = transforms.encode(grid_table(transforms, points), run.network.dtype)
+def map_at(study: Study, plane: Plane, snapshot: Snapshot) -> Map:
+    """What the network of a run says with the weights of a snapshot."""
+    run = study.run
     predictor = Predictor(run.network, snapshot.parameters, snapshot.buffers)
-    scores = predictor.scores(features, np.arange(len(points)))
-    predicted = transforms.task.outcome(run.network.loss, scores, np.zeros((len(points), 1))).predicted
-    return codes_of(run, predicted).reshape(SIZE, SIZE)
-
-
-def grid_table(transforms: Transforms, points: Values) -> Table:
-    """A table of the points, whose columns are those of the model."""
-    columns = {encoder.column: points[:, i] for i, encoder in enumerate(transforms.encoders)}
-    return Table("grid", "", len(points), columns)
+    return map_of(run.plan, run.dataset.training, plane, predictor)
 
 
 def paths(studies: Sequence[Study]) -> Chart | None:

@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlptrain.report import figures
-from mlptrain.report.charts.base import DASHES, LINE_POINTS, Chart, Ink, Sheet, Subject, Values, legend, small_axes
+from mlptrain.report.boundary import Ends, Map, Plane, map_of, plane_of
+from mlptrain.report.charts.base import (
+    CURVES,
+    DASHES,
+    LINE_POINTS,
+    Chart,
+    Ink,
+    Sheet,
+    Subject,
+    Values,
+    legend,
+    small_axes,
+)
 from mlptrain.report.figures import Bowl
 from mlptrain.report.numbers import brief
 from mlptrain.report.text import shortened
@@ -23,35 +34,6 @@ LEVELS = 9
 """Contour lines of the loss."""
 STEPS = 8
 """Points of each path in the table."""
-Ends = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Two columns, their ranges, and the rows as points."""
-
-    names: tuple[str, str]
-    x: Ends
-    y: Ends
-    points: Values
-    """(n, 2)"""
-    codes: NDArray[np.intp]
-    """(n,): the class of each point"""
-    classes: tuple[str, ...]
-
-    @classmethod
-    def around(cls, names: tuple[str, str], points: Values, codes: NDArray[np.intp], classes: tuple[str, ...]) -> Plane:
-        """The plane with a margin around the points."""
-        low, high = points.min(axis=0), points.max(axis=0)
-        margin = 0.12 * np.where(high > low, high - low, 1)
-        left, down = (low - margin).tolist()
-        right, up = (high + margin).tolist()
-        return cls(names, (left, right), (down, up), points, codes, classes)
-
-    def grid(self, size: int) -> Values:
-        """(size * size, 2): evenly spaced points, row by row from the lowest y."""
-        x, y = (np.linspace(*ends, size) for ends in (self.x, self.y))
-        return np.column_stack([each.ravel() for each in np.meshgrid(x, y)])
 
 
 @dataclass(frozen=True)
@@ -61,12 +43,17 @@ class Boundary(Chart):
     name: ClassVar[str] = "boundary"
     title: ClassVar[str] = "What the network says at each point"
     plane: Plane
-    maps: Mapping[str, NDArray[np.intp]]
-    """(size, size) classes by label; the first row is that of the lowest y"""
+    maps: Mapping[str, Map]
+    """By label."""
 
     @classmethod
     def of(cls, subject: Subject) -> Self | None:
-        return None
+        source = subject.source
+        training = None if source.dataset is None else source.dataset.training
+        plane = None if training is None else plane_of(source.plan, training)
+        if training is None or plane is None or len(plane.classes) > CURVES:
+            return None
+        return cls(plane, {"the trained model": map_of(source.plan, training, plane, source.model.predictor)})
 
     @property
     def description(self) -> str:
@@ -90,8 +77,10 @@ class Boundary(Chart):
 
     @property
     def size(self) -> tuple[float, float]:
+        if len(self.maps) == 1:
+            return 4.8, 4.2
         columns = min(COLUMNS, len(self.maps))
-        return 2.45 * max(2, columns), 0.45 + 2.45 * -(-len(self.maps) // COLUMNS)
+        return 2.45 * columns, 0.45 + 2.45 * -(-len(self.maps) // COLUMNS)
 
     def draw(self, figure: Any, ink: Ink) -> None:
         plane = self.plane
@@ -109,7 +98,7 @@ class Boundary(Chart):
         names = [shortened(name, 16) for name in plane.classes]
         figure.legend(grid[0].get_lines(), names, loc="outside upper left", ncols=len(names), frameon=False)
 
-    def _fill(self, axes: Any, ink: Ink, found: NDArray[np.intp]) -> None:
+    def _fill(self, axes: Any, ink: Ink, found: Map) -> None:
         """Fill the area of each class, and draw a line around it."""
         size = len(found)
         x, y = (np.linspace(*ends, size) for ends in (self.plane.x, self.plane.y))
