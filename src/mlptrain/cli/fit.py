@@ -200,7 +200,8 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     monitor, progress = monitored(current.plan), current.state.progress
     course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
     try:
-        trained(current, display(console, course), request.save_every)
+        with closing(display(console, course)) as shown:
+            trained(current, [shown], request.save_every)
     except Diverged:
         if request.json:
             results = Results({}, {}, "", tuple(current.state.progress.warnings))
@@ -209,11 +210,11 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     return measured(current, console)
 
 
-def trained(current: Run, shown: Consumer, save_every: float) -> None:
+def trained(current: Run, consumers: Sequence[Consumer], save_every: float) -> None:
     """Train to the end; a signal to stop is answered by saving first."""
-    with signals() as signalled, closing(shown):
+    with signals() as signalled:
         try:
-            proceed(current, signalled, save_every, [shown])
+            proceed(current, signalled, save_every, consumers)
         except KeyboardInterrupt:
             folder = current.folder.path
             how = f"Resume from its last checkpoint with: mlptrain fit --resume {shlex.quote(str(folder))}"

@@ -6,6 +6,7 @@ import shlex
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +22,14 @@ from mlptrain.cli.fit import measured, trained
 from mlptrain.cli.fitting import GAP, Shown, fitting_table
 from mlptrain.cli.pictures import picture
 from mlptrain.cli.progress import is_live
-from mlptrain.errors import Diverged, EnvironmentFault, UsageError
+from mlptrain.errors import Diverged, UsageError
 from mlptrain.lessons.catalogue import CHAPTERS, FOLDER, Chapter, Lesson, find
 from mlptrain.lessons.header import STARTS
 from mlptrain.lessons.page import lesson_page
 from mlptrain.lessons.pictures import charts_of
 from mlptrain.lessons.study import Study, figure, heading, table
 from mlptrain.nn.threads import blas_threads
+from mlptrain.report.build import make_folder
 from mlptrain.report.charts.base import Chart
 from mlptrain.report.numbers import number
 from mlptrain.runs.directory import RUNS, name_for
@@ -62,14 +64,16 @@ def run(request: Request) -> None:
     if request.copy is not None:
         copy(lessons, request.copy)
         return
-    if request.html is not None and request.html.exists():
-        raise UsageError(f"--html {request.html}: exists already; choose another name")
+    if request.html is not None:
+        if request.html.exists():
+            raise UsageError(f"--html {request.html}: exists already; choose another name")
+        make_folder(request.html.parent)
     console = stderr_console(request.quiet)
     load_plugin(lessons[0].chapter)
     if not request.json:
         print_results(*(line for lesson in lessons for line in introduction(lesson)))
-    studies = [study for lesson in lessons for study in [studied(lesson, request, console)]]
-    charts = charts_of(studies)
+    studies = [studied(lesson, request, console) for lesson in lessons]
+    charts = [] if request.json and request.html is None else charts_of(studies)
     if request.html is not None:
         write_durably(request.html, lesson_page(studies, charts).encode())
     if request.json:
@@ -97,10 +101,7 @@ def copy(lessons: Sequence[Lesson], folder: Path) -> None:
     if taken is not None:
         raise UsageError(f"{taken}: exists already; choose another folder for --copy")
     for source, place in places.items():
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentFault(f"{place.parent}: cannot be created: {error.strerror}") from error
+        make_folder(place.parent)
         write_durably(place, source.read_bytes())
     print_results(*map(str, places.values()))
 
@@ -121,7 +122,7 @@ def paragraph(text: str) -> Text:
 
 
 class Line(Consumer):
-    """One live line on the training of a lesson; after it, a line that stays."""
+    """One live line on the training of a lesson, on a terminal only."""
 
     def __init__(self, console: Console, label: str, epochs: int) -> None:
         self._label, self._epochs, self._shown_at = label, epochs, 0.0
@@ -142,29 +143,15 @@ class Line(Consumer):
             self._status.stop()
 
 
-class Both(Consumer):
-    """Passes the events of epochs on to a live line and to the snapshots."""
-
-    def __init__(self, line: Line, snapshots: Snapshots) -> None:
-        self._line, self._snapshots = line, snapshots
-
-    def epoch(self, event: EpochDone) -> None:
-        self._snapshots.epoch(event)
-        self._line.epoch(event)
-
-    def close(self) -> None:
-        self._line.close()
-
-
 def studied(lesson: Lesson, request: Request, console: Console) -> Study:
     """Train a lesson as a run of its own."""
     experiment = load_experiment(lesson.path, request.overrides)
     current = begin(experiment, name_for(lesson.path), None, parent=request.out or RUNS)
     snapshots, failure = Snapshots(current.state), ""
     with current.folder.locked(), blas_threads(current.plan.blas_threads):
-        line = Line(console, lesson.label, current.plan.training.epochs)
         try:
-            trained(current, Both(line, snapshots), SAVE_SECONDS)
+            with closing(Line(console, lesson.label, current.plan.training.epochs)) as line:
+                trained(current, [snapshots, line], SAVE_SECONDS)
             measured(current, console)
         except Diverged as error:
             failure = str(error)

@@ -17,7 +17,9 @@ def run(as_json: bool) -> None:
         Shown("parts", [parts(chapter) for chapter in CHAPTERS], rank=1),
         Shown("what it shows", [chapter.shows for chapter in CHAPTERS], rank=2),
     ]
-    how = "next: mlptrain lesson 1   # says what to look at, trains it and draws what happened; of five: lesson 5b"
+    how = (
+        "next: mlptrain lesson 1   # says what to look at, trains it and draws what happened; one of several: lesson 5b"
+    )
     print_results(fitting_table(columns, stdout_console().width), "", how)
 
 
