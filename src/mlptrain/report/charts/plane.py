@@ -96,7 +96,11 @@ class Boundary(Chart):
             axes.grid(False)
             axes.locator_params(nbins=4)
         names = [shortened(name, 16) for name in plane.classes]
-        figure.legend(grid[0].get_lines(), names, loc="outside upper left", ncols=len(names), frameon=False)
+        for axes in grid[-COLUMNS:]:
+            axes.set_xlabel(shortened(plane.names[0]))
+        for axes in grid[::COLUMNS]:
+            axes.set_ylabel(shortened(plane.names[1]))
+        figure.legend(grid[0].get_lines(), names, loc="outside lower center", ncols=len(names), frameon=False)
 
     def _fill(self, axes: Any, ink: Ink, found: Map) -> None:
         """Fill the area of each class, and draw a line around it."""
