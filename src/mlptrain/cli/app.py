@@ -145,7 +145,11 @@ def init(
 def lessons(json: Json = False) -> None:
     """List the lessons: small experiments on how networks learn, and how they fail.
 
-    Example: mlptrain lessons
+    They are installed with mlptrain, with their tables.
+
+    Examples:
+      mlptrain lessons
+      mlptrain lessons --json
     """
     from mlptrain.cli import lessons as verb
 
@@ -169,7 +173,13 @@ def lesson(
 ) -> None:
     """Say what to look at in a lesson, train it and draw what happened.
 
-    Example: mlptrain lesson 5
+    Curves, the border between classes as it forms, the paths of optimizers, dead units, weights. A run that diverges
+    where its lesson wants it to is no failure.
+
+    Examples:
+      mlptrain lesson 5
+      mlptrain lesson 5a --set optimizer.learning_rate=0.5
+      mlptrain lesson 7 --html lesson7.html
     """
     from mlptrain.cli import lesson as verb
 

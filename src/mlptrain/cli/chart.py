@@ -94,7 +94,7 @@ def draw(
         plot.mark(len(curves))
     plot.star(curves, points)
     if backdrop is not None:
-        plot.star_at(*backdrop.star)
+        plot.put(backdrop.star, STAR)
     edges = [f"{y_ticks.get(row, ''):>{gutter}} {'┤' if row in y_ticks else '│'}" for row in range(rows)]
     lines = [[Span(edge), *plot.line(row)] for row, edge in enumerate(edges)]
     return [*legend, *lines, *x_lines(x_axis, columns, gutter, x_label)]
@@ -261,12 +261,12 @@ class Plot:
         """Put a star on the best point of each curve."""
         for number, (curve, runs) in enumerate(zip(curves, points, strict=True)):
             for x, y in (dot for run in runs for dot in run if dot[0] == curve.best):
-                self.star_at(x, y, number)
+                self.put((x, y), STAR, number)
 
-    def star_at(self, x: float, y: float, number: int | None = None) -> None:
-        """Put a star on a point."""
-        column, row = self._dot(x, y)
-        self._put((column // 2, row // 4), STAR, number)
+    def put(self, point: tuple[float, float], letter: str, number: int | None = None) -> None:
+        """Put a letter of curve `number`, or of none, at a point."""
+        column, row = self._dot(*point)
+        self._put((column // 2, row // 4), letter, number)
 
     def line(self, row: int) -> Line:
         """One line of the plot."""
