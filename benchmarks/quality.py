@@ -82,7 +82,7 @@ class Problem:
 PROBLEMS = {
     "iris": Problem("iris.csv", "species"),
     "penguins": Problem("penguins.csv", "species", exclude=("year",)),
-    "breast_cancer": Problem("breast_cancer.csv", "diagnosis"),
+    "breast_cancer": Problem("../src/mlptrain/lessons/data/breast_cancer.csv", "diagnosis"),
     "digits": Problem("digits.csv", "digit"),
     "credit": Problem("quality/credit.csv.gz", "credit_risk"),
     "bank": Problem("quality/bank.csv.gz", "deposit"),

@@ -1,4 +1,4 @@
-"""Remake the data sets of this folder that a program can make.
+"""Remake the data sets that a program can make: those of this folder and those of the lessons.
 
     python datasets/make.py                     write every set that is computed from a seed
     python datasets/make.py --sklearn           write the three tables bundled with scikit-learn as well
@@ -24,6 +24,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 FOLDER = Path(__file__).resolve().parent
+LESSONS = FOLDER.parent / "src" / "mlptrain" / "lessons" / "data"
+"""The tables of the lessons, which are installed with them."""
+OF_LESSONS = frozenset(
+    ["xor.csv", "ravine.csv", "spiral.csv", "noisy.csv", "sparse.csv", "notebook.csv", "breast_cancer.csv"]
+)
 
 
 # The textbook notebook -----------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="FILE", help=f"which to make: {', '.join(known)}")
     parser.add_argument("--sklearn", action="store_true", help="also the tables bundled with scikit-learn")
     parser.add_argument("--check", action="store_true", help="write nothing, compare with the files on disk")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are (default: here)")
+    parser.add_argument("--folder", type=Path, help="where the files are (default: here, and with the lessons)")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in known]:
         parser.error(f"cannot make {', '.join(unknown)}; known: {', '.join(known)}")
@@ -209,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     differing = 0
     for name in names:
-        made, path = known[name](), options.folder / name
+        made, path = known[name](), (options.folder or (LESSONS if name in OF_LESSONS else FOLDER)) / name
         if options.check:
             problem = difference(made, path)
             differing += problem is not None

@@ -19,6 +19,9 @@ import pytest
 from mlptrain.cli import main
 
 DATASETS = Path(__file__).parents[1] / "datasets"
+LESSONS = Path(__file__).parents[1] / "src" / "mlptrain" / "lessons"
+TABLES = LESSONS / "data"
+"""The tables of the lessons."""
 PROGRAM = f"{sys.executable} {Path(__file__).with_name('plain.py')}"
 BYTES_OF_A_RUN = ("metrics.csv", "model.safetensors", "checkpoint.safetensors")
 """The files that are a function of the experiment and its data alone."""

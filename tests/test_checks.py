@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli import Cli, Outcome, Row, Write, run_process, write_csv
+from cli import LESSONS, Cli, Outcome, Row, Write, run_process, write_csv
 from mlptrain.checks import CHECKS, alone, check_experiment, count_repeated, duration
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import prepare
@@ -82,7 +82,7 @@ def test_our_configs_pass(name: str) -> None:
     ],
 )
 def test_what_a_lesson_does_wrong_is_found(name: str, names: list[str]) -> None:
-    findings = check_experiment(CONFIGS / "lessons" / f"{name}.yaml")
+    findings = check_experiment(LESSONS / f"{name}.yaml")
     assert [finding.name for finding in findings if finding.passed is False] == names
 
 

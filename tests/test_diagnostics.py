@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli import DATASETS, Cli, metrics, summary, write_csv
+from cli import TABLES, Cli, metrics, summary, write_csv
 from mlptrain.component import variants
 from mlptrain.nn.activations import ReLU
 from mlptrain.spec import yaml
@@ -22,9 +22,9 @@ from mlptrain.train.state import Progress
 from test_remedies import pasted, plain
 
 Settings = dict[str, Any]
-BREAST = {"path": str(DATASETS / "breast_cancer.csv"), "target": "diagnosis"}
-SPIRAL = {"path": str(DATASETS / "spiral.csv"), "target": "arm", "split": {"validation": 0.2, "test": 0}}
-NOISY = {"path": str(DATASETS / "noisy.csv"), "target": "y", "split": {"validation": 0.3, "test": 0.3}}
+BREAST = {"path": str(TABLES / "breast_cancer.csv"), "target": "diagnosis"}
+SPIRAL = {"path": str(TABLES / "spiral.csv"), "target": "arm", "split": {"validation": 0.2, "test": 0}}
+NOISY = {"path": str(TABLES / "noisy.csv"), "target": "y", "split": {"validation": 0.3, "test": 0.3}}
 RAW: Settings = {
     "data": {**BREAST, "numeric": {"scale": "none"}},
     "network": {"hidden": [16, 16]},

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from cli import LESSONS
 from mlptrain.component import Component
 from mlptrain.reference import catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mathematics.md"
-LESSONS = ROOT / "configs" / "lessons"
 TEXT = PAGE.read_text(encoding="utf8")
 
 LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s]+)\)")
 PLACE = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
-LESSON = re.compile(r"(?:`|configs/lessons/)(\d\d[a-z]?-[a-z0-9-]+)(?:\.yaml)?\b")
+LESSON = re.compile(r"(?:`|src/mlptrain/lessons/)(\d\d[a-z]?-[a-z0-9-]+)(?:\.yaml)?\b")
 
 LINKS = [(match[1], match[2]) for match in LINK.finditer(TEXT)]
 PLACES = sorted({(match[1], match[2]) for text, _ in LINKS if (match := PLACE.fullmatch(text))})
@@ -68,6 +68,5 @@ def test_every_relative_link_leads_somewhere() -> None:
             assert page.exists(), f"[{text}]({target})"
 
 
-@pytest.mark.skipif(not LESSONS.is_dir(), reason="the lessons are not here")
 def test_the_page_names_exactly_the_lessons_that_exist() -> None:
     assert {path.stem for path in LESSONS.glob("*.yaml")} == set(NAMED_LESSONS)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import run_process
+from cli import LESSONS, run_process
 
-LESSON = Path(__file__).parents[1] / "configs" / "lessons" / "11_softsign.py"
+LESSON = LESSONS / "11_softsign.py"
 SPEC = (
     "data: {path: classes.csv, target: answer}\nnetwork: {hidden: [4], activation: softsign}\n"
     "training: {epochs: 2, baselines: false}\n"

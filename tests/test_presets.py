@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cli import DATASETS, Cli, Outcome, Write, run_process, same_bytes, summary
+from cli import TABLES, Cli, Outcome, Write, run_process, same_bytes, summary
 from mlptrain.nn.activations import Tanh
 from mlptrain.optim.optimizers import SGD
 from mlptrain.spec.experiment import Experiment
@@ -155,7 +155,7 @@ def test_never_far_below_the_linear_model(cli: Cli, spec: Write, tmp_path: Path)
 
 
 def test_it_is_better_than_the_linear_model_where_it_can_be(cli: Cli, spec: Write, tmp_path: Path) -> None:
-    data = f"data: {{path: {DATASETS}/spiral.csv, target: arm, split: {{test: 0.2}}}}\n"
+    data = f"data: {{path: {TABLES}/spiral.csv, target: arm, split: {{test: 0.2}}}}\n"
     spec("preset: quick\ntask: classification\n" + data)
     cli("fit", "spec.yaml", "--quiet", "--out", "run").succeeded()
     found = summary(tmp_path / "run")

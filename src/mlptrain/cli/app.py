@@ -141,6 +141,51 @@ def init(
     verb.run(data, target or [], out)
 
 
+@app.command(rich_help_panel="Learn")
+def lessons(json: Json = False) -> None:
+    """List the lessons: small experiments on how networks learn, and how they fail.
+
+    They are installed with mlptrain, with their tables.
+
+    Examples:
+      mlptrain lessons
+      mlptrain lessons --json
+    """
+    from mlptrain.cli import lessons as verb
+
+    verb.run(json)
+
+
+@app.command(rich_help_panel="Learn")
+def lesson(
+    number: Annotated[
+        str, typer.Argument(metavar="NUMBER", help="All lessons of a number, as in 5, or one, as in 5a.")
+    ],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder for its runs; by default runs/.")] = None,
+    copy: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Only write its spec and its table into this folder, to edit.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write everything as one page.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Say what to look at in a lesson, train it and draw what happened.
+
+    Curves, the border between classes as it forms, the paths of optimizers, dead units, weights. A run that diverges
+    where its lesson wants it to is no failure.
+
+    Examples:
+      mlptrain lesson 5
+      mlptrain lesson 5a --set optimizer.learning_rate=0.5
+      mlptrain lesson 7 --html lesson7.html
+    """
+    from mlptrain.cli import lesson as verb
+
+    verb.run(verb.Request(number, overrides or [], out, copy, html, json, quiet))
+
+
 @app.command(rich_help_panel="Start")
 def inspect(
     path: Annotated[
@@ -339,6 +384,9 @@ def plot(
         typer.Option(metavar="NAME", help="A column of metrics.csv, by default the losses. Repeatable."),
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic vertical axis.")] = False,
+    boundary: Annotated[
+        bool, typer.Option("--boundary", help="Draw instead what a model of two columns says at each point.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png|.svg", help="Write a picture instead of drawing in the terminal.")
     ] = None,
@@ -347,7 +395,7 @@ def plot(
     """Draw the curves of one or several runs by epoch."""
     from mlptrain.cli import plot as verb
 
-    verb.run(runs, metric or [], log, out, force)
+    verb.run(runs, metric or [], log, boundary, out, force)
 
 
 @app.command(rich_help_panel="Understand")

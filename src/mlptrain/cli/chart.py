@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -26,6 +26,8 @@ COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of a braille letter, by row and column
 _LARGEST = 1e300  # beyond it the ends of an axis would overflow
 _FEWEST_COLUMNS, _FEWEST_ROWS = 8, 2
+_DOTTED = 3
+"""Of a dotted line, every third dot is drawn."""
 
 
 class Curve(NamedTuple):
@@ -50,7 +52,23 @@ Cell = tuple[int, int]
 """Column and row."""
 
 
-def draw(curves: Sequence[Curve], width: int, height: int, x_label: str = "epoch", log: bool = False) -> list[Line]:
+class Backdrop(NamedTuple):
+    """Dotted lines behind the curves, a star, and the ends of the axes, beyond which nothing is drawn."""
+
+    lines: Sequence[Sequence[tuple[float, float]]]
+    star: tuple[float, float]
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+def draw(
+    curves: Sequence[Curve],
+    width: int,
+    height: int,
+    x_label: str = "epoch",
+    log: bool = False,
+    backdrop: Backdrop | None = None,
+) -> list[Line]:
     """A chart of `curves` that fills `width` by `height` letters (at least 24 by 6), legend and axes included.
 
     With `log`, the y-axis is logarithmic, and values that are not positive are gaps.
@@ -61,17 +79,22 @@ def draw(curves: Sequence[Curve], width: int, height: int, x_label: str = "epoch
     if not known:
         return [*legend, [Span("nothing to draw" if not log else "nothing positive to draw")]]
     rows = max(_FEWEST_ROWS, height - len(legend) - 2)
-    y_axis = Axis.over([y for _, y in known], log)
+    y_axis = Axis.over([y for _, y in known], log) if backdrop is None else Axis(*backdrop.y)
     y_ticks = row_labels(y_axis, rows)
     gutter = max(map(len, (x_label, *y_ticks.values())))
     columns = max(_FEWEST_COLUMNS, width - gutter - 2)
-    x_axis = Axis.over([x for x, _ in known], whole=all(float(x).is_integer() for x, _ in known))
+    whole = all(float(x).is_integer() for x, _ in known)
+    x_axis = Axis.over([x for x, _ in known], whole=whole) if backdrop is None else Axis(*backdrop.x)
     plot = Plot(columns, rows, x_axis, y_axis)
+    for line in () if backdrop is None else backdrop.lines:
+        plot.add_dotted(line)
     for number, each in enumerate(points):
         plot.add(each, number)
     if len(curves) > 1:
         plot.mark(len(curves))
     plot.star(curves, points)
+    if backdrop is not None:
+        plot.put(backdrop.star, STAR)
     edges = [f"{y_ticks.get(row, ''):>{gutter}} {'┤' if row in y_ticks else '│'}" for row in range(rows)]
     lines = [[Span(edge), *plot.line(row)] for row, edge in enumerate(edges)]
     return [*legend, *lines, *x_lines(x_axis, columns, gutter, x_label)]
@@ -205,7 +228,7 @@ class Plot:
         self._columns, self._rows, self._axes = columns, rows, (x_axis, y_axis)
         self._dots: dict[Cell, int] = {}
         self._letters: dict[Cell, str] = {}
-        self._curves: dict[Cell, int] = {}
+        self._curves: dict[Cell, int | None] = {}
         self._passed: dict[tuple[int, int], int] = {}
         """The row of a curve by its number and column."""
 
@@ -216,6 +239,13 @@ class Plot:
             for start, end in pairwise([dots[0], *dots]):
                 for x, y in straight_line(*start, *end):
                     self._set(x, y, number)
+
+    def add_dotted(self, points: Sequence[tuple[float, float]]) -> None:
+        """Draw a line that belongs to no curve."""
+        dots = list(dict.fromkeys(self._dot(*point) for point in points))
+        passed = (dot for start, end in pairwise(dots) for dot in straight_line(*start, *end))
+        for x, y in islice(passed, 0, None, _DOTTED):
+            self._set(x, y, None)
 
     def mark(self, count: int) -> None:
         """Put the marks of `count` curves on them, those of different curves in different columns."""
@@ -231,8 +261,12 @@ class Plot:
         """Put a star on the best point of each curve."""
         for number, (curve, runs) in enumerate(zip(curves, points, strict=True)):
             for x, y in (dot for run in runs for dot in run if dot[0] == curve.best):
-                column, row = self._dot(x, y)
-                self._put((column // 2, row // 4), STAR, number)
+                self.put((x, y), STAR, number)
+
+    def put(self, point: tuple[float, float], letter: str, number: int | None = None) -> None:
+        """Put a letter of curve `number`, or of none, at a point."""
+        column, row = self._dot(*point)
+        self._put((column // 2, row // 4), letter, number)
 
     def line(self, row: int) -> Line:
         """One line of the plot."""
@@ -251,13 +285,16 @@ class Plot:
         right, up = (axis.place(value) for axis, value in zip(self._axes, (x, y), strict=True))
         return round(right * (2 * self._columns - 1)), round((1 - up) * (4 * self._rows - 1))
 
-    def _set(self, x: int, y: int, number: int) -> None:
+    def _set(self, x: int, y: int, number: int | None) -> None:
         cell = x // 2, y // 4
+        if not (0 <= cell[0] < self._columns and 0 <= cell[1] < self._rows):
+            return
         self._dots[cell] = self._dots.get(cell, 0) | _DOTS[y % 4][x % 2]
         self._curves[cell] = number
-        self._passed.setdefault((number, cell[0]), cell[1])
+        if number is not None:
+            self._passed.setdefault((number, cell[0]), cell[1])
 
-    def _put(self, cell: Cell, letter: str, number: int) -> None:
+    def _put(self, cell: Cell, letter: str, number: int | None) -> None:
         self._letters[cell], self._curves[cell] = letter, number
 
     def _letter(self, cell: Cell) -> str:

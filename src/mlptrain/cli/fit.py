@@ -199,19 +199,26 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     batches = -(-rows // (current.plan.batch_rows or rows))
     monitor, progress = monitored(current.plan), current.state.progress
     course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
-    with signals() as signalled, closing(display(console, course)) as shown:
+    try:
+        with closing(display(console, course)) as shown:
+            trained(current, [shown], request.save_every)
+    except Diverged:
+        if request.json:
+            results = Results({}, {}, "", tuple(current.state.progress.warnings))
+            print_json(document(current, results, "diverged"))
+        raise
+    return measured(current, console)
+
+
+def trained(current: Run, consumers: Sequence[Consumer], save_every: float) -> None:
+    """Train to the end; a signal to stop is answered by saving first."""
+    with signals() as signalled:
         try:
-            proceed(current, signalled, request.save_every, [shown])
+            proceed(current, signalled, save_every, consumers)
         except KeyboardInterrupt:
             folder = current.folder.path
             how = f"Resume from its last checkpoint with: mlptrain fit --resume {shlex.quote(str(folder))}"
             raise Interrupted(f"interrupted at once. {how}", signal.SIGINT) from None
-        except Diverged:
-            if request.json:
-                results = Results({}, {}, "", tuple(current.state.progress.warnings))
-                print_json(document(current, results, "diverged"))
-            raise
-    return measured(current, console)
 
 
 def display(console: Console, course: Course) -> Consumer:

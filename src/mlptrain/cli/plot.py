@@ -30,12 +30,17 @@ class Plotted:
     best: int | None
 
 
-def run(paths: Sequence[Path], metrics: Sequence[str], log: bool, out: Path | None, force: bool) -> None:
+def run(
+    paths: Sequence[Path], metrics: Sequence[str], log: bool, boundary: bool, out: Path | None, force: bool
+) -> None:
     """Run the command."""
     if out is not None and out.suffix[1:].lower() not in SUFFIXES:
         raise UsageError(f"--out {out}: must end in {' or '.join(f'.{suffix}' for suffix in SUFFIXES)}")
     if out is not None and out.exists() and not force:
         raise UsageError(f"--out {out}: exists already; choose another name, or replace it with --force")
+    if boundary:
+        draw_boundary(paths, bool(metrics) or log, out)
+        return
     runs = opened(list(dict.fromkeys(paths)))
     curves = [curve for metric in metrics or usual(runs) for curve in curves_of(runs, metric)]
     curves = [curve for curve in curves if any(value is not None for value in curve.y)]
@@ -50,6 +55,30 @@ def run(paths: Sequence[Path], metrics: Sequence[str], log: bool, out: Path | No
     console = stdout_console()
     height = min(MOST_LINES, console.height - 1) if console.is_terminal else MOST_LINES
     print_results(styled(draw(curves, console.width, height, log=log)))
+
+
+def draw_boundary(paths: Sequence[Path], curves_too: bool, out: Path | None) -> None:
+    """Draw what the model of one run says at each point of the plane of its two columns."""
+    from mlptrain.cli.pictures import picture
+    from mlptrain.report import drawing
+    from mlptrain.report.charts.base import Subject
+    from mlptrain.report.charts.plane import Boundary
+    from mlptrain.report.source import open_source
+    from mlptrain.runs.durable import write_durably
+
+    if len(paths) > 1 or curves_too:
+        raise UsageError(f"--boundary draws one run and no curves: mlptrain plot {paths[0]} --boundary")
+    source = open_source(paths[0])
+    chart = Boundary.of(Subject(source))
+    if chart is None:
+        why = "; ".join(source.gaps) or "it takes a model of two columns of numbers that tells up to five classes apart"
+        raise UsageError(f"{paths[0]}: has no boundary to draw: {why}")
+    if out is not None:
+        write_durably(out, drawing.picture(chart, out.suffix[1:].lower()))
+        print_results(str(out))
+        return
+    console = stdout_console()
+    print_results(styled(picture(chart, console.width, console.height)))
 
 
 def opened(paths: Sequence[Path]) -> list[Plotted]:
@@ -99,16 +128,10 @@ def curves_of(runs: Sequence[Plotted], metric: str) -> list[Curve]:
 
 def write_picture(curves: Sequence[Curve], log: bool, out: Path) -> None:
     """Write the curves as a picture."""
-    import numpy as np
-
-    from mlptrain.report.charts.training import AskedCurves, as_array
+    from mlptrain.report.charts.training import AskedCurves
     from mlptrain.report.drawing import picture
     from mlptrain.runs.durable import write_durably
 
-    epochs = sorted({epoch for curve in curves for epoch in curve.x})
-    values = {}
-    for curve in curves:
-        known = dict(zip(curve.x, curve.y, strict=True))
-        values[curve.label] = as_array([known.get(epoch) for epoch in epochs])
     best = {curve.label: int(curve.best) for curve in curves if curve.best is not None}
-    write_durably(out, picture(AskedCurves(np.array(epochs), values, best, log=log), out.suffix[1:].lower()))
+    chart = AskedCurves.joined({curve.label: (curve.x, curve.y) for curve in curves}, best=best, log=log)
+    write_durably(out, picture(chart, out.suffix[1:].lower()))

@@ -132,6 +132,36 @@ def histogram(values: Values, bins: int = 40) -> tuple[Values, NDArray[np.int64]
     return edges, counts, len(values) - int(counts.sum())
 
 
+class Bowl(NamedTuple):
+    """The mean squared error of a linear model of two inputs, as a function of its two weights at the best bias."""
+
+    lowest: float
+    best: Values
+    """(2,): the weights at its lowest point."""
+    curvature: Values
+    """(2, 2): its second derivatives"""
+
+    @classmethod
+    def of(cls, x: Values, y: Values) -> Bowl:
+        """That of the rows `x` (n, 2) and the targets `y` (n,)."""
+        x, y = x - x.mean(axis=0), y - y.mean()
+        best = np.linalg.lstsq(x, y, rcond=None)[0].astype(np.float64)
+        return cls(float(np.mean((y - x @ best) ** 2)), best, 2 * x.T @ x / len(x))
+
+    def loss(self, weights: Values) -> Values:
+        """(n,): the loss at `weights` (n, 2)."""
+        away = weights - self.best
+        return np.asarray(self.lowest + np.einsum("ni,ij,nj->n", away, self.curvature, away) / 2)
+
+    def contour(self, loss: float, points: int = 181) -> Values:
+        """(points, 2): the ellipse of the weights with that loss, above the lowest one."""
+        values, axes = np.linalg.eigh(self.curvature)
+        angle = np.linspace(0, 2 * np.pi, points)
+        halves = np.sqrt(2 * (loss - self.lowest) / np.maximum(values, 1e-300))
+        circle = np.column_stack([np.cos(angle), np.sin(angle)])
+        return np.asarray(self.best + (circle * halves) @ axes.T)
+
+
 def thinned(most: int, *curves: Values) -> tuple[Values, ...]:
     """At most about `most` points of each curve, evenly by number, with both ends."""
     size = len(curves[0])

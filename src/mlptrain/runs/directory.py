@@ -55,20 +55,20 @@ class RunFolder(NamedTuple):
         return self.path / "summary.json"
 
     @classmethod
-    def create(cls, name: str, out: Path | None) -> RunFolder:
-        """Create a new folder: `out` itself, or the next free number of `name` under runs/ in the working directory."""
+    def create(cls, name: str, out: Path | None, parent: Path = RUNS) -> RunFolder:
+        """Create a new folder: `out` itself, or the next free number of `name` under `parent`."""
         if out is not None:
             return cls(make_exclusively(out))
         try:
-            RUNS.mkdir(exist_ok=True)
+            parent.mkdir(exist_ok=True)
         except OSError as error:
             raise EnvironmentFault(
-                f"{RUNS.absolute()}: cannot be created: {error.strerror}; choose another folder with --out"
+                f"{parent.absolute()}: cannot be created: {error.strerror}; choose another folder with --out"
             ) from error
         while True:
-            number = 1 + max((run_number(path, name) for path in RUNS.iterdir()), default=0)
+            number = 1 + max((run_number(path, name) for path in parent.iterdir()), default=0)
             with contextlib.suppress(UsageError):  # another process took the number first
-                return cls(make_exclusively(RUNS / f"{name}-{number:04d}"))
+                return cls(make_exclusively(parent / f"{name}-{number:04d}"))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -91,8 +91,17 @@ def kept_timings(path: Path, epochs: int) -> list[str]:
 
 
 def read_history(folder: Path) -> Columns:
-    """The metrics.csv of a run by column; a last line that was not written to its end is left out."""
-    path = folder / "metrics.csv"
+    """The metrics.csv of a run by column."""
+    return read_columns(folder / "metrics.csv")
+
+
+def read_timings(folder: Path) -> Columns:
+    """The timings.csv of a run by column."""
+    return read_columns(folder / "timings.csv")
+
+
+def read_columns(path: Path) -> Columns:
+    """A file with a line for each epoch by column; a last line that was not written to its end is left out."""
     try:
         head, *lines = path.read_text(encoding="utf8").splitlines(keepends=True)
         names = head.rstrip("\n").split(",")

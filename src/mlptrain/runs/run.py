@@ -22,7 +22,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import after_divergence, setting
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
-from mlptrain.runs.directory import RunFolder
+from mlptrain.runs.directory import RUNS, RunFolder
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History, history_bytes
 from mlptrain.runs.recorder import FlightRecorder
@@ -156,8 +156,10 @@ class Results(NamedTuple):
         return None if self.intervals is None else {"part": self.baseline_part} | self.intervals.document()
 
 
-def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequence[Consumer] = ()) -> Run:
-    """A new run of `experiment` in a new folder; `name` is used if the experiment has none.
+def begin(
+    experiment: Experiment, name: str, out: Path | None, consumers: Sequence[Consumer] = (), parent: Path = RUNS
+) -> Run:
+    """A new run of `experiment` in a new folder, `out` or one under `parent`; `name` is used if it has none.
 
     All settings and data are checked before the folder is created. `consumers` follow the run from here to its end.
     """
@@ -169,7 +171,7 @@ def begin(experiment: Experiment, name: str, out: Path | None, consumers: Sequen
     linear = LinearModels(network, dataset)
     with blas_threads(plan.blas_threads):
         state = start(plan, network, dataset, linear)
-    folder = RunFolder.create(plan.name, out)
+    folder = RunFolder.create(plan.name, out, parent)
     try:
         write_durably(folder.spec, yaml.dump(plan.written()).encode())
     except BaseException:  # an interrupt too: an empty folder is no run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlptrain.report.charts import amounts, classes, columns, training
+from mlptrain.report.charts import amounts, classes, columns, plane, training
 from mlptrain.report.charts.base import Chart, Subject
 
 SECTIONS: dict[str, tuple[type[Chart], ...]] = {
@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[type[Chart], ...]] = {
         amounts.Errors,
         amounts.ErrorsByPrediction,
         amounts.ErrorsByTruth,
+        plane.Boundary,
     ),
     "columns": (columns.Importance, columns.PartialDependence),
 }

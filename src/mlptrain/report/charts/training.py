@@ -56,6 +56,16 @@ class Curves(Chart):
         marked = {} if best is None or not known else {[*known][-1]: best}
         return cls(as_array(history[cls.unit]), known, marked, note) if known else None
 
+    @classmethod
+    def joined(cls, columns: Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]], **more: Any) -> Self:
+        """The curves of several runs by label, each with its epochs and its values."""
+        epochs = sorted({epoch for some, _ in columns.values() for epoch in some if epoch is not None})
+        found = {}
+        for label, (some, values) in columns.items():
+            known = dict(zip(some, values, strict=True))
+            found[label] = as_array([known.get(epoch) for epoch in epochs])
+        return cls(np.array(epochs), found, **more)
+
     @property
     def log(self) -> bool:
         """Whether the curves need a logarithmic axis."""
@@ -114,6 +124,42 @@ class AskedCurves(Curves):
     @classmethod
     def of(cls, subject: Subject) -> Self | None:
         return None
+
+
+class CurvesOfRuns(Curves):
+    """A column of the history of several runs."""
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        return None
+
+
+class TrainingLosses(CurvesOfRuns):
+    """The training losses of several runs."""
+
+    name: ClassVar[str] = "training-losses"
+    title: ClassVar[str] = "Training loss by epoch"
+
+
+class ValidationLosses(CurvesOfRuns):
+    """The validation losses of several runs."""
+
+    name: ClassVar[str] = "validation-losses"
+    title: ClassVar[str] = "Validation loss by epoch"
+
+
+class GradientsOfRuns(CurvesOfRuns):
+    """The norms of the gradient of the first and the last layer of several runs."""
+
+    name: ClassVar[str] = "gradients-of-runs"
+    title: ClassVar[str] = "Gradient norm of the first and the last layer"
+
+
+class DeadUnits(CurvesOfRuns):
+    """The share of the units of each layer that are zero on every training row."""
+
+    name: ClassVar[str] = "dead-units"
+    title: ClassVar[str] = "Share of dead units by layer"
 
 
 class Losses(Curves):
@@ -202,6 +248,8 @@ class Histograms(Chart):
 
     layers: dict[str, Values]
     note: str
+    same_axis: ClassVar[bool] = False
+    """Whether all have the same horizontal axis, to be compared."""
 
     @property
     def shown(self) -> dict[str, Values]:
@@ -228,7 +276,8 @@ class Histograms(Chart):
         return 4.8, 0.25 + 1.6 * -(-len(self.shown) // 3)
 
     def draw(self, figure: Any, ink: Ink) -> None:
-        for axes, (name, values) in zip(small_axes(figure, len(self.shown), 3), self.shown.items(), strict=True):
+        grid = small_axes(figure, len(self.shown), 3, sharex=self.same_axis)
+        for axes, (name, values) in zip(grid, self.shown.items(), strict=True):
             edges, counts, _ = figures.histogram(values)
             axes.stairs(counts, edges, fill=True, color=ink.series[0], alpha=0.9)
             axes.set_title(name, fontsize=8)
@@ -253,6 +302,18 @@ class Weights(Histograms):
                 found[label] = np.append(found.get(label, np.zeros(0)), values)
         of = "" if subject.source.plan.members is None else f", of all {subject.source.plan.members} networks"
         return cls(found, f"The weights that are kept, without biases{of}.") if found else None
+
+
+class WeightsOfRuns(Histograms):
+    """Histograms of the weights of the first layer of several runs."""
+
+    name: ClassVar[str] = "weights-of-runs"
+    title: ClassVar[str] = "Weights of the first layer"
+    same_axis: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, subject: Subject) -> Self | None:
+        return None
 
 
 class Activations(Histograms):
