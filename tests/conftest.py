@@ -17,8 +17,9 @@ import pytest
 from cli import Cli, Outcome, Write, amounts_rows, classes_rows, run_cli, write_csv
 from mlptrain.spec import presets
 
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")  # no test fails because the machine is busy
+hypothesis.settings.register_profile("usual", deadline=None, max_examples=30)  # a busy machine is no fault
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile thorough
+hypothesis.settings.load_profile("usual")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell lets what it runs in the background ignore it, and what is ignored stays ignored."""
