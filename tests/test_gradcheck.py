@@ -169,13 +169,11 @@ MUTANTS = [
         ("dW from z instead of a", "backward(below,", "backward(ws.layers[i - 1].z if i else x,", "layers.1.weight"),
     ),
     *mutants(
-        *(kernels, "weight_gradient", PLAIN),
-        ("sign of dW", "x.T.dot(grad", "x.T.dot(-grad", WEIGHT),
-    ),
-    *mutants(
         *(kernels, "affine_gradients", PLAIN),
-        ("db is a mean", "(grad, ones,", "(grad / len(x), ones,", BIAS),
-        ("db without the last row", "(grad, ones,", "(grad[:-1], ones[1:],", BIAS),
+        ("sign of dW", "x.T.dot(grad", "x.T.dot(-grad", WEIGHT),
+        ("db is a mean", "ones.dot(grad", "ones.dot(grad / len(x)", BIAS),
+        ("db without the last row", "ones.dot(grad", "ones[1:].dot(grad[:-1]", BIAS),
+        ("over the wrong axis", "ones.dot(grad", "np.ones(grad.shape[1]).dot(grad[: grad.shape[1]]", BIAS),
     ),
     *mutants(
         *(kernels, "weight_gradient", ("normalization, members", "layer")),
@@ -186,10 +184,6 @@ MUTANTS = [
         ("W not transposed", 'tensors["weight"].mT', 'tensors["weight"].reshape(tensors["weight"].mT.shape)', WEIGHT),
         ("dx twice", 'product(grad, tensors["weight"]', 'product(2 * grad, tensors["weight"]', "inputs"),
         ("activation forgotten", "ws.activation.backward(ws.z, ws.a, grad, ws.scratch)", "pass", WEIGHT),
-    ),
-    *mutants(
-        *(kernels, "sum_rows", PLAIN),
-        ("over the wrong axis", "ones.dot(values", "np.ones(values.shape[1]).dot(values[: values.shape[1]]", BIAS),
     ),
     *mutants(
         *(kernels, "sum_rows", ("normalization, members", "layer")),

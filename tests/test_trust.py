@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import PROGRAM, Cli, Write, contents, environment, run_process, summary, wait_until
+from cli import PROGRAM, Cli, Write, contents, environment, summary, wait_until
 from mlptrain.cli.streams import LONGEST, printable, shortened
 
 SPEC = """
@@ -269,14 +269,3 @@ def test_a_call_of_the_system_that_fails_is_no_bug_of_ours(
         outcome = cli("fit", path)
     assert outcome.code in (0, 5), outcome.err
     assert "a bug in mlptrain" not in outcome.err
-
-
-def test_a_cell_that_changes_before_the_first_epoch_is_found(spec: Write, classes: Path) -> None:
-    """A run that is killed at once has a checkpoint, with the digest of its table."""
-    spec(LONG)
-    process = started(classes.parent)
-    wait_until((classes.parent / "run" / "metrics.csv").exists, process)
-    process.kill()
-    process.communicate()
-    classes.write_text(classes.read_text().replace("red", "blue", 1))
-    run_process("fit", "--resume", "run", folder=classes.parent).refused(4, "classes.csv: changed since the run began")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from pathlib import Path
@@ -20,15 +21,21 @@ FILE = "divergence.csv"
 class FlightRecorder(Consumer):
     """Remembers the last steps, and writes them to divergence.csv if training diverges."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, step: int) -> None:
+        """Start after `step` steps, with what is known of them where an earlier try diverged too."""
         self._path = folder / FILE
+        self._earlier: list[tuple[float | None, ...]] = []
+        with contextlib.suppress(CheckpointError):
+            known = zip(*(last_steps(folder) or {}).values(), strict=True)
+            self._earlier = [row for row in known if (row[0] or 0) <= step]
         self._steps: deque[tuple[int, float, float, float]] = deque(maxlen=KEPT)
 
     def step(self, event: StepDone) -> None:
         self._steps.append((event.step, event.loss, event.learning_rate, event.squared_norm))
 
     def failed(self, error: Diverged) -> None:
-        rows = [line(COLUMNS, (step, loss, rate, math.sqrt(square))) for step, loss, rate, square in self._steps]
+        steps = [(step, loss, rate, math.sqrt(square)) for step, loss, rate, square in self._steps]
+        rows = [line(COLUMNS, row) for row in [*self._earlier, *steps][-KEPT:]]
         write_durably(self._path, (",".join(COLUMNS) + "\n" + "".join(rows)).encode())
 
 

@@ -329,11 +329,9 @@ def proceed(
 
     Raises `Interrupted` and `Diverged`, after saving the run.
     """
-    if not run.folder.checkpoint.exists():  # from the first step on, resume can tell whether the data are the same
-        run.save_checkpoint()
     saver = Saver(run, signalled, save_seconds)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
-    everyone = [saver, history, FlightRecorder(run.folder.path), *run.consumers, *consumers]
+    everyone = [saver, history, FlightRecorder(run.folder.path, run.state.progress.step), *run.consumers, *consumers]
     try:
         feed(train(run.plan, run.network, run.state, run.dataset, everyone), everyone)
     except Diverged as error:
