@@ -205,7 +205,8 @@ class Plot:
         self._columns, self._rows, self._axes = columns, rows, (x_axis, y_axis)
         self._dots: dict[Cell, int] = {}
         self._letters: dict[Cell, str] = {}
-        self._curves: dict[Cell, int] = {}
+        self._behind: dict[Cell, str] = {}
+        self._curves: dict[Cell, int | None] = {}
         self._passed: dict[tuple[int, int], int] = {}
         """The row of a curve by its number and column."""
 
@@ -231,8 +232,16 @@ class Plot:
         """Put a star on the best point of each curve."""
         for number, (curve, runs) in enumerate(zip(curves, points, strict=True)):
             for x, y in (dot for run in runs for dot in run if dot[0] == curve.best):
-                column, row = self._dot(x, y)
-                self._put((column // 2, row // 4), STAR, number)
+                self.put((x, y), STAR, number)
+
+    def put(self, point: tuple[float, float], letter: str, number: int | None = None) -> None:
+        """Put a letter of curve `number`, or of none, at a point."""
+        column, row = self._dot(*point)
+        self._put((column // 2, row // 4), letter, number)
+
+    def put_behind(self, cell: Cell, letter: str) -> None:
+        """Put a letter into a cell, to be seen where there is nothing else."""
+        self._behind[cell] = letter
 
     def line(self, row: int) -> Line:
         """One line of the plot."""
@@ -257,12 +266,12 @@ class Plot:
         self._curves[cell] = number
         self._passed.setdefault((number, cell[0]), cell[1])
 
-    def _put(self, cell: Cell, letter: str, number: int) -> None:
+    def _put(self, cell: Cell, letter: str, number: int | None) -> None:
         self._letters[cell], self._curves[cell] = letter, number
 
     def _letter(self, cell: Cell) -> str:
         dots = self._dots.get(cell)
-        return self._letters.get(cell) or (" " if dots is None else chr(0x2800 + dots))
+        return self._letters.get(cell) or (self._behind.get(cell, " ") if dots is None else chr(0x2800 + dots))
 
 
 def straight_line(x: int, y: int, end_x: int, end_y: int) -> Iterator[Cell]:
