@@ -1,31 +1,107 @@
-"""mlptrain explain: one training step with all its numbers."""
+"""mlptrain explain: one training step with all its numbers, or the reasons of one prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from mlptrain.cli.console import print_results
-from mlptrain.explain import explain
+from mlptrain.cli.console import print_json, print_results, stdout_console
+from mlptrain.errors import UsageError
 from mlptrain.nn.layers import Stage
-from mlptrain.spec.load import load_experiment
-from mlptrain.spec.plan import prepare
 
 
-def run(config: Path, overrides: Sequence[str], step: int, rows: int) -> None:
+class Request(NamedTuple):
+    """The arguments of the command."""
+
+    path: Path
+    """A spec, a run's folder or its file."""
+    row: int | None
+    data: Path | None
+    step: int | None
+    rows: int
+    html: Path | None
+    force: bool
+    overrides: Sequence[str]
+    as_json: bool
+
+    @property
+    def is_config(self) -> bool:
+        """Whether it is about a spec."""
+        return self.path.suffix in (".yaml", ".yml")
+
+
+def run(request: Request) -> None:
     """Run the command."""
-    plan, dataset = prepare(load_experiment(config, overrides), config.stem)
+    if request.row is None:
+        explain_step(request)
+    else:
+        explain_row(request, request.row)
+
+
+def explain_row(request: Request, number: int) -> None:
+    """Show why one row is predicted as it is."""
+    if request.is_config:
+        raise UsageError(
+            f"--row is for a trained model, and {request.path} is a spec; train it first: mlptrain fit {request.path}"
+        )
+    if request.step or request.overrides:
+        raise UsageError(f"{'--step' if request.step else '--set'} is for a training step; leave it out beside --row")
+    from mlptrain.cli.reasons import document, shown
+    from mlptrain.cli.tables import table_for
+    from mlptrain.report.reasons import own_table, reasons
+    from mlptrain.runs.model import open_model
+
+    model = open_model(request.path)
+    table = own_table(model) if request.data is None else table_for(model, request.data)
+    why = reasons(model, table, number)
+    print_json(document(why)) if request.as_json else print_results(*shown(why, stdout_console().width))
+
+
+def explain_step(request: Request) -> None:
+    """Show one training step."""
+    if request.data is not None:
+        raise UsageError("--data is for one row; say which one: --row 1")
+    from mlptrain.explain import explain
+    from mlptrain.spec.load import load_experiment
+    from mlptrain.spec.plan import prepare
+
+    config, step = config_of(request.path), request.step or 1
+    plan, dataset = prepare(load_experiment(config, request.overrides), config.stem)
+    stages = explain(plan, dataset, step)
+    if request.as_json:
+        print_json({"config": str(config), "step": step, "stages": [stage_document(stage) for stage in stages]})
+        return
     parts: list[RenderableType] = [Text(f"Training step {step} of {config}", "bold")]
-    for stage in explain(plan, dataset, step):
-        parts += shown(stage, rows)
+    for stage in stages:
+        parts += shown_stage(stage, request.rows)
     print_results(*parts)
 
 
-def shown(stage: Stage, rows: int) -> list[RenderableType]:
+def config_of(path: Path) -> Path:
+    """The spec itself, or that of a run."""
+    if path.is_file() and path.suffix == ".safetensors":
+        raise UsageError(f"{path}: a model file has no training step; say what to explain, as in --row 1")
+    if not path.is_dir():
+        return path
+    from mlptrain.runs.directory import RunFolder
+
+    return RunFolder.open(path).spec
+
+
+def stage_document(stage: Stage) -> dict[str, Any]:
+    """A stage as JSON; numbers that are not finite become null."""
+    value = np.asarray(stage.value, np.float64)
+    told = value.astype(object)
+    told[~np.isfinite(value)] = None
+    return {"title": stage.title, "formula": stage.formula, "value": told.tolist()}
+
+
+def shown_stage(stage: Stage, rows: int) -> list[RenderableType]:
     """One stage: its heading, its formula with the shape, and the first and last rows and columns of its value."""
     parts: list[RenderableType] = ["", Text(stage.title, "bold")] if stage.title else []
     if isinstance(stage.value, float):

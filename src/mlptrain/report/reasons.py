@@ -1,0 +1,148 @@
+"""Why does a model predict what it does for one row of a table?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlptrain.data.tables import Table
+from mlptrain.dataset import Features, read_with_target, used_rows
+from mlptrain.errors import UsageError
+from mlptrain.nn.arrays import Array, Indices
+from mlptrain.nn.threads import blas_threads
+from mlptrain.randomness import stream
+from mlptrain.report.charts.columns import output_names
+from mlptrain.report.contributions import EXACT, Contributions, Values, contributions
+from mlptrain.report.importance import blocks, predictions_of
+from mlptrain.report.numbers import brief
+from mlptrain.report.sheets import cell
+from mlptrain.report.source import lines_of, own_dataset
+from mlptrain.runs.checkpoint import Model
+from mlptrain.runs.model import refuse_nonfinite
+
+OUTPUTS = 4
+"""Labels or targets that are explained; of classes only the predicted one is."""
+BACKGROUND, FEWEST = 500, 10
+"""Training rows that the row is compared with, at most and at least."""
+WORK = 1e10
+"""Multiplications that the predictions may take, which decides how many training rows are drawn."""
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What each column contributes to the prediction for one row."""
+
+    table: str
+    """The file."""
+    row: int
+    """Its number from 1, without the header."""
+    line: int | None
+    """The line of the file, where each row is one line."""
+    prediction: dict[str, Any]
+    """What `predict` gives, by column."""
+    truth: dict[str, str]
+    """The true values, if the table has them."""
+    columns: tuple[str, ...]
+    cells: tuple[str, ...]
+    """The value of each column in this row."""
+    outputs: tuple[str, ...]
+    found: Contributions
+    """(columns, outputs)"""
+    background: int
+    """Training rows that the row is compared with."""
+
+    def ranked(self, output: int) -> list[int]:
+        """The places of the columns, the one that contributes most first."""
+        return [int(place) for place in np.argsort(-np.abs(self.found.values[:, output]), kind="stable")]
+
+
+def own_table(model: Model) -> Table:
+    """The table that the model was trained on, as it is now."""
+    data = model.plan.data
+    return read_with_target(data.path, data.target_path, data, model.transforms.hints._replace(wanted=()))[0]
+
+
+@np.errstate(all="ignore")
+def reasons(model: Model, table: Table, number: int) -> Reasons:
+    """Why `model` predicts what it does for row `number` of `table`, counted from 1."""
+    if number > table.rows:
+        raise UsageError(f"--row {number}: {table.path} has {table.rows:,} rows; give a number from 1 to {table.rows}")
+    task, loss, i, line = model.transforms.task, model.network.loss, number - 1, line_of(table, number)
+    truth = {name: cell(table.columns[name], i) for name in task.columns if name in table.columns}
+    players, cells = players_of(model), cells_of(model, table, i)
+    x = inputs_of(model, table.select(np.array([i])))[0]
+    scores = scores_for(model, x[None])
+    refuse_nonfinite(scores, loss, f"{table.path} row {number}")
+    names = explained(model, scores)
+    background = background_of(model, len(players))
+    found = contributions(
+        predictor(model, np.array([*names.values()])),
+        x,
+        background,
+        [*players.values()],
+        stream(model.plan.seed, "contributions", number),
+    )
+    prediction = {name: values[0] for name, values in task.decode(loss, scores).items()}
+    shown = cells or tuple(brief(float(value)) for value in x)
+    return Reasons(
+        table.path, number, line, prediction, truth, tuple(players), shown, tuple(names), found, len(background)
+    )
+
+
+def line_of(table: Table, number: int) -> int | None:
+    """The line of the file on which a row is, where each row is one line after the header."""
+    return number + 1 if lines_of(table.path) == table.rows + 1 else None
+
+
+def players_of(model: Model) -> dict[str, Indices]:
+    """The inputs of each column; of a table with one column, such as an image, each input is on its own."""
+    found = blocks(model.transforms.encoders)
+    return found if len(found) > 1 else {name: np.array([i]) for i, name in enumerate(model.transforms.inputs)}
+
+
+def cells_of(model: Model, table: Table, i: int) -> tuple[str, ...]:
+    """The value of each column in row `i`; none where inputs are on their own."""
+    names = blocks(model.transforms.encoders)
+    return tuple(cell(table.column(name), i) for name in names) if len(names) > 1 else ()
+
+
+def inputs_of(model: Model, table: Table) -> Array:
+    """(rows, width): the inputs of all rows of a table."""
+    features, _ = model.transforms.encode(table, model.network.dtype)
+    x = np.empty((table.rows, features.width), model.network.dtype)
+    features.gather(np.arange(table.rows), x, features.byte_buffer(table.rows))
+    return x
+
+
+def background_of(model: Model, players: int) -> Array:
+    """(rows, width): the inputs of training rows drawn at random, as many as are affordable."""
+    sets = 2**players if players <= EXACT else 2 * (players + 1)
+    most = int(np.clip(WORK / sets / model.network.layout.parameter_size, FEWEST, BACKGROUND))
+    training = np.unique(own_dataset(model).training.rows)
+    chosen = np.sort(stream(model.plan.seed, "contributions").permutation(training)[:most])
+    table, _ = used_rows(model.plan.data, model.transforms, "train")
+    return inputs_of(model, table.select(chosen))
+
+
+def scores_for(model: Model, inputs: Array) -> Array:
+    """(n, outputs): the raw scores for inputs (n, width)."""
+    with blas_threads(model.plan.blas_threads):
+        return model.predictor.scores(Features(inputs, model.network.dtype), np.arange(len(inputs)))
+
+
+def predictor(model: Model, places: Indices) -> Callable[[Array], Values]:
+    """The predictions of some outputs as a function of the inputs."""
+    return lambda inputs: predictions_of(model, scores_for(model, inputs))[:, places]
+
+
+def explained(model: Model, scores: Array) -> dict[str, int]:
+    """The outputs that are explained, by name: the predicted class, or the first labels or targets."""
+    task = model.transforms.task
+    if task.form == "class":
+        chosen = int(task.outcome(model.network.loss, scores, np.zeros(1, np.intp)).predicted[0])
+        return {f"probability of {getattr(task, 'classes', ())[chosen]}": chosen}
+    count = predictions_of(model, scores).shape[1]
+    return dict([*output_names(task, count).items()][:OUTPUTS])
