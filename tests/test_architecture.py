@@ -210,7 +210,6 @@ HEAVY = (
     "yaml",
     "filelock",
     "threadpoolctl",
-    "uniplot",
     "torch",
     "jax",
     "sklearn",
