@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
     ("mlptrain.inspect",),
-    ("mlptrain.checks", "mlptrain.rates"),
+    ("mlptrain.checks", "mlptrain.rates", "mlptrain.step_page"),
     ("mlptrain.plugins",),
     ("mlptrain.cli",),
     ("mlptrain.__main__",),

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
 from mlptrain.cli.console import print_json, print_results, stdout_console
 from mlptrain.errors import UsageError
 from mlptrain.nn.layers import Stage
+from mlptrain.step_page import sheet_of, write_step_page
 
 
 class Request(NamedTuple):
@@ -37,6 +39,8 @@ class Request(NamedTuple):
 
 def run(request: Request) -> None:
     """Run the command."""
+    if request.html is not None and request.html.exists() and not request.force:
+        raise UsageError(f"--html {request.html}: exists already; choose another name, or replace it with --force")
     if request.row is None:
         explain_step(request)
     else:
@@ -59,27 +63,36 @@ def explain_row(request: Request, number: int) -> None:
     model = open_model(request.path)
     table = own_table(model) if request.data is None else table_for(model, request.data)
     why = reasons(model, table, number)
-    print_json(document(why)) if request.as_json else print_results(*shown(why, stdout_console().width))
+    if request.html is not None:
+        from mlptrain.report.reasons_page import write_reasons
+
+        write_reasons(why, request.html)
+    if request.as_json:
+        print_json(document(why))
+    else:
+        print_results(*shown(why, stdout_console().width) if request.html is None else [str(request.html)])
 
 
 def explain_step(request: Request) -> None:
     """Show one training step."""
     if request.data is not None:
         raise UsageError("--data is for one row; say which one: --row 1")
-    from mlptrain.explain import explain
+    from mlptrain.explain import record
     from mlptrain.spec.load import load_experiment
     from mlptrain.spec.plan import prepare
 
     config, step = config_of(request.path), request.step or 1
     plan, dataset = prepare(load_experiment(config, request.overrides), config.stem)
-    stages = explain(plan, dataset, step)
+    found = record(plan, dataset, step)
+    if request.html is not None:
+        write_step_page(found, request.html, config.stem, step)
     if request.as_json:
-        print_json({"config": str(config), "step": step, "stages": [stage_document(stage) for stage in stages]})
-        return
-    parts: list[RenderableType] = [Text(f"Training step {step} of {config}", "bold")]
-    for stage in stages:
-        parts += shown_stage(stage, request.rows)
-    print_results(*parts)
+        print_json({"config": str(config), "step": step, "stages": [stage_document(stage) for stage in found.stages]})
+    elif request.html is not None:
+        print_results(str(request.html))
+    else:
+        title = Text(f"Training step {step} of {config}", "bold")
+        print_results(title, *(part for stage in found.stages for part in shown_stage(stage, request.rows)))
 
 
 def config_of(path: Path) -> Path:
@@ -98,7 +111,8 @@ def stage_document(stage: Stage) -> dict[str, Any]:
     value = np.asarray(stage.value, np.float64)
     told = value.astype(object)
     told[~np.isfinite(value)] = None
-    return {"title": stage.title, "formula": stage.formula, "value": told.tolist()}
+    names = {"rows": list(stage.rows) or None, "columns": list(stage.columns) or None}
+    return {"title": stage.title, "formula": stage.formula, "value": told.tolist(), **names}
 
 
 def shown_stage(stage: Stage, rows: int) -> list[RenderableType]:
@@ -107,12 +121,34 @@ def shown_stage(stage: Stage, rows: int) -> list[RenderableType]:
     if isinstance(stage.value, float):
         return [*parts, Text(f"{stage.formula} = {stage.value:.8g}")]
     shape = " x ".join(map(str, stage.value.shape))
-    text = np.array2string(
-        np.asarray(stage.value, dtype=np.float64),
+    text = "\n".join(named_lines(stage, rows)) if stage.rows or stage.columns else plain_text(stage.value, rows)
+    indented = Text("  " + text.replace("\n", "\n  "), no_wrap=True)
+    return [*parts, Text.assemble((stage.formula, "cyan"), f"   ({shape})"), indented]
+
+
+def plain_text(value: Any, rows: int) -> str:
+    """An array without names, at most as wide as the terminal."""
+    return np.array2string(
+        np.asarray(value, dtype=np.float64),
         precision=5,
         suppress_small=True,
-        max_line_width=100,
+        max_line_width=min(100, stdout_console().width - 2),
         threshold=0,
         edgeitems=rows,
     )
-    return [*parts, Text.assemble((stage.formula, "cyan"), f"   ({shape})"), Text("  " + text.replace("\n", "\n  "))]
+
+
+def named_lines(stage: Stage, most: int) -> list[str]:
+    """A matrix with the names of its rows and columns; of a large one the first and last `most` rows and columns.
+
+    Where these columns are too wide for the terminal, it shows fewer.
+    """
+    sheet = sheet_of(stage, most)
+    grid = (sheet.head, *sheet.rows)
+    widths = [max(map(cell_len, cells)) for cells in zip(*grid, strict=True)]
+    if most > 1 and sum(widths) + 2 * len(widths) > stdout_console().width:
+        return named_lines(stage, most - 1)
+    lines = [
+        [" " * (width - cell_len(cell)) + cell for cell, width in zip(cells, widths, strict=True)] for cells in grid
+    ]
+    return ["  ".join(line).rstrip() for line in lines]

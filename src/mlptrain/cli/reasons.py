@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from mlptrain.report.numbers import brief
-from mlptrain.report.reasons import Reasons
+from mlptrain.report.reasons import Reasons, heading, method
 from mlptrain.report.text import shortened, visible
 
 MOST = 15
@@ -34,26 +32,6 @@ def shown(why: Reasons, width: int) -> list[RenderableType]:
     for output in range(len(why.outputs)):
         parts += ["", *output_lines(why, output, width)]
     return [*parts, "", method(why)]
-
-
-def heading(why: Reasons) -> str:
-    """The row, what is predicted, and what the table says."""
-    line = f" (line {why.line})" if why.line else ""
-    predicted = ", ".join(f"{visible(name)} {value_text(value)}" for name, value in labels(why).items())
-    truth = ", ".join(map(visible, why.truth.values()))
-    told = f"; the table says {truth}" if truth else ""
-    return f"Row {why.row:,} of {visible(Path(why.table).name)}{line}: {predicted}{told}"
-
-
-def labels(why: Reasons) -> dict[str, Any]:
-    """The predicted values without the probabilities, unless there is nothing else."""
-    few = {name: value for name, value in why.prediction.items() if not name.startswith("probability_")}
-    return dict([*(few or why.prediction).items()][:4])
-
-
-def value_text(value: Any) -> str:
-    """A predicted value."""
-    return brief(value) if isinstance(value, float) else visible(str(value))
 
 
 def output_lines(why: Reasons, output: int, width: int) -> Iterator[Text]:
@@ -111,19 +89,6 @@ def bar(share: float, half: int) -> Text:
     length = round(abs(share) * half)
     left, right = (_NEGATIVE * length, "") if share < 0 else ("", _POSITIVE * length)
     return Text.assemble((f"{left:>{half}}", "yellow"), _AXIS, (f"{right:<{half}}", "cyan"))
-
-
-def method(why: Reasons) -> str:
-    """How the figures were computed, and how sure they are."""
-    found = why.found
-    how = f"{found.orders:,} orders of the columns" if found.orders else "all sets of columns"
-    worst = float(found.errors.max())
-    sure = f", standard error up to {brief(worst)}" if math.isfinite(worst) else ""
-    return (
-        f"Shapley values: what each column adds to the mean prediction, on average over {how} and against "
-        f"{why.background:,} training rows{sure}. They add up to the prediction. "
-        "They say what the model does, not what causes what."
-    )
 
 
 def document(why: Reasons) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
@@ -19,6 +19,8 @@ from mlptrain.spec import yaml
 
 MARK = "<!-- mlptrain report -->"
 """How a page of ours begins, after its document type."""
+WIDE = 6.0
+"""Inches from which on a chart takes the whole width of the page."""
 META = (
     'charset="utf-8"',
     'name="viewport" content="width=device-width, initial-scale=1"',
@@ -63,14 +65,21 @@ class Section:
 
 def page(report: Report) -> str:
     """The page."""
-    source, sections = report.subject.source, [each for each in sections_of(report) if each.parts]
-    name = escaped(source.path.resolve().name)
-    head = "".join(f"<meta {each}>" for each in META) + f"<title>{name}: mlptrain report</title><style>{STYLE}</style>"
-    links = "".join(each.link for each in sections)
-    header = f"<header><h1>{name}</h1><p>{escaped(headline(source))}</p><nav>{links}</nav></header>"
-    main = f"<main>{''.join(each.html for each in sections)}</main>"
+    source = report.subject.source
+    return document(source.path.resolve().name, headline(source), "report", sections_of(report))
+
+
+def document(name: str, headline: str, kind: str, sections: Iterable[Section]) -> str:
+    """A page of some kind, such as a report, with those of its sections that are not empty."""
+    shown = [each for each in sections if each.parts]
+    title = f"<title>{escaped(name)}: mlptrain {kind}</title>"
+    head = "".join(f"<meta {each}>" for each in META) + f"{title}<style>{STYLE}</style>"
+    links = "".join(each.link for each in shown)
+    header = f"<header><h1>{escaped(name)}</h1><p>{escaped(headline)}</p><nav>{links}</nav></header>"
+    main = f"<main>{''.join(each.html for each in shown)}</main>"
     footer = f"<footer>mlptrain {escaped(mlptrain.__version__)}</footer>"
-    return f'<!doctype html>\n{MARK}\n<html lang="en"><head>{head}</head><body>{header}{main}{footer}</body></html>\n'
+    body = f'<html lang="en"><head>{head}</head><body>{header}{main}{footer}</body></html>'
+    return f"<!doctype html>\n{MARK if kind == 'report' else ''}\n{body}\n"
 
 
 def sections_of(report: Report) -> Iterator[Section]:
@@ -184,9 +193,10 @@ def spec(source: Source) -> str:
 
 def figure(chart: Chart) -> str:
     """A chart with its description and the numbers behind it."""
+    wide = " wide" if chart.size[0] > WIDE else ""
     numbers = f"<details><summary>numbers</summary><div class='scroll'>{table(chart.sheet)}</div></details>"
     return (
-        f'<figure class="card" id="chart-{chart.name}"><h3>{escaped(chart.title)}</h3>{drawing.svg(chart)}'
+        f'<figure class="card{wide}" id="chart-{chart.name}"><h3>{escaped(chart.title)}</h3>{drawing.svg(chart)}'
         f"<figcaption>{escaped(chart.description)}</figcaption>{numbers}</figure>"
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from mlptrain.report.importance import blocks, predictions_of
 from mlptrain.report.numbers import brief
 from mlptrain.report.sheets import cell
 from mlptrain.report.source import lines_of, own_dataset
+from mlptrain.report.text import visible
 from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.model import refuse_nonfinite
 
@@ -146,3 +149,36 @@ def explained(model: Model, scores: Array) -> dict[str, int]:
         return {f"probability of {getattr(task, 'classes', ())[chosen]}": chosen}
     count = predictions_of(model, scores).shape[1]
     return dict([*output_names(task, count).items()][:OUTPUTS])
+
+
+def heading(why: Reasons) -> str:
+    """The row, what is predicted, and what the table says."""
+    line = f" (line {why.line})" if why.line else ""
+    predicted = ", ".join(f"{visible(name)} {value_text(value)}" for name, value in labels(why).items())
+    truth = ", ".join(map(visible, why.truth.values()))
+    told = f"; the table says {truth}" if truth else ""
+    return f"Row {why.row:,} of {visible(Path(why.table).name)}{line}: {predicted}{told}"
+
+
+def labels(why: Reasons) -> dict[str, Any]:
+    """The predicted values without the probabilities, unless there is nothing else."""
+    few = {name: value for name, value in why.prediction.items() if not name.startswith("probability_")}
+    return dict([*(few or why.prediction).items()][:4])
+
+
+def value_text(value: Any) -> str:
+    """A predicted value."""
+    return brief(value) if isinstance(value, float) else visible(str(value))
+
+
+def method(why: Reasons) -> str:
+    """How the figures were computed, and how sure they are."""
+    found = why.found
+    how = f"{found.orders:,} orders of the columns" if found.orders else "all sets of columns"
+    worst = float(found.errors.max())
+    sure = f", standard error up to {brief(worst)}" if math.isfinite(worst) else ""
+    return (
+        f"Shapley values: what each column adds to the mean prediction, on average over {how} and against "
+        f"{why.background:,} training rows{sure}. They add up to the prediction. "
+        "They say what the model does, not what causes what."
+    )
