@@ -15,7 +15,7 @@ random order and its reverse, which cancels most of the noise (antithetic variat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial
 
@@ -29,9 +29,7 @@ Predict = Callable[[Array], Values]
 """Inputs (n, width) to predictions (n, outputs)."""
 EXACT = 8
 """Columns up to which all sets are computed."""
-FEWEST_ORDERS = 100
-"""Pairs of orders that are drawn even where the background has fewer rows; each row then has the same number."""
-_CELLS = 4_000_000  # inputs that are predicted at once
+_CELLS = 1_000_000  # inputs that are predicted at once
 
 
 @dataclass(frozen=True)
@@ -51,60 +49,67 @@ class Contributions:
 
 
 def contributions(
-    predict: Predict, x: Array, background: Array, players: Sequence[Indices], rng: np.random.Generator
+    predict: Predict, x: Array, background: Array, players: Sequence[Indices], rng: np.random.Generator, rounds: int = 1
 ) -> Contributions:
-    """The Shapley values of the `players`, each some inputs of `x` (width,), against `background` (rows, width)."""
+    """The Shapley values of the `players`, each some inputs of `x` (width,), against `background` (rows, width).
+
+    Where not all sets are computed, each row of the background has `rounds` pairs of orders.
+    """
     exact = len(players) <= EXACT
-    rounds = 1 if exact else -(-FEWEST_ORDERS // len(background))
-    each = np.stack(
-        [
-            all_sets(predict, x, b, players) if exact else two_orders(predict, x, b, players, rng)
-            for _ in range(rounds)
-            for b in background
-        ]
-    )
+    repeated = background if exact else np.tile(background, (rounds, 1))
+    each = all_sets(predict, x, background, players) if exact else two_orders(predict, x, repeated, players, rng)
     errors = each.std(axis=0, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.full(each.shape[1:], np.nan)
     ends = predict(np.concatenate([x[None], background]))
     return Contributions(each.mean(axis=0), errors, ends[0], ends[1:].mean(axis=0), 0 if exact else 2 * len(each))
 
 
-def all_sets(predict: Predict, x: Array, b: Array, players: Sequence[Indices]) -> Values:
-    """(players, outputs): the exact contributions against one row `b`, from all sets of players."""
+def all_sets(predict: Predict, x: Array, background: Array, players: Sequence[Indices]) -> Values:
+    """(rows, players, outputs): the exact contributions against each row, from all sets of players."""
     d = len(players)
     inside = (np.arange(2**d)[:, None] >> np.arange(d)) & 1 == 1
     size = inside.sum(axis=1)
-    before = np.where(inside, size[:, None] - 1, size[:, None])  # of the others in the set
+    before = np.where(inside, size[:, None] - 1, size[:, None])  # the others in the set
     orders = np.array([factorial(k) * factorial(d - 1 - k) / factorial(d) for k in range(d)])
     weights = np.where(inside, orders[before], -orders[before])
-    return np.asarray(weights.T @ predicted(predict, x, b, players, inside))
+    mixed = (some for b in background for some in mixtures(x, b, players, inside))
+    v = predictions(predict, mixed).reshape(len(background), 2**d, -1)
+    return np.asarray(weights.T @ v)
 
 
-def two_orders(predict: Predict, x: Array, b: Array, players: Sequence[Indices], rng: np.random.Generator) -> Values:
-    """(players, outputs): the mean contributions against one row `b` in a random order and in its reverse."""
-    order = rng.permutation(len(players))
-    found = [entering(predict, x, b, players, each) for each in (order, order[::-1])]
-    return np.asarray((found[0] + found[1]) / 2)
+def two_orders(
+    predict: Predict, x: Array, background: Array, players: Sequence[Indices], rng: np.random.Generator
+) -> Values:
+    """(rows, players, outputs): the mean contributions against each row in a random order and in its reverse."""
+    d = len(players)
+    orders = [rng.permutation(d) for _ in background]
+    mixed = (
+        some
+        for b, order in zip(background, orders, strict=True)
+        for way in (order, order[::-1])
+        for some in mixtures(x, b, players, np.argsort(way) < np.arange(d + 1)[:, None])
+    )
+    changes = np.diff(predictions(predict, mixed).reshape(len(background), 2, d + 1, -1), axis=2)
+    each = [(there + back[::-1])[np.argsort(order)] / 2 for (there, back), order in zip(changes, orders, strict=True)]
+    return np.stack(each)
 
 
-def entering(predict: Predict, x: Array, b: Array, players: Sequence[Indices], order: Indices) -> Values:
-    """(players, outputs): how much the prediction changes when each player enters, in this order."""
-    ranks = np.argsort(order)
-    inside = ranks < np.arange(len(players) + 1)[:, None]
-    changes = np.diff(predicted(predict, x, b, players, inside), axis=0)
-    return changes[ranks]
-
-
-def predicted(predict: Predict, x: Array, b: Array, players: Sequence[Indices], inside: NDArray[np.bool_]) -> Values:
-    """(sets, outputs): what is predicted for `x` in the players `inside` each set (sets, players), `b` elsewhere."""
-    return np.concatenate([predict(some) for some in mixtures(x, b, players, inside)])
+def predictions(predict: Predict, mixed: Iterable[Array]) -> Values:
+    """(sets, outputs): the predictions for all inputs, as many at once as memory allows."""
+    found, waiting = list[Values](), list[Array]()
+    for some in mixed:
+        waiting.append(some)
+        if sum(each.size for each in waiting) >= _CELLS:
+            found.append(predict(np.concatenate(waiting)))
+            waiting = []
+    return np.concatenate([*found, *([predict(np.concatenate(waiting))] if waiting else [])])
 
 
 def mixtures(x: Array, b: Array, players: Sequence[Indices], inside: NDArray[np.bool_]) -> Iterator[Array]:
-    """The inputs of all sets, as many at once as memory allows."""
-    player_of = np.full(len(x), -1)  # inputs of no player stay those of b
+    """The inputs of `x` in the players that are `inside` each set (sets, players), those of `b` elsewhere."""
+    player_of = np.full(len(x), len(players))  # inputs of no player stay those of b
     for number, places in enumerate(players):
         player_of[places] = number
     every = max(1, _CELLS // len(x))
     for start in range(0, len(inside), every):
-        some = np.append(inside[start : start + every], np.zeros((len(inside[start : start + every]), 1), bool), axis=1)
+        some = np.pad(inside[start : start + every], ((0, 0), (0, 1)))
         yield np.where(some[:, player_of], x, b)

@@ -30,8 +30,10 @@ OUTPUTS = 4
 """Labels or targets that are explained; of classes only the predicted one is."""
 BACKGROUND, FEWEST = 500, 10
 """Training rows that the row is compared with, at most and at least."""
-WORK = 1e10
-"""Multiplications that the predictions may take, which decides how many training rows are drawn."""
+ORDERS = 100
+"""Pairs of orders that are enough: fewer rows have several each."""
+WORK, PER_INPUT = 1e10, 20
+"""Multiplications that the predictions may take, and to how many of them an input amounts that is copied."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,15 @@ def reasons(model: Model, table: Table, number: int) -> Reasons:
     scores = scores_for(model, x[None])
     refuse_nonfinite(scores, loss, f"{table.path} row {number}")
     names = explained(model, scores)
-    background = background_of(model, len(players))
+    affordable = affordable_rows(model, len(players))
+    background = background_of(model, affordable)
     found = contributions(
         predictor(model, np.array([*names.values()])),
         x,
         background,
         [*players.values()],
         stream(model.plan.seed, "contributions", number),
+        max(1, min(ORDERS, affordable) // len(background)),
     )
     prediction = {name: values[0] for name, values in task.decode(loss, scores).items()}
     shown = cells or tuple(brief(float(value)) for value in x)
@@ -120,10 +124,15 @@ def inputs_of(model: Model, table: Table) -> Array:
     return x
 
 
-def background_of(model: Model, players: int) -> Array:
-    """(rows, width): the inputs of training rows drawn at random, as many as are affordable."""
+def affordable_rows(model: Model, players: int) -> int:
+    """How many rows the row can be compared with, in all sets of the players or in a pair of orders."""
     sets = 2**players if players <= EXACT else 2 * (players + 1)
-    most = int(np.clip(WORK / sets / model.network.layout.parameter_size, FEWEST, BACKGROUND))
+    each = model.network.layout.parameter_size + PER_INPUT * model.network.inputs
+    return int(np.clip(WORK / sets / each, FEWEST, BACKGROUND))
+
+
+def background_of(model: Model, most: int) -> Array:
+    """(rows, width): the inputs of `most` training rows drawn at random, or of all."""
     training = np.unique(own_dataset(model).training.rows)
     chosen = np.sort(stream(model.plan.seed, "contributions").permutation(training)[:most])
     table, _ = used_rows(model.plan.data, model.transforms, "train")
