@@ -188,6 +188,15 @@ def test_mistakes_of_a_row_are_answered(trained: Path, cli: Cli, spec: Write) ->
     refused(4, "nothing --row 1", "nothing")
 
 
+def test_a_run_that_did_not_end_well_says_so(trained: Path) -> None:
+    arguments = ("fit", "classes.yaml", "--out", "diverged", "--set", "optimizer.learning_rate=1e30", "--quiet")
+    run_cli(*arguments, folder=trained).refused(6, "training diverged")
+    assert "training diverged" in run_cli("explain", "diverged", "--row", 1, folder=trained).succeeded().err
+    (trained / "diverged" / "summary.json").unlink()
+    assert "training has not ended" in run_cli("explain", "diverged", "--row", 1, folder=trained).succeeded().err
+    assert run_cli("explain", "classes", "--row", 1, folder=trained).succeeded().err == ""
+
+
 def test_a_run_without_its_table_says_so(trained: Path, tmp_path: Path) -> None:
     table = trained / "classes.csv"
     kept = table.read_bytes()

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from mlptrain.cli.console import print_json, print_results, stdout_console
+from mlptrain.cli.console import print_json, print_notes, print_results, stderr_console, stdout_console
 from mlptrain.errors import UsageError
 from mlptrain.nn.layers import Stage
 from mlptrain.step_page import sheet_of, write_step_page
@@ -63,6 +63,7 @@ def explain_row(request: Request, number: int) -> None:
     model = open_model(request.path)
     table = own_table(model) if request.data is None else table_for(model, request.data)
     why = reasons(model, table, number)
+    print_notes(stderr_console(), ending_notes(request.path))
     if request.html is not None:
         from mlptrain.report.reasons_page import write_reasons
 
@@ -71,6 +72,18 @@ def explain_row(request: Request, number: int) -> None:
         print_json(document(why))
     else:
         print_results(*shown(why, stdout_console().width) if request.html is None else [str(request.html)])
+
+
+def ending_notes(path: Path) -> list[str]:
+    """That the run at `path` diverged or has not ended, if so."""
+    if not path.is_dir():
+        return []
+    from mlptrain.runs.directory import RunFolder
+
+    folder = RunFolder.open(path)
+    stopped = folder.read_summary()["stopped"] if folder.summary.exists() else None
+    said = {None: "training has not ended", "diverged": "training diverged"}.get(stopped)
+    return [f"{said}; this is about the best weights until then"] if said else []
 
 
 def explain_step(request: Request) -> None:

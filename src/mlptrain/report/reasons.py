@@ -77,26 +77,26 @@ def reasons(model: Model, table: Table, number: int) -> Reasons:
         raise UsageError(f"--row {number}: {table.path} has {table.rows:,} rows; give a number from 1 to {table.rows}")
     task, loss, i, line = model.transforms.task, model.network.loss, number - 1, line_of(table, number)
     truth = {name: cell(table.columns[name], i) for name in task.columns if name in table.columns}
-    players, cells = players_of(model), cells_of(model, table, i)
+    players = players_of(model, table)
+    cells = () if is_block(model, table) else tuple(cell(table.column(name), i) for name in players)
     x = inputs_of(model, table.select(np.array([i])))[0]
     scores = scores_for(model, x[None])
     refuse_nonfinite(scores, loss, f"{table.path} row {number}")
     names = explained(model, scores)
-    affordable = affordable_rows(model, len(players))
-    background = background_of(model, affordable)
-    found = contributions(
-        predictor(model, np.array([*names.values()])),
-        x,
-        background,
-        [*players.values()],
-        stream(model.plan.seed, "contributions", number),
-        max(1, min(ORDERS, affordable) // len(background)),
-    )
     prediction = {name: values[0] for name, values in task.decode(loss, scores).items()}
-    shown = cells or tuple(brief(float(value)) for value in x)
-    return Reasons(
-        table.path, number, line, prediction, truth, tuple(players), shown, tuple(names), found, len(background)
-    )
+    shown, outputs = cells or tuple(brief(float(value)) for value in x), tuple(names)
+    found, rows = compared(model, x, [*players.values()], np.array([*names.values()]), number)
+    return Reasons(table.path, number, line, prediction, truth, tuple(players), shown, outputs, found, rows)
+
+
+def compared(
+    model: Model, x: Array, players: list[Indices], outputs: Indices, number: int
+) -> tuple[Contributions, int]:
+    """The contributions of the players to some outputs, and the number of training rows that `x` is compared with."""
+    affordable = affordable_rows(model, len(players))
+    background, rng = background_of(model, affordable), stream(model.plan.seed, "contributions", number)
+    rounds = max(1, min(ORDERS, affordable) // len(background))
+    return contributions(predictor(model, outputs), x, background, players, rng, rounds), len(background)
 
 
 def line_of(table: Table, number: int) -> int | None:
@@ -104,16 +104,17 @@ def line_of(table: Table, number: int) -> int | None:
     return number + 1 if lines_of(table.path) == table.rows + 1 else None
 
 
-def players_of(model: Model) -> dict[str, Indices]:
-    """The inputs of each column; of a table with one column, such as an image, each input is on its own."""
-    found = blocks(model.transforms.encoders)
-    return found if len(found) > 1 else {name: np.array([i]) for i, name in enumerate(model.transforms.inputs)}
+def players_of(model: Model, table: Table) -> dict[str, Indices]:
+    """The inputs of each column; of a table that is one block, such as an image, each input is on its own."""
+    if is_block(model, table):
+        return {name: np.array([i]) for i, name in enumerate(model.transforms.inputs)}
+    return blocks(model.transforms.encoders)
 
 
-def cells_of(model: Model, table: Table, i: int) -> tuple[str, ...]:
-    """The value of each column in row `i`; none where inputs are on their own."""
-    names = blocks(model.transforms.encoders)
-    return tuple(cell(table.column(name), i) for name in names) if len(names) > 1 else ()
+def is_block(model: Model, table: Table) -> bool:
+    """Whether all inputs come from one column with several numbers in a row."""
+    columns = {encoder.column for encoder in model.transforms.encoders}
+    return len(columns) == 1 and len(getattr(table.column(*columns), "shape", ())) > 1
 
 
 def inputs_of(model: Model, table: Table) -> Array:
