@@ -205,10 +205,10 @@ class Plot:
         self._columns, self._rows, self._axes = columns, rows, (x_axis, y_axis)
         self._dots: dict[Cell, int] = {}
         self._letters: dict[Cell, str] = {}
-        self._behind: dict[Cell, str] = {}
         self._curves: dict[Cell, int | None] = {}
         self._passed: dict[tuple[int, int], int] = {}
         """The row of a curve by its number and column."""
+        self._behind: dict[Cell, str] = {}
 
     def add(self, runs: Sequence[Sequence[tuple[float, float]]], number: int) -> None:
         """Draw curve `number`."""
