@@ -38,8 +38,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
     ("mlptrain.inspect",),
-    ("mlptrain.checks", "mlptrain.rates", "mlptrain.step_page"),
-    ("mlptrain.plugins",),
+    ("mlptrain.checks", "mlptrain.rates"),
+    ("mlptrain.plugins", "mlptrain.step_page"),
     ("mlptrain.cli",),
     ("mlptrain.__main__",),
 )
