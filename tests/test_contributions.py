@@ -162,6 +162,26 @@ def test_the_reasons_are_shown_as_bars_on_both_sides(trained: Path) -> None:
         assert f"{each['contribution']:+,.1f}" in line or f"{each['contribution']:+,.0f}" in line
 
 
+def test_the_nearest_change_of_a_column_changes_the_class(trained: Path, tmp_path: Path) -> None:
+    lines = (trained / "classes.csv").read_text().splitlines()
+    found = set()
+    for number in (1, 2, 3, 4):
+        told = run_cli("explain", "folds", "--row", number, "--json", folder=trained).succeeded().json()
+        if change := told["nearest_change"]:
+            row = dict(zip(lines[0].split(","), lines[number].split(","), strict=True)) | {
+                change["column"]: change["value"]
+            }
+            other = write_csv(tmp_path / "other.csv", ",".join(row), [tuple(row.values())])
+            predicted = run_cli("predict", "folds", other, "--labels-only", folder=trained).succeeded().out
+            assert predicted.splitlines()[1] == change["label"] != told["prediction"]["answer"]
+            found.add(number)
+            out = run_cli("explain", "folds", "--row", number, folder=trained).out
+            assert f"it is {change['label']}." in " ".join(out.split())
+    assert found
+    amounts = run_cli("explain", "amounts", "--row", 1, "--json", folder=trained).succeeded().json()
+    assert amounts["nearest_change"] is None
+
+
 def test_the_reasons_repeat_and_take_another_table(trained: Path, tmp_path: Path) -> None:
     once, again = (run_cli("explain", "folds", "--row", 2, "--json", folder=trained).out for _ in range(2))
     assert once == again

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from mlptrain.report.reasons import Reasons, heading, method
+from mlptrain.report.reasons import Reasons, change_text, heading, method
 from mlptrain.report.text import shortened, visible
 
 MOST = 15
@@ -31,7 +31,8 @@ def shown(why: Reasons, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(heading(why), "bold")]
     for output in range(len(why.outputs)):
         parts += ["", *output_lines(why, output, width)]
-    return [*parts, "", method(why)]
+    said = [*([change_text(why)] if why.change else []), method(why)]
+    return [*parts, *(part for text in said for part in ("", Text(text)))]
 
 
 def output_lines(why: Reasons, output: int, width: int) -> Iterator[Text]:
@@ -118,6 +119,7 @@ def document(why: Reasons) -> dict[str, Any]:
         "prediction": {name: plain(value) for name, value in why.prediction.items()},
         "truth": why.truth,
         "outputs": outputs,
+        "nearest_change": None if why.change is None else why.change._asdict(),
         "background_rows": why.background,
         "orders": found.orders or None,
     }

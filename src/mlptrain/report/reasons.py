@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,26 @@ BACKGROUND, FEWEST = 500, 10
 """Training rows that the row is compared with, at most and at least."""
 ORDERS = 100
 """Pairs of orders that are enough: fewer rows have several each."""
+CHANGED = 200
+"""Columns of which other values are tried."""
 WORK, PER_INPUT = 1e10, 20
 """Multiplications that the predictions may take, and to how many of them an input amounts that is copied."""
+
+
+class Background(NamedTuple):
+    """Training rows that a row is compared with."""
+
+    inputs: Array
+    """(rows, width)"""
+    table: Table
+
+
+class Change(NamedTuple):
+    """Another value of one column, and the class that is predicted then."""
+
+    column: str
+    value: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,8 @@ class Reasons:
     """(columns, outputs)"""
     background: int
     """Training rows that the row is compared with."""
+    change: Change | None
+    """The nearest change of one column to a value of these rows that changes the class; None if there is none."""
 
     def ranked(self, output: int) -> list[int]:
         """The places of the columns, the one that contributes most first."""
@@ -82,21 +102,45 @@ def reasons(model: Model, table: Table, number: int) -> Reasons:
     x = inputs_of(model, table.select(np.array([i])))[0]
     scores = scores_for(model, x[None])
     refuse_nonfinite(scores, loss, f"{table.path} row {number}")
-    names = explained(model, scores)
+    names = explained(model, x[None])
     prediction = {name: values[0] for name, values in task.decode(loss, scores).items()}
     shown, outputs = cells or tuple(brief(float(value)) for value in x), tuple(names)
-    found, rows = compared(model, x, [*players.values()], np.array([*names.values()]), number)
-    return Reasons(table.path, number, line, prediction, truth, tuple(players), shown, outputs, found, rows)
+    background = background_of(model, affordable_rows(model, len(players)))
+    found = compared(model, x, background, [*players.values()], np.array([*names.values()]), number)
+    change = None if is_block(model, table) or task.form != "class" else nearest_change(model, x, background, players)
+    rows = len(background.inputs)
+    return Reasons(table.path, number, line, prediction, truth, tuple(players), shown, outputs, found, rows, change)
 
 
 def compared(
-    model: Model, x: Array, players: list[Indices], outputs: Indices, number: int
-) -> tuple[Contributions, int]:
-    """The contributions of the players to some outputs, and the number of training rows that `x` is compared with."""
-    affordable = affordable_rows(model, len(players))
-    background, rng = background_of(model, affordable), stream(model.plan.seed, "contributions", number)
-    rounds = max(1, min(ORDERS, affordable) // len(background))
-    return contributions(predictor(model, outputs), x, background, players, rng, rounds), len(background)
+    model: Model, x: Array, background: Background, players: list[Indices], outputs: Indices, number: int
+) -> Contributions:
+    """The contributions of the players to some outputs."""
+    pairs = min(ORDERS, affordable_rows(model, len(players)))
+    rng = stream(model.plan.seed, "contributions", number)
+    rounds = max(1, pairs // len(background.inputs))
+    return contributions(predictor(model, outputs), x, background.inputs, players, rng, rounds)
+
+
+def nearest_change(model: Model, x: Array, background: Background, players: dict[str, Indices]) -> Change | None:
+    """The smallest change of the inputs of one column, to those of a row of the background, that changes the class."""
+    now, least, found = chosen_classes(model, x[None])[0], np.inf, None
+    for name, places in [*players.items()][:CHANGED]:
+        inputs = np.repeat(x[None], len(background.inputs), axis=0)
+        inputs[:, places] = background.inputs[:, places]
+        classes = chosen_classes(model, inputs)
+        distance = np.where(classes == now, np.inf, np.linalg.norm(inputs - x, axis=1))
+        row = int(distance.argmin())
+        if distance[row] < least:
+            label = str(getattr(model.transforms.task, "classes", ())[classes[row]])
+            least, found = distance[row], Change(name, cell(background.table.columns[name], row), label)
+    return found
+
+
+def chosen_classes(model: Model, inputs: Array) -> Indices:
+    """(n,): the number of the class that is predicted for each row of inputs."""
+    task, scores = model.transforms.task, scores_for(model, inputs)
+    return np.asarray(task.outcome(model.network.loss, scores, np.zeros(len(inputs), np.intp)).predicted)
 
 
 def line_of(table: Table, number: int) -> int | None:
@@ -132,12 +176,12 @@ def affordable_rows(model: Model, players: int) -> int:
     return int(np.clip(WORK / sets / each, FEWEST, BACKGROUND))
 
 
-def background_of(model: Model, most: int) -> Array:
-    """(rows, width): the inputs of `most` training rows drawn at random, or of all."""
+def background_of(model: Model, most: int) -> Background:
+    """`most` training rows drawn at random, or all."""
     training = np.unique(own_dataset(model).training.rows)
     chosen = np.sort(stream(model.plan.seed, "contributions").permutation(training)[:most])
-    table, _ = used_rows(model.plan.data, model.transforms, "train")
-    return inputs_of(model, table.select(chosen))
+    table = used_rows(model.plan.data, model.transforms, "train")[0].select(chosen)
+    return Background(inputs_of(model, table), table)
 
 
 def scores_for(model: Model, inputs: Array) -> Array:
@@ -151,13 +195,13 @@ def predictor(model: Model, places: Indices) -> Callable[[Array], Values]:
     return lambda inputs: predictions_of(model, scores_for(model, inputs))[:, places]
 
 
-def explained(model: Model, scores: Array) -> dict[str, int]:
+def explained(model: Model, inputs: Array) -> dict[str, int]:
     """The outputs that are explained, by name: the predicted class, or the first labels or targets."""
     task = model.transforms.task
     if task.form == "class":
-        chosen = int(task.outcome(model.network.loss, scores, np.zeros(1, np.intp)).predicted[0])
+        chosen = int(chosen_classes(model, inputs)[0])
         return {f"probability of {getattr(task, 'classes', ())[chosen]}": chosen}
-    count = predictions_of(model, scores).shape[1]
+    count = predictions_of(model, scores_for(model, inputs)).shape[1]
     return dict([*output_names(task, count).items()][:OUTPUTS])
 
 
@@ -192,3 +236,13 @@ def method(why: Reasons) -> str:
         f"{why.background:,} training rows{sure}. They add up to the prediction. "
         "They say what the model does, not what causes what."
     )
+
+
+def change_text(why: Reasons) -> str:
+    """What would change the class; empty where no classes are predicted."""
+    if why.change is None:
+        return ""
+    before = why.cells[why.columns.index(why.change.column)]
+    column, value, label = (visible(text) for text in why.change)
+    start = "The nearest change of one column that changes the class"
+    return f"{start}: with {column} {value} instead of {visible(before)} it is {label}."
