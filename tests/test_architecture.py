@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
     ("mlptrain.inspect", "mlptrain.lessons"),
     ("mlptrain.checks", "mlptrain.rates"),
-    ("mlptrain.plugins",),
+    ("mlptrain.plugins", "mlptrain.step_page"),
     ("mlptrain.cli",),
     ("mlptrain.__main__",),
 )
@@ -213,7 +213,6 @@ HEAVY = (
     "yaml",
     "filelock",
     "threadpoolctl",
-    "uniplot",
     "torch",
     "jax",
     "sklearn",

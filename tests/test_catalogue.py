@@ -131,10 +131,10 @@ def test_explain_prints_the_numbers_of_the_step(cli: Cli, spec: Write, tmp_path:
     )
     spec(data + "network: {hidden: [], initializer: zeros}\noptimizer: {kind: sgd, learning_rate: 0.1}\n")
     out = re.sub(r"\s+", " ", cli("explain", "spec.yaml", "--step", "1").succeeded().out)
-    for line in ("x (1 x 1) [[2.]]", "z0 = x W0 + b0 (1 x 1) [[0.]]", "L = 12.25", "dL/da0 (1 x 1) [[-7.]]"):
+    for line in ("x (1 x 1) x 0 2", "z0 = x W0 + b0 (1 x 1) y 0 0", "L = 12.25", "dL/da0 (1 x 1) y 0 -7"):
         assert line in out
-    assert "dL/dW0 = x' d0 (1 x 1) [[-14.]]" in out
-    assert "W0, new (1 x 1) [[1.4]]" in out
+    assert "dL/dW0 = x' d0 (1 x 1) y x -14" in out
+    assert "W0, new (1 x 1) y x 1.4" in out
     assert "b0, new (1) [0.7]" in out
     second = re.sub(r"\s+", " ", cli("explain", "spec.yaml", "--step", "2").succeeded().out)
-    assert "z0 = x W0 + b0 (1 x 1) [[3.5]]" in second  # 2 * 1.4 + 0.7: one step was enough
+    assert "z0 = x W0 + b0 (1 x 1) y 0 3.5" in second  # 2 * 1.4 + 0.7: one step was enough

@@ -8,7 +8,9 @@ the loss, the backward pass layer by layer, penalties, clipping, the update and 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,19 +20,53 @@ from mlptrain.dataset import Dataset
 from mlptrain.errors import UsageError
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.layers import Stage
+from mlptrain.nn.layout import LayerViews
 from mlptrain.nn.network import LINEAR
 from mlptrain.spec.plan import Plan
 from mlptrain.train.events import Consumer, Event, StepDone, feed
 from mlptrain.train.loop import Loop, network_for, start
 
 
+@dataclass
+class Flow:
+    """What flows through the network in a step, forward and back; of an ensemble, through its first member."""
+
+    inputs: tuple[str, ...]
+    """The names of the inputs."""
+    outputs: tuple[str, ...]
+    """The names of the scores."""
+    values: list[Array] = field(default_factory=list)
+    """(n, units): the batch, then the output of each layer"""
+    deltas: list[Array] = field(default_factory=list)
+    """(n, units): the derivative of the loss by z of each layer"""
+    weights: list[Array | None] = field(default_factory=list)
+    """(inputs, units) of each layer; None for a layer without a matrix of weights"""
+    gradients: list[Array | None] = field(default_factory=list)
+    """The derivative of the loss by each of them"""
+
+
 def explain(plan: Plan, dataset: Dataset, number: int) -> list[Stage]:
     """The stages of training step `number`, counted from 1; runs the steps before it first."""
+    return record(plan, dataset, number).stages
+
+
+def record(plan: Plan, dataset: Dataset, number: int) -> Recorder:
+    """What training step `number` computes."""
     recorder = Recorder(plan, dataset, number)
     feed(until(number, recorder.loop.events()), [recorder])
     if not recorder.stages:
         raise UsageError(f"the run ends after {recorder.steps} steps; --step must be at most that")
-    return recorder.stages
+    return recorder
+
+
+def output_names(plan: Plan, outputs: int) -> tuple[str, ...]:
+    """The names of the scores: of classes, targets, or quantiles of one."""
+    task = plan.transforms.task
+    levels = tuple(f"{task.columns[0]} q{level:g}" for level in plan.loss.levels)
+    for names in (levels, getattr(task, "classes", ()), task.columns):
+        if len(names) == outputs:
+            return tuple(names)
+    return tuple(f"score {k}" for k in range(outputs))
 
 
 def until(number: int, events: Iterable[Event]) -> Iterator[Event]:
@@ -51,6 +87,7 @@ class Recorder(Consumer):
         self.loop = Loop(plan, self._network, self._state, dataset, [self])
         self.stages: list[Stage] = []
         """The whole step, in the order of computation; empty before it is done."""
+        self.flow = Flow(plan.transforms.inputs, output_names(plan, self._network.outputs))
         self._before = self._state.parameters.copy()
         self._describe: dict[str, Callable[[int], Iterator[Stage]]] = {
             "gather": self._batch,
@@ -73,8 +110,20 @@ class Recorder(Consumer):
             return
         if name == "gather":
             np.copyto(self._before, self._state.parameters)
-        stages = self._describe[name](layer)
-        self._parts[name] += [Stage(stage.title, stage.formula, self._copied(stage.value)) for stage in stages]
+        self._parts[name] += [self._kept(stage) for stage in self._describe[name](layer)]
+        self._follow(name, layer)
+
+    def _follow(self, name: str, i: int) -> None:
+        """Add what this part of the step has computed to the flow."""
+        flow, layout = self.flow, self._network.layout
+        if name == "gather":
+            flow.values.append(self._array(self.loop.batch[0]))
+        elif name == "forward" and i < len(self._layers):
+            flow.values.append(self._array(self._layers[i].output))
+            flow.weights.append(self._matrix(layout.views(self._state.parameters)[i]))
+        elif name == "backward" and i < len(self._layers):
+            flow.deltas.insert(0, self._array(self._layers[i].grad))
+            flow.gradients.insert(0, self._matrix(layout.views(self.loop.step.gradient)[i]))
 
     def step(self, event: StepDone) -> None:
         """Put the parts of the step together."""
@@ -83,7 +132,7 @@ class Recorder(Consumer):
         self._parts["loss"].insert(2, Stage("", "L", event.loss))
         computed = [stage for part in self._parts.values() for stage in part]
         late = [*self._update(event), *self._averages()]
-        self.stages = [*computed, *(Stage(stage.title, stage.formula, self._copied(stage.value)) for stage in late)]
+        self.stages = [*computed, *map(self._kept, late)]
 
     @property
     def _layers(self) -> list[Any]:
@@ -166,12 +215,39 @@ class Recorder(Consumer):
             yield Stage(title, f"{name}, average", value)
             title = ""
 
-    def _copied(self, value: NDArray[np.floating] | float) -> NDArray[np.floating] | float:
-        """A copy of a value; of an ensemble, that of the first member."""
-        if isinstance(value, float):
-            return value
+    def _kept(self, stage: Stage) -> Stage:
+        """A stage with a copy of its value, and with the names of the inputs and the scores."""
+        value = stage.value if isinstance(stage.value, float) else self._array(stage.value)
+        rows, columns = self._names(stage.formula)
+        shape = np.shape(value)
+        return Stage(
+            stage.title,
+            stage.formula,
+            value,
+            rows if len(shape) == 2 and len(rows) == shape[0] else (),
+            columns if len(shape) == 2 and len(columns) == shape[1] else (),
+        )
+
+    def _names(self, formula: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of the rows and of the columns of what `formula` computes, where these are inputs or scores."""
+        flow, last = self.flow, len(self._network.layers) - 1
+        name = (
+            re.split(r" = |,|:| \+ ", formula)[0].removeprefix("change of ").removeprefix("c * ").removeprefix("dL/d")
+        )
+        rows = flow.inputs if name in ("W0", f"L{last + 1}") else ()
+        scores = name in ("y", "prediction") or re.fullmatch(rf"[Wzahd]{last}|L{last + 1}", name)
+        return rows, flow.inputs if name == "x" else flow.outputs if scores else ()
+
+    def _array(self, value: NDArray[Any]) -> Array:
+        """A copy of an array; of an ensemble, that of the first member."""
         of_members = self._network.layout.members and value.ndim == 3
         return (value[0] if of_members else value).copy()
+
+    def _matrix(self, tensors: LayerViews) -> Array | None:
+        """A copy of the weights of a layer, if it has a matrix of them."""
+        weight = tensors.get("weight")
+        matrix = None if weight is None else self._array(weight)
+        return matrix if matrix is not None and matrix.ndim == 2 else None
 
     def _tensors(self, vector: Array, decaying: bool = False) -> Iterator[tuple[str, Array]]:
         """The tensors of a vector by their symbols in formulas, layer by layer; with `decaying` only the weights."""

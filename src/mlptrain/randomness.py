@@ -24,6 +24,7 @@ Purpose = Literal[
     "report",
     "inspect",
     "comparison",
+    "contributions",
 ]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
@@ -37,6 +38,7 @@ _NUMBERS: dict[Purpose, int] = {
     "report": 9,
     "inspect": 11,
     "comparison": 12,
+    "contributions": 13,
 }
 _DRAWS_PER_STEP = 1 << 64
 

@@ -441,16 +441,29 @@ def components(
 
 @app.command(rich_help_panel="Understand")
 def explain(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
-    step: Annotated[int, typer.Option(min=1, help="The training step, counted from 1.")] = 1,
+    path: Annotated[
+        Path, typer.Argument(metavar="CONFIG|RUN", callback=latest_too, help="An experiment, or a run or its model.")
+    ],
+    row: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Why this row of the table is predicted as it is, from 1.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="With --row: another table than that of the run.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, help="The training step to show, counted from 1.", show_default="1")
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows and columns to show at each end of a large array.")] = 3,
+    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also draw it on an HTML page.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --html.")] = False,
     overrides: Set = None,
+    json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """Show one training step with all its numbers: forward, backward, update."""
+    """Show one training step with all its numbers, or why a model predicts what it does for one row."""
     from mlptrain.cli import explain as verb
 
-    verb.run(config, overrides or [], step, rows)
+    verb.run(verb.Request(path, row, data, step, rows, html, force, overrides or [], json))
 
 
 @app.command(rich_help_panel="Prove")

@@ -231,6 +231,7 @@ class Plot:
         self._curves: dict[Cell, int | None] = {}
         self._passed: dict[tuple[int, int], int] = {}
         """The row of a curve by its number and column."""
+        self._behind: dict[Cell, str] = {}
 
     def add(self, runs: Sequence[Sequence[tuple[float, float]]], number: int) -> None:
         """Draw curve `number`."""
@@ -268,6 +269,10 @@ class Plot:
         column, row = self._dot(*point)
         self._put((column // 2, row // 4), letter, number)
 
+    def put_behind(self, cell: Cell, letter: str) -> None:
+        """Put a letter into a cell, to be seen where there is nothing else."""
+        self._behind[cell] = letter
+
     def line(self, row: int) -> Line:
         """One line of the plot."""
         cells = [(column, row) for column in range(self._columns)]
@@ -299,7 +304,7 @@ class Plot:
 
     def _letter(self, cell: Cell) -> str:
         dots = self._dots.get(cell)
-        return self._letters.get(cell) or (" " if dots is None else chr(0x2800 + dots))
+        return self._letters.get(cell) or (self._behind.get(cell, " ") if dots is None else chr(0x2800 + dots))
 
 
 def straight_line(x: int, y: int, end_x: int, end_y: int) -> Iterator[Cell]:

@@ -1,43 +1,53 @@
-"""mlptrain components: the families and their variants, or one variant in full."""
+"""mlptrain components: the families and their variants, the variants of one family, or one variant in full."""
 
 from __future__ import annotations
 
-import numpy as np
+import textwrap
+from collections.abc import Iterator
+
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mlptrain.cli.chart import styled
+from mlptrain.cli.component_plots import picture_of
 from mlptrain.cli.console import print_results, stdout_console
 from mlptrain.component import Component, did_you_mean
 from mlptrain.errors import UsageError
-from mlptrain.nn.activations import Activation
-from mlptrain.optim.schedules import Schedule
-from mlptrain.reference import catalogue, paragraphs, settings, summary
+from mlptrain.reference import Setting, catalogue, paragraphs, settings, summary
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import all_paths
 
-EPOCHS = 60  # of the run that a schedule is drawn for
+WIDEST, HIGHEST = 100, 20
+"""Letters of a plot."""
 
 
 def run(name: str | None) -> None:
     """Run the command."""
+    families = {word: title for title, family, _ in catalogue() for word in (title, family.__name__.lower())}
+    variants = [variant for _, _, found in catalogue() for variant in found if name in words_of(variant)]
     if name is None:
         print_results(*overview())
-        return
-    words = {
-        word: variant for _, _, found in catalogue() for variant in found for word in (variant.name(), *variant.aliases)
-    }
-    if name not in words:
-        if path := next((path for path in all_paths(Experiment) if name in (path, path.rpartition(".")[2])), None):
-            raise UsageError(f"no component '{name}'; it is a setting: {path}")
-        raise UsageError(
-            f"no component '{name}'; {did_you_mean(name, words) or '`mlptrain components` lists them all'}"
-        )
-    same_name = [
-        variant for _, _, found in catalogue() for variant in found if name in (variant.name(), *variant.aliases)
-    ]
-    for variant in same_name:
-        print_results(*details(variant))
+    elif variants:
+        for variant in variants:
+            print_results(*details(variant))
+    elif name in families:
+        print_results(*one_family(families[name]))
+    else:
+        refuse(name, families)
+
+
+def words_of(variant: type[Component]) -> tuple[str, ...]:
+    """The names of a variant."""
+    return variant.name(), *variant.aliases
+
+
+def refuse(name: str, families: dict[str, str]) -> None:
+    """Say that there is no such component, and what may be meant."""
+    if path := next((path for path in all_paths(Experiment) if name in (path, path.rpartition(".")[2])), None):
+        raise UsageError(f"no component '{name}'; it is a setting: {path}")
+    words = [*families, *(word for _, _, found in catalogue() for variant in found for word in words_of(variant))]
+    raise UsageError(f"no component '{name}'; {did_you_mean(name, words) or '`mlptrain components` lists them all'}")
 
 
 def overview() -> list[RenderableType]:
@@ -60,56 +70,51 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[:width].rpartition(" ")[0].rstrip(" ,;:") + "…"
 
 
+def one_family(title: str) -> list[RenderableType]:
+    """The variants of a family, each with its whole summary."""
+    parts: list[RenderableType] = [Text(title, "bold")]
+    for variant in next(found for name, _, found in catalogue() if name == title):
+        parts += ["", heading(variant), *indented(summary(variant))]
+    example = next(found[0].name() for name, _, found in catalogue() if name == title)
+    return [*parts, "", Text(f"One in full: mlptrain components {example}", "dim")]
+
+
+def heading(variant: type[Component]) -> Text:
+    """The names of a variant."""
+    also = f" (also {', '.join(variant.aliases)})" if variant.aliases else ""
+    return Text(variant.name() + also, "bold")
+
+
+def indented(text: str) -> Iterator[Text]:
+    """`text` as lines that are indented by two spaces and break between words."""
+    wrapped = textwrap.wrap(text, stdout_console().width - 2, break_long_words=False, break_on_hyphens=False)
+    yield from (Text(f"  {line}") for line in wrapped)
+
+
 def details(variant: type[Component]) -> list[RenderableType]:
     """Everything about one variant."""
-    first, *others = paragraphs(variant)
-    also = f" (also {', '.join(variant.aliases)})" if variant.aliases else ""
-    parts: list[RenderableType] = [Text(variant.name() + also, "bold"), Text(first)]
+    first, *others = (Text(joined(text)) for text in paragraphs(variant))
+    parts: list[RenderableType] = [heading(variant), first]
     for text in others:
-        parts += ["", Text(text)]
+        parts += ["", text]
     if found := settings(variant, skip=("kind",)):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("setting", "type", "default", "meaning"):
-            table.add_column(column)
+        parts += ["", Text("settings", "bold")]
         for setting in found:
-            table.add_row(*map(Text, (setting.name, setting.type, setting.default, setting.meaning)))
-        parts += ["", table]
-    if issubclass(variant, Activation):
-        parts += ["", *activation_plot(variant())]
-    if issubclass(variant, Schedule) and not variant().start():  # a state depends on the run
-        parts += ["", *schedule_plot(variant())]
+            parts += [setting_line(setting), *indented(setting.meaning)]
+    if drawn := picture_of(variant):
+        console = stdout_console()
+        height = min(HIGHEST, max(10, console.height - 2)) if console.is_terminal else HIGHEST
+        parts += ["", styled(drawn.lines(min(WIDEST, console.width), height)), Text(drawn.caption)]
     return [*parts, ""]
 
 
-def activation_plot(activation: Activation) -> list[RenderableType]:
-    """f and f' from -4 to 4, and where the kinks are."""
-    z = np.linspace(-4, 4, 401)
-    lines = plot([z, z], [activation(z), activation.derivative(z)], ["f(z)", "f'(z)"])
-    kinks = ", ".join(f"{kink:g}" for kink in activation.kinks)
-    return [lines, f"not differentiable at z = {kinks}" if kinks else "smooth everywhere"]
+def joined(paragraph: str) -> str:
+    """A paragraph on one line, unless its lines are indented."""
+    lines = paragraph.splitlines()
+    return paragraph if any(line.startswith(" ") for line in lines) else " ".join(lines)
 
 
-def schedule_plot(schedule: Schedule) -> list[RenderableType]:
-    """The factor over a run."""
-    epochs = np.arange(EPOCHS)
-    factors = np.array([schedule.at(int(epoch), EPOCHS, 1) for epoch in epochs])
-    return [plot([epochs], [factors], [f"factor of the learning rate in a run of {EPOCHS} epochs"])]
-
-
-def plot(xs: list[np.ndarray], ys: list[np.ndarray], labels: list[str]) -> Text:
-    """A plot of curves in text."""
-    import uniplot
-
-    lowest, highest = min(float(y.min()) for y in ys), max(float(y.max()) for y in ys)
-    drawn = uniplot.plot_to_string(
-        xs=xs,
-        ys=ys,
-        lines=True,
-        width=60,
-        height=14,
-        legend_labels=labels,
-        color=True,
-        y_min=lowest - 0.05,
-        y_max=highest + 0.05,
-    )
-    return Text.from_ansi(drawn if isinstance(drawn, str) else "\n".join(drawn), no_wrap=True)
+def setting_line(setting: Setting) -> Text:
+    """The name, the type and the default of a setting."""
+    default = setting.default if setting.default == "required" else f"default {setting.default}"
+    return Text.assemble((setting.name, "cyan"), f"  {setting.type.replace('`', '')}; {default}")

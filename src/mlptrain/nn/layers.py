@@ -52,6 +52,9 @@ class Stage(NamedTuple):
     """Heading of a group of lines; empty for the other lines of the group."""
     formula: str
     value: NDArray[np.floating[Any]] | float
+    rows: tuple[str, ...] = ()
+    """Names of its rows, if they have names."""
+    columns: tuple[str, ...] = ()
 
 
 class Layer(Component):

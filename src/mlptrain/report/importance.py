@@ -125,10 +125,15 @@ class Sample:
         return loss_of(self._model.network, self._scores(inputs), self._part)
 
     def _predicted(self, inputs: Array) -> NDArray[np.float64]:
-        task, loss, scores = self._model.transforms.task, self._model.network.loss, self._scores(inputs)
-        if task.form == "values":
-            return np.asarray(task.outcome(loss, scores, np.zeros(0)).predicted)
-        return np.asarray(loss.predict(scores), np.float64)
+        return predictions_of(self._model, self._scores(inputs))
+
+
+def predictions_of(model: Model, scores: Array) -> NDArray[np.float64]:
+    """(n, outputs): what raw scores (n, outputs) predict: probabilities, or values in the units of the target."""
+    task, loss = model.transforms.task, model.network.loss
+    if task.form == "values":
+        return np.asarray(task.outcome(loss, scores, np.zeros(0)).predicted)
+    return np.asarray(loss.predict(scores), np.float64)
 
 
 def chosen(part: Part, rows: Indices) -> Part:

@@ -46,6 +46,9 @@ code{font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;backgro
 padding:2px 6px;overflow-wrap:anywhere}
 .advice code{display:inline-block;margin-top:3px}
 figure svg{display:block;width:100%;height:auto;overflow:visible}
+.drawing{min-width:0}
+.drawing figure{overflow-x:auto}
+.drawing svg{min-width:var(--least)}
 svg *{stroke-linejoin:round;stroke-linecap:butt}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
 figcaption{color:var(--text);opacity:.78;font-size:.85rem;margin-top:8px;overflow-wrap:anywhere}
