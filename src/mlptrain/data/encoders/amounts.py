@@ -90,9 +90,14 @@ class Amount(Number):
         return f"read as numbers with {self.notation.described}"
 
     def writer(self, column: Column, table: Table) -> Writer:
-        return super().writer(
-            numbers_in(column, self.notation, table) if isinstance(column, TextColumn) else column, table
-        )
+        return super().writer(self._numbers(column, table), table)
+
+    def far(self, column: Column, table: Table) -> int:
+        return super().far(self._numbers(column, table), table)
+
+    def _numbers(self, column: Column, table: Table) -> Column:
+        """The column as numbers."""
+        return numbers_in(column, self.notation, table) if isinstance(column, TextColumn) else column
 
 
 def numbers_in(column: TextColumn, notation: Notation, table: Table, data: Data | None = None) -> NumericColumn:

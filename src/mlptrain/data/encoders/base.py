@@ -129,6 +129,10 @@ class Encoder(Component):
     def writer(self, column: Column, table: Table) -> Writer:
         """A writer of the inputs for `column`, which `read` returned for `table`."""
 
+    def far(self, column: Column, table: Table) -> int:
+        """How many rows of another table hold a value far outside of those of training, where that is known."""
+        return 0
+
     def packed(self, column: Column, table: Table) -> Packed | None:
         """The inputs as bytes that are decoded when a batch is gathered; None where that is not possible."""
         return None
