@@ -168,11 +168,11 @@ class Number(Encoder):
 
     @np.errstate(over="ignore", invalid="ignore")  # the ends of the widest ranges are infinite, and nothing is beyond
     def far(self, column: Column, table: Table) -> int:
-        assert isinstance(column, NumericColumn)
-        if not self.trained:
+        values = self.cells(column, table)
+        if not self.trained or values is None:
             return 0
         low, high = np.asarray(self.trained)
-        width, values = high - low, column.values
+        width = high - low
         beyond = (values < low - width) | (values > high + width)
         return int(np.count_nonzero(beyond[:, width > 0].any(axis=1)))
 
