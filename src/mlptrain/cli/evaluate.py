@@ -16,6 +16,7 @@ from mlptrain.cli.console import (
     interval_line,
     metrics_table,
     print_json,
+    print_next,
     print_notes,
     print_results,
     refuse_same_file,
@@ -29,6 +30,7 @@ from mlptrain.errors import CheckFailed, UsageError
 from mlptrain.inspect.files import known_state
 from mlptrain.metrics import ClassFigures, higher_is_better
 from mlptrain.nn.arrays import Array
+from mlptrain.numbers import brief
 from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import (
@@ -81,6 +83,8 @@ def run(request: Request) -> None:
         text = json.dumps(document(evaluation, state), indent=2, allow_nan=False)
         write_durably(request.out, f"{text}\n".encode())
     show(evaluation, state, request.json)
+    if state == "finished" and request.data is None and not request.json:
+        print_next("mlptrain", "report", str(request.model))
     check_bounds(bounds, evaluation)
 
 
@@ -148,9 +152,9 @@ def check_bounds(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluati
     for name, bound, lowest in bounds:
         value = evaluation.metrics[name]
         if value is None:
-            raise CheckFailed(f"{name} is undefined on these rows, so it cannot be compared with {bound:g}")
+            raise CheckFailed(f"{name} is undefined on these rows, so it cannot be compared with {brief(bound, 6)}")
         if (value < bound) if lowest else (value > bound):
-            raise CheckFailed(f"{name} is {value:.6g}, {'below' if lowest else 'above'} {bound:g}")
+            raise CheckFailed(f"{name} is {brief(value, 6)}, {'below' if lowest else 'above'} {brief(bound, 6)}")
 
 
 def document(evaluation: Evaluation, state: str | None) -> dict[str, Any]:

@@ -30,9 +30,9 @@ import yaml
 
 from mlptrain.metrics import higher_is_better
 from mlptrain.nn.layers import Dense
+from mlptrain.numbers import number
 from mlptrain.remedies import after_divergence, setting, yaml_flow
 from mlptrain.report.importance import Importances
-from mlptrain.report.numbers import number
 from mlptrain.report.text import shortened
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Reached, simpler
