@@ -127,7 +127,7 @@ def test_a_table_and_a_confusion_matrix_are_shown(cli: Cli, here: Path) -> None:
     assert lines[12] == ["true", "\\", "predicted", "no", "yes"]
     assert lines[16] == ["class", "rows", "precision", "recall", "f1"]
     assert outcome.out.splitlines()[-1].endswith("of class 'yes', which is predicted above a probability of 0.5")
-    assert outcome.err == ""
+    assert outcome.err == "next: mlptrain report classes\n"
 
 
 def columns(cells: Callable[[dict[str, Any]], dict[str, Any]], rows: list[Any]) -> tuple[str, list[tuple[object, ...]]]:
@@ -499,7 +499,7 @@ def test_stdin_in_a_pipe(here: Path) -> None:
 
 
 CLOSED = {
-    "evaluate classes >&-": (0, ""),
+    "evaluate classes >&-": (0, "next: mlptrain report classes\n"),
     "predict classes classes.csv --quiet >&-": (0, ""),
     "predict classes - <&-": (3, "mlptrain: stdin: the file is empty: 0 data rows\n"),
     "evaluate nothing <&- >&-": (4, "mlptrain: nothing: "),

@@ -81,7 +81,7 @@ def inspect_table(path: Path, targets: Sequence[str], as_json: bool) -> None:
     size = f"{rows:,} row{'s' * (rows != 1)}, {len(facts):,} column{'s' * (len(facts) != 1)}"
     head = f"{path}: {size}, {bytes_text(path.stat().st_size)}, sha256 {digest[:12]}"
     print_results(head, *([visible(reason)] if reason else []), "", column_table(facts), *note_lines(facts))
-    if targets and not reason:
+    if targets:
         print_next("mlptrain", "init", str(path), *(word for name in targets for word in ("--target", name)))
 
 
