@@ -65,7 +65,7 @@ SETTINGS, RUN, BOUNDS, OUTPUT = "What is trained", "The run", "Bounds", "Output"
 """The groups of the options of a command that has many."""
 
 
-def settings(incomplete: str) -> list[str]:
+def settings(context: Any, parameter: Any, incomplete: str) -> list[str]:
     """What `--set` can change, for completion: each setting that begins like this."""
     from mlptrain.spec.experiment import Experiment
     from mlptrain.spec.load import all_paths
@@ -76,7 +76,7 @@ def settings(incomplete: str) -> list[str]:
 def set_option(group: str | None = None) -> Any:
     """The option for settings."""
     meaning = "Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
-    return typer.Option("--set", metavar="KEY=VALUE", help=meaning, autocompletion=settings, rich_help_panel=group)
+    return typer.Option("--set", metavar="KEY=VALUE", help=meaning, shell_complete=settings, rich_help_panel=group)
 
 
 def target_option(group: str | None = None) -> Any:
@@ -98,6 +98,10 @@ Set = Annotated[list[str] | None, set_option()]
 Target = Annotated[list[str] | None, target_option()]
 Json = Annotated[bool, json_option()]
 Quiet = Annotated[bool, quiet_option()]
+GroupedSet = Annotated[list[str] | None, set_option(SETTINGS)]
+GroupedTarget = Annotated[list[str] | None, target_option(SETTINGS)]
+GroupedJson = Annotated[bool, json_option(OUTPUT)]
+GroupedQuiet = Annotated[bool, quiet_option(OUTPUT)]
 
 
 def latest_too(paths: Path | list[Path] | None) -> Path | list[Path] | None:
@@ -109,6 +113,7 @@ def latest_too(paths: Path | list[Path] | None) -> Path | list[Path] | None:
     return [resolved(path) for path in paths] if isinstance(paths, list) else resolved(paths)
 
 
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment: a YAML file.")]
 ModelPath = Annotated[
     Path,
     typer.Argument(metavar="RUN-or-FILE", callback=latest_too, help="A run's folder, or its model or checkpoint file."),
@@ -202,7 +207,7 @@ def inspect(
 
 @app.command(rich_help_panel="Start")
 def check(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    config: ConfigPath,
     overrides: Set = None,
     json: Json = False,
     plugin: Plugin = None,
@@ -222,7 +227,7 @@ def check(
 
 @app.command(name="lr-find", rich_help_panel="Start")
 def lr_find(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    config: ConfigPath,
     overrides: Set = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
     json: Json = False,
@@ -266,8 +271,8 @@ def fit(
     config: Annotated[
         Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
     ] = None,
-    target: Annotated[list[str] | None, target_option(SETTINGS)] = None,
-    overrides: Annotated[list[str] | None, set_option(SETTINGS)] = None,
+    target: GroupedTarget = None,
+    overrides: GroupedSet = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -300,8 +305,8 @@ def fit(
     profile: Annotated[
         bool, typer.Option("--profile", help="Also print where the time went.", rich_help_panel=OUTPUT)
     ] = False,
-    json: Annotated[bool, json_option(OUTPUT)] = False,
-    quiet: Annotated[bool, quiet_option(OUTPUT)] = False,
+    json: GroupedJson = False,
+    quiet: GroupedQuiet = False,
     plugin: Plugin = None,
 ) -> None:
     """Train a network and save it as a run.
@@ -358,7 +363,7 @@ def evaluate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    json: Annotated[bool, json_option(OUTPUT)] = False,
+    json: GroupedJson = False,
     plugin: Plugin = None,
 ) -> None:
     """Measure a trained model.
