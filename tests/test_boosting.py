@@ -158,6 +158,34 @@ def test_the_report_says_what_it_was(cli: Cli, tmp_path: Path, monkeypatch: pyte
     assert boosting.with_boosting(open_source(run)).gaps == []
 
 
+def test_what_scikit_learn_refuses_is_said(cli: Cli, tmp_path: Path) -> None:
+    """All values of a column are in one group of rows, so that it has none where that group is left out."""
+    kinds = [(i % 3, i % 7 if i % 3 == 0 else "", (i * 5) % 11, "ab"[i % 2]) for i in range(90)]
+    write_csv(tmp_path / "t.csv", "g,x,z,y", kinds)
+    split = "split: {group: g, validation: 0, test: 0}"
+    run = fit(
+        cli,
+        tmp_path,
+        f"data: {{path: t.csv, target: y, features: [x, z], {split}}}\nensemble: {{members: 3, rows: folds}}\n",
+    )
+    source = boosting.with_boosting(open_source(run))
+    assert source.summary is not None
+    refused = "boosting" not in source.summary["baselines"]
+    assert [gap.startswith("gradient boosting is not beside the model: ") for gap in source.gaps] == [True] * refused
+
+
+def test_an_error_of_scikit_learn_is_no_error_of_the_report(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fit(cli, tmp_path, f"data: {{path: {DATASETS}/penguins.csv, target: species}}\n")
+
+    def refuse(*arguments: object) -> None:
+        raise ValueError("no such rows\nand more")
+
+    monkeypatch.setattr(boosting, "boosted", refuse)
+    assert boosting.with_boosting(open_source(run)).gaps == ["gradient boosting is not beside the model: no such rows"]
+
+
 @pytest.mark.parametrize("more", ["{baselines: false, epochs: 2}", "{epochs: 2}"])
 def test_nothing_to_compare_with_is_no_comparison(cli: Cli, tmp_path: Path, more: str) -> None:
     table: list[Row] = classes_rows(40)

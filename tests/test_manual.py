@@ -65,7 +65,6 @@ def completed(line: str, folder: Path, instruction: str = "complete_bash") -> st
     [
         ("mlptrain f", ["fit"]),
         ("mlptrain fit --re", ["--resume", "--report"]),
-        ("mlptrain check s.yaml --set training.batch", ["training.batch_size="]),
         ("mlptrain nonsense --re", []),
     ],
 )

@@ -65,18 +65,10 @@ SETTINGS, RUN, BOUNDS, OUTPUT = "What is trained", "The run", "Bounds", "Output"
 """The groups of the options of a command that has many."""
 
 
-def settings(context: Any, parameter: Any, incomplete: str) -> list[str]:
-    """What `--set` can change, for completion: each setting that begins like this."""
-    from mlptrain.spec.experiment import Experiment
-    from mlptrain.spec.load import all_paths
-
-    return [f"{path}=" for path in all_paths(Experiment) if path.startswith(incomplete)]
-
-
 def set_option(group: str | None = None) -> Any:
     """The option for settings."""
     meaning = "Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
-    return typer.Option("--set", metavar="KEY=VALUE", help=meaning, shell_complete=settings, rich_help_panel=group)
+    return typer.Option("--set", metavar="KEY=VALUE", help=meaning, rich_help_panel=group)
 
 
 def target_option(group: str | None = None) -> Any:

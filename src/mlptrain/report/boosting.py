@@ -20,7 +20,7 @@ from mlptrain.data.tables import Table
 from mlptrain.dataset import Dataset, Fold, Part, Transforms, used_rows
 from mlptrain.metrics import Metrics, Outcome, finite_or_none
 from mlptrain.nn.threads import blas_threads
-from mlptrain.report.source import Source
+from mlptrain.report.source import Measured, Source
 from mlptrain.tasks import Classification, MultiLabel, Task
 from mlptrain.train.evaluation import held_out
 
@@ -30,6 +30,10 @@ TREE = 20_000
 """Values that could be looked at in the time that any tree takes."""
 CODES = 254
 """Categories that have a code of their own; the others share one."""
+
+
+class Unfit(Exception):
+    """Why nothing is fitted."""
 
 
 class Inputs(NamedTuple):
@@ -48,21 +52,29 @@ def with_boosting(source: Source) -> Source:
         return source
     if find_spec("sklearn") is None:
         return source
+    try:
+        found = beside(source, dataset, measured)
+    except (Unfit, ValueError) as error:  # scikit-learn refuses, for instance, a column without a value in a fold
+        source.gaps.append(f"gradient boosting is not beside the model: {str(error).splitlines()[0]}")
+        return source
+    return replace(source, summary=summary | {"baselines": summary["baselines"] | {"boosting": found}})
+
+
+@np.errstate(all="ignore")
+def beside(source: Source, dataset: Dataset, measured: Measured) -> Metrics:
+    """The figures of gradient boosting on the rows that are measured; `Unfit` if that is not to be had."""
     data = source.plan.data
     same_table = (data.test_path if measured.name == "test" else data.validation_path) is None
     training = measured.table if same_table else used_rows(data, dataset.transforms, "train")[0]
     inputs = inputs_of(training, dataset.transforms)
-    if why := why_not(dataset, inputs, measured.folds):
-        source.gaps.append(f"gradient boosting is not beside the model: {why}")
-        return source
+    refuse_unfit(dataset, inputs, measured.folds)
     others = inputs if same_table else inputs_of(measured.table, dataset.transforms)
     folds = dataset.folds if measured.folds else (Fold(dataset.training, measured.part),)
     import sklearn.ensemble  # noqa: F401  # loads its library for threads
 
     with blas_threads(1, "openmp"):  # small tables take ten times as long on two threads where another program runs
         predicted = np.concatenate([boosted(source, fold, inputs, others) for fold in folds])
-    found = measure(source, predicted, measured.part)
-    return replace(source, summary=summary | {"baselines": summary["baselines"] | {"boosting": found}})
+    return measure(source, predicted, measured.part)
 
 
 def inputs_of(table: Table, transforms: Transforms) -> Inputs:
@@ -76,17 +88,16 @@ def inputs_of(table: Table, transforms: Transforms) -> Inputs:
     return Inputs(np.concatenate(blocks, axis=1), categorical)
 
 
-def why_not(dataset: Dataset, inputs: Inputs, folds: bool) -> str | None:
-    """The reason why nothing is fitted, if there is one."""
+def refuse_unfit(dataset: Dataset, inputs: Inputs, folds: bool) -> None:
+    """Say why nothing is fitted, if there is a reason."""
     task, rows = dataset.transforms.task, len(dataset.training)
     trees = (len(dataset.folds) if folds else 1) * (task.outputs if task.positive is None else 1)
     if trees * (rows * inputs.values.shape[1] + TREE) > MOST_WORK:
-        return "it would take too long on so many rows, columns and outputs"
+        raise Unfit("it would take too long on so many rows, columns and outputs")
     if not inputs.values.shape[1]:
-        return "it has no columns that it could use"
+        raise Unfit("it has no columns that it could use")
     if isinstance(task, MultiLabel) and not np.isin(dataset.training.truth(), (0, 1)).all():
-        return "it cannot learn from probabilities"
-    return None
+        raise Unfit("it cannot learn from probabilities")
 
 
 def boosted(source: Source, fold: Fold, inputs: Inputs, others: Inputs) -> Values:
@@ -135,5 +146,5 @@ def measure(source: Source, predicted: Values, part: Part) -> Metrics:
         return task.measure(loss, predicted, part)
     outcome, scores = Outcome(part.truth(), predicted), task.encode(predicted)
     comparable = not loss.levels and np.array_equal(loss.predict(scores), scores)
-    found: Metrics = {"loss": loss.value(scores, part.target(), part.weights()) if comparable else None}
+    found: Metrics = {"loss": finite_or_none(loss.value(scores, part.target(), part.weights())) if comparable else None}
     return found | {metric.name(): finite_or_none(metric(outcome)) for metric in task.metrics}
