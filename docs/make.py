@@ -1,4 +1,7 @@
-"""Writes the reference pages from the classes: `python docs/make.py`; with --check it only says which are stale."""
+"""Writes the reference pages from the classes: `python docs/make.py`; with --check it only says which are stale.
+
+`python docs/make.py --man FOLDER` writes pages for `man` on the commands into a folder.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from mlptrain.cli import manual
 from mlptrain.component import Component, Frozen
 from mlptrain.reference import catalogue, paragraphs, settings, summary
 from mlptrain.spec.experiment import Experiment
@@ -25,7 +29,12 @@ NOTE = "<!-- Written by docs/make.py from the classes; edit those. -->\n"
 
 def pages() -> dict[str, str]:
     """Every page by its file name."""
-    return {"spec.md": spec_page(), "components.md": components_page(), "modules.md": modules_page()}
+    return {
+        "spec.md": spec_page(),
+        "components.md": components_page(),
+        "modules.md": modules_page(),
+        "commands.md": f"{NOTE}\n# The commands\n{manual.markdown()}",
+    }
 
 
 def spec_page() -> str:
@@ -114,16 +123,24 @@ def mapping_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def main() -> int:
-    """Write the pages, or with --check compare them."""
+    """Write the pages, or with --check compare them; with --man write those for `man`."""
+    if sys.argv[1:2] == ["--man"]:
+        write(Path(sys.argv[2]), manual.man_pages())
+        return 0
     stale = [name for name, text in pages().items() if not same(FOLDER / name, text)]
     if "--check" in sys.argv:
         for name in stale:
             sys.stdout.write(f"{name} is stale: run python docs/make.py\n")
         return 1 if stale else 0
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf8")
+    write(FOLDER, pages())
     return 0
+
+
+def write(folder: Path, texts: dict[str, str]) -> None:
+    """Write files into a folder, which is made if it does not exist."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf8")
 
 
 def same(path: Path, text: str) -> bool:

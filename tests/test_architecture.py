@@ -22,7 +22,7 @@ CONFIGS = sorted(path for suffix in ("*.yaml", "*.yml") for path in (ROOT / "con
 # From the ground up; a module imports its own floor's own package and what lies below. Two on one floor are strangers.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain",),  # the package itself: its version, nothing else
-    ("mlptrain.errors", "mlptrain.system"),
+    ("mlptrain.errors", "mlptrain.system", "mlptrain.numbers"),
     ("mlptrain.remedies",),
     ("mlptrain.component",),
     ("mlptrain._loops",),  # in C

@@ -22,6 +22,7 @@ from cli import (
     PROGRAM,
     Cli,
     Outcome,
+    Write,
     amounts_rows,
     classes_rows,
     contents,
@@ -84,7 +85,7 @@ def test_evaluating_twice_changes_nothing(cli: Cli, here: Path) -> None:
 def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "classes", "--json", "--data", "classes.csv").succeeded().json()
     decision = ["by_class", "positive_class", "threshold"]
-    assert list(result) == ["rows", "metrics", "intervals", "confusion_matrix", *decision]
+    assert list(result) == ["state", "rows", "metrics", "intervals", "confusion_matrix", *decision, "notes"]
     decisions = ["accuracy", "balanced_accuracy", "f1", "macro_f1"]
     assert list(result["metrics"]) == ["loss", *decisions, "log_loss", "roc_auc", "average_precision"]
     assert (result["positive_class"], result["threshold"]) == ("yes", 0.5)
@@ -100,7 +101,7 @@ def test_the_document_of_an_evaluation(cli: Cli, here: Path) -> None:
 
 def test_the_document_of_a_regression(cli: Cli, here: Path) -> None:
     result = cli("evaluate", "amounts", "--json", "--data", "amounts.csv").succeeded().json()
-    assert list(result) == ["rows", "metrics", "intervals"]
+    assert list(result) == ["state", "rows", "metrics", "intervals", "notes"]
     assert list(result["metrics"]) == ["loss", "rmse", "mae", "r2"]
     predicted = table(cli("predict", "amounts", "amounts.csv").succeeded().out)["price"].to_numpy()
     truth = np.array([float(str(row[2])) for row in amounts_rows()])
@@ -126,7 +127,7 @@ def test_a_table_and_a_confusion_matrix_are_shown(cli: Cli, here: Path) -> None:
     assert lines[12] == ["true", "\\", "predicted", "no", "yes"]
     assert lines[16] == ["class", "rows", "precision", "recall", "f1"]
     assert outcome.out.splitlines()[-1].endswith("of class 'yes', which is predicted above a probability of 0.5")
-    assert outcome.err == ""
+    assert outcome.err == "next: mlptrain report classes\n"
 
 
 def columns(cells: Callable[[dict[str, Any]], dict[str, Any]], rows: list[Any]) -> tuple[str, list[tuple[object, ...]]]:
@@ -360,6 +361,74 @@ def test_prediction_far_from_training_is_refused(here: Path) -> None:
     assert outcome.out == ""
 
 
+@pytest.mark.parametrize(
+    ("lost", "more", "state", "said"),
+    [
+        ((), (), "finished", None),
+        (("model.safetensors", "summary.json"), (), "unfinished", "continue with: mlptrain fit --resume again"),
+        ((), ("optimizer={kind: sgd, learning_rate: 1.0e+18}",), "diverged", "training diverged in epoch"),
+        (("checkpoint.safetensors",), (), None, None),
+    ],
+)
+def test_a_run_that_did_not_end_well_is_named(
+    cli: Cli, here: Path, lost: tuple[str, ...], more: tuple[str, ...], state: str | None, said: str | None
+) -> None:
+    changes = [word for change in more for word in ("--set", change)]
+    cli("fit", "amounts.yaml", *changes, "--out", "again", "--quiet")
+    for name in lost:
+        (here / "again" / name).unlink()
+    outcome = cli("evaluate", "again", "--json").succeeded()
+    assert outcome.json()["state"] == state
+    assert (said is None) == (outcome.err == "")
+    assert said is None or (said in outcome.err and outcome.json()["notes"] == [outcome.err.strip()[6:]])
+
+
+def test_a_damaged_summary_is_named_and_the_model_still_measured(cli: Cli, here: Path) -> None:
+    (here / "amounts" / "summary.json").write_text("{")
+    outcome = cli("evaluate", "amounts", "--json").succeeded()
+    assert outcome.json()["state"] == "damaged"
+    assert "summary.json: is damaged" in outcome.err
+
+
+FAR = "note: values outside of the range of training by more than its width: "
+
+
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [
+        ([("3.3", "0"), ("-3.3", "1"), ("1", "-2.6")], ""),  # x1 is from -1.1 to 1.1 in training
+        ([("3.31", "0"), ("1", "0")], "'x1' in 1 row"),
+        ([("3.31", "1e20"), ("-1e20", "0"), ("", "0"), ("1", "0")], "'x1' in 2 rows, 'x2' in 1 row"),
+    ],
+)
+def test_values_far_outside_of_training_are_noted(cli: Cli, here: Path, rows: list[tuple[str, ...]], note: str) -> None:
+    cli("fit", "amounts.yaml", "--out", "all", "--set", "data.split={validation: 0, test: 0}").succeeded()
+    write_csv(here / "t.csv", "x1,x2,price", [(*row, "1000") for row in rows])
+    outcome = cli("predict", "all", "t.csv").succeeded()
+    assert [line for line in outcome.err.splitlines() if "range" in line] == ([FAR + note] if note else [])
+    measured = cli("evaluate", "all", "--data", "t.csv", "--json").succeeded()
+    assert [each for each in measured.json()["notes"] if "range" in each] == ([FAR[6:] + note] if note else [])
+
+
+def test_no_value_of_the_training_table_is_far(cli: Cli, here: Path) -> None:
+    for name in ("classes", "amounts"):
+        assert "range" not in cli("predict", name, f"{name}.csv").succeeded().err
+        assert "range" not in cli("evaluate", name, "--data", f"{name}.csv").succeeded().err
+
+
+def test_far_amounts_with_a_unit_and_many_columns(cli: Cli, spec: Write, tmp_path: Path) -> None:
+    names, weights = [f"x{i}" for i in range(8)], [f"{i + 1}.5 kg" for i in range(40)]
+    table = [(*[f"{(i * k) % 9}" for k in range(1, 9)], weights[i], "ab"[i % 2]) for i in range(40)]
+    write_csv(tmp_path / "t.csv", ",".join([*names, "weight", "y"]), table)
+    cli("fit", spec("data: {path: t.csv, target: y}\n" + TRAINING), "--out", "run").succeeded()
+    assert "range" not in cli("predict", "run", "t.csv").succeeded().err
+    write_csv(tmp_path / "far.csv", ",".join([*names, "weight"]), [(*["99"] * 8, "14 kg"), (*["1"] * 8, "900 kg")])
+    said = cli("predict", "run", "far.csv").succeeded().err
+    assert (
+        said == FAR + "'x0' in 1 row, 'x1' in 1 row, 'x2' in 1 row, 'x3' in 1 row, 'x4' in 1 row and 4 more columns\n"
+    )
+
+
 # --- predict
 
 
@@ -430,7 +499,7 @@ def test_stdin_in_a_pipe(here: Path) -> None:
 
 
 CLOSED = {
-    "evaluate classes >&-": (0, ""),
+    "evaluate classes >&-": (0, "next: mlptrain report classes\n"),
     "predict classes classes.csv --quiet >&-": (0, ""),
     "predict classes - <&-": (3, "mlptrain: stdin: the file is empty: 0 data rows\n"),
     "evaluate nothing <&- >&-": (4, "mlptrain: nothing: "),

@@ -20,9 +20,9 @@ from mlptrain.cli.pictures import picture
 from mlptrain.lessons.catalogue import CHAPTERS, find
 from mlptrain.lessons.pictures import charts_of, dead_shares
 from mlptrain.lessons.study import Study
+from mlptrain.numbers import number
 from mlptrain.report.boundary import SIZE, Plane
 from mlptrain.report.charts.plane import Boundary
-from mlptrain.report.numbers import number
 from mlptrain.report.page import figure
 
 SHORT = ("--set", "training.epochs=5")

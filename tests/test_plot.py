@@ -36,7 +36,7 @@ def test_one_run_shows_its_losses_with_the_best_epoch(cli: Cli, here: Path) -> N
     assert legend == f"● train_loss  ▲ validation_loss {STAR} epoch {best}"
     assert sum(STAR in line for line in plot) == 1
     assert plot[-1].split() == ["epoch", "0", "1", "2", "3", "4", "5"]
-    assert result.err == ""
+    assert result.err == "next: mlptrain report classes\n"
 
 
 def test_several_runs_are_told_apart_by_name(cli: Cli, here: Path) -> None:

@@ -260,3 +260,12 @@ def test_the_columns_that_stand_out_are_named() -> None:
     each = (Importance("a", 1.0, 0.1), Importance("b", 0.2, 0.01), Importance("c", 0.1, 0.09), Importance("d", 0.01, 0))
     assert telling(Importances(each, 100, 4, 0.5)) == "'a' matters most, then 'b'."
     assert telling(Importances((Importance("a", 0.01, 0.1),), 100, 1, 0.5)) == ""
+
+
+def test_gradient_boosting_stands_beside_the_simple_models(classes: Known) -> None:
+    classes[1]["baselines"]["boosting"] = {"accuracy": 0.84, "loss": 0.3}
+    assert "constant (0.5500), the linear model (0.8000) and scikit-learn's HistGradientBoosting (0.8400)." in (
+        said(classes).quality
+    )
+    classes[1]["baselines"]["boosting"] = {"accuracy": 0.96, "loss": 0.1}
+    assert said(classes).quality.endswith("clearly worse than scikit-learn's HistGradientBoosting (0.9600).")

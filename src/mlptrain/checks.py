@@ -26,6 +26,7 @@ from mlptrain.nn.initializers import Auto
 from mlptrain.nn.layers import Layer
 from mlptrain.nn.losses import CrossEntropy
 from mlptrain.nn.threads import blas_threads
+from mlptrain.numbers import number
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant
 from mlptrain.remedies import setting
@@ -237,7 +238,7 @@ def first_loss(trial: Trial) -> Finding:
     expected, lowest = naive_loss(network, part), lowest_loss(network, part)
     found = trial.course.first_loss
     why = f", log {network.outputs}" if isinstance(plan.loss, CrossEntropy) and not plan.loss.label_smoothing else ""
-    text = f"{found:.4g}; theory for equal scores: {expected:.4g}{why}"
+    text = f"{number(found)}; theory for equal scores: {number(expected)}{why}"
     if starts_trained(plan):
         start_of = "a linear model" if plan.network.linear_path else "the weights of a file"
         return Finding("first loss", None, f"{text}, but the network starts as {start_of}")

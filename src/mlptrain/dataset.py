@@ -9,7 +9,7 @@ the file, beside the encoded targets of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, Self
@@ -241,6 +241,14 @@ class Transforms(Frozen):
         values[:, list(self.constant)] = 0
         return Features(values, dtype), [writer.note for writer in writers if writer.note]
 
+    def encode_other(self, table: Table, dtype: Any) -> tuple[Features, list[str]]:
+        """`encode` for a table that nothing was fitted to: the notes begin with values far outside of training."""
+        columns = self.read(table)
+        features, notes = self.encode(table, dtype, columns)
+        pairs = zip(self.encoders, columns, strict=True)
+        far = {encoder.column: rows for encoder, column in pairs if (rows := encoder.far(column, table))}
+        return features, [*([far_note(far)] if far else []), *notes]
+
     def lessons(self, columns: Sequence[Column], table: Table, answers: Answers) -> Lessons | None:
         """What encoders learn from the target of `table`; None if none of them does."""
         ends = np.cumsum([encoder.width for encoder in self.encoders])
@@ -287,7 +295,7 @@ class Transforms(Frozen):
             notes.append(left_out(table.rows - len(present), "without a target"))
             table, weights = table.select(present), None if weights is None else weights[present]
             columns = self.task.read(table, self.missing_values)
-        features, more = self.encode(table, dtype)
+        features, more = self.encode_other(table, dtype)
         truth, rows = self.task.truth(columns, table), np.arange(table.rows)
         part = make_part(self.task, features, truth, rows, weights, dtype)
         return replace(part, units=groups_if_known(table, self.group, self.missing_values)), notes + more
@@ -707,6 +715,14 @@ def joined_notes(remarks: Sequence[tuple[str, str | None]]) -> list[str]:
         if remark is not None:
             names.setdefault(remark, []).append(name)
     return [f"{listed_columns(found)} {remark}" for remark, found in names.items()]
+
+
+def far_note(rows: Mapping[str, int]) -> str:
+    """A note on columns with values far outside of training, the most affected first."""
+    names = sorted(rows, key=lambda name: -rows[name])
+    counts = [f"'{name}' in {rows[name]:,} {'row' if rows[name] == 1 else 'rows'}" for name in names[:SHOWN]]
+    more = f" and {len(names) - SHOWN} more columns" if len(names) > SHOWN else ""
+    return f"values outside of the range of training by more than its width: {', '.join(counts)}{more}"
 
 
 def listed_columns(names: Sequence[str]) -> str:

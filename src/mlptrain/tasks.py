@@ -58,6 +58,7 @@ from mlptrain.metrics import (
 )
 from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError
+from mlptrain.numbers import brief
 from mlptrain.remedies import setting
 
 Truth = NDArray[Any]
@@ -598,7 +599,9 @@ class Regression(Task):
             text = (
                 f"target '{', '.join(self.columns)}' has {len(below)} values below {scaler.lowest_target:g}, such as "
             )
-            raise Trouble(table.path, f"{text}{below[0]:g}, which scale {scaler.name()} cannot take; write {line}")
+            raise Trouble(
+                table.path, f"{text}{brief(below[0], 9)}, which scale {scaler.name()} cannot take; write {line}"
+            )
         return self.model_copy(update={"scaler": scaler, "fitted": as_rows(scaler.fit(truth))})
 
     def encode(self, truth: Truth) -> Target:
@@ -670,7 +673,9 @@ def implied_task(columns: Sequence[Column], table: Table, missing: Sequence[str]
         text = f"{mixed}, {classes}" if mixed else f"target '{names}' holds {found_words(columns[0], table, missing)}"
         raise Trouble(table.path, text)
     if len(values := distinct(columns[0])) == 1:
-        raise Trouble(table.path, f"target '{names}' is {values[0]:g} in every row; there is nothing to predict")
+        raise Trouble(
+            table.path, f"target '{names}' is {brief(values[0], 9)} in every row; there is nothing to predict"
+        )
     raise Trouble(
         table.path,
         f"target '{names}' holds whole numbers ({found_values(columns[0])}), which may be classes or a quantity; "
@@ -701,7 +706,7 @@ def found_words(column: TextColumn, table: Table, missing: Sequence[str]) -> str
 def found_values(column: Column) -> str:
     """The distinct values of a column of numbers, for a message: '2 values: 0, 1'."""
     found = distinct(column)
-    shown = ", ".join(f"{value:g}" for value in found[:8]) + (", ..." if len(found) > 8 else "")
+    shown = ", ".join(brief(value, 9) for value in found[:8]) + (", ..." if len(found) > 8 else "")
     return f"{len(found)} value{'s' * (len(found) > 1)}: {shown}"
 
 

@@ -41,7 +41,7 @@ class Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first of `args` names."""
         word = args[0]
-        if self.get_command(ctx, word) is None and not word.startswith("-"):
+        if self.get_command(ctx, word) is None and not word.startswith("-") and not ctx.resilient_parsing:
             from mlptrain.component import did_you_mean
 
             known = OTHER_WORDS.get(word.lower())
@@ -55,23 +55,45 @@ app = typer.Typer(
     cls=Verbs,
     help="Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
 
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
-    ),
-]
-Target = Annotated[
-    list[str] | None, typer.Option("--target", metavar="COLUMN", help="The column to predict. Repeatable.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to stderr.")]
+SETTINGS, RUN, BOUNDS, OUTPUT = "What is trained", "The run", "Bounds", "Output"
+"""The groups of the options of a command that has many."""
+
+
+def set_option(group: str | None = None) -> Any:
+    """The option for settings."""
+    meaning = "Change a setting, as in optimizer.learning_rate=0.01. Repeatable."
+    return typer.Option("--set", metavar="KEY=VALUE", help=meaning, rich_help_panel=group)
+
+
+def target_option(group: str | None = None) -> Any:
+    """The option for columns to predict."""
+    return typer.Option("--target", metavar="COLUMN", help="The column to predict. Repeatable.", rich_help_panel=group)
+
+
+def json_option(group: str | None = None) -> Any:
+    """The option for a document."""
+    return typer.Option("--json", help="Print one JSON document instead of a table.", rich_help_panel=group)
+
+
+def quiet_option(group: str | None = None) -> Any:
+    """The option for silence."""
+    return typer.Option("--quiet", "-q", help="Print only errors to stderr.", rich_help_panel=group)
+
+
+Set = Annotated[list[str] | None, set_option()]
+Target = Annotated[list[str] | None, target_option()]
+Json = Annotated[bool, json_option()]
+Quiet = Annotated[bool, quiet_option()]
+GroupedSet = Annotated[list[str] | None, set_option(SETTINGS)]
+GroupedTarget = Annotated[list[str] | None, target_option(SETTINGS)]
+GroupedJson = Annotated[bool, json_option(OUTPUT)]
+GroupedQuiet = Annotated[bool, quiet_option(OUTPUT)]
 
 
 def latest_too(paths: Path | list[Path] | None) -> Path | list[Path] | None:
@@ -83,6 +105,7 @@ def latest_too(paths: Path | list[Path] | None) -> Path | list[Path] | None:
     return [resolved(path) for path in paths] if isinstance(paths, list) else resolved(paths)
 
 
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment: a YAML file.")]
 ModelPath = Annotated[
     Path,
     typer.Argument(metavar="RUN-or-FILE", callback=latest_too, help="A run's folder, or its model or checkpoint file."),
@@ -134,7 +157,11 @@ def init(
 ) -> None:
     """Write a first spec for a table, with comments that give the reasons.
 
-    Example: mlptrain init flowers.csv --target species > flowers.yaml
+    It trains as it stands. Each column is listed with what is in it and what is done with it.
+
+    Examples:
+      mlptrain init flowers.csv --target species > flowers.yaml
+      mlptrain init houses.csv --target price --out houses.yaml
     """
     from mlptrain.cli import init as verb
 
@@ -203,7 +230,12 @@ def inspect(
 ) -> None:
     """Show what is in a table, a config, a run or a model file.
 
-    Example: mlptrain inspect flowers.csv --target species
+    Of a config it shows each setting with where it comes from, and the layers; of a run its results and files.
+
+    Examples:
+      mlptrain inspect flowers.csv --target species
+      mlptrain inspect flowers.yaml --set optimizer.learning_rate=0.01
+      mlptrain inspect latest
     """
     from mlptrain.cli import inspect as verb
 
@@ -212,14 +244,18 @@ def inspect(
 
 @app.command(rich_help_panel="Start")
 def check(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    config: ConfigPath,
     overrides: Set = None,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
     """Look for what may go wrong with an experiment, in seconds; exit 6 if something is.
 
-    Example: mlptrain check flowers.yaml
+    The table, the split, columns that give the target away, gradients, time and memory. It writes nothing.
+
+    Examples:
+      mlptrain check flowers.yaml
+      mlptrain check flowers.yaml --set training.batch_size=64
     """
     from mlptrain.cli import check as verb
 
@@ -228,7 +264,7 @@ def check(
 
 @app.command(name="lr-find", rich_help_panel="Start")
 def lr_find(
-    config: Annotated[Path, typer.Argument(help="The experiment: a YAML file.")],
+    config: ConfigPath,
     overrides: Set = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also write the chart as a picture.")] = None,
     json: Json = False,
@@ -236,7 +272,11 @@ def lr_find(
 ) -> None:
     """Find a learning rate: the loss of a copy of the network while the rate rises.
 
-    Example: mlptrain lr-find flowers.yaml
+    It draws the loss, and prints the line to paste. No run is made or changed.
+
+    Examples:
+      mlptrain lr-find flowers.yaml
+      mlptrain lr-find flowers.yaml --set optimizer=sgd --out rates.png
     """
     from mlptrain.cli import lr_find as verb
 
@@ -252,7 +292,11 @@ def schema(
 ) -> None:
     """Print the JSON Schema of experiment files, for editors.
 
-    Example: mlptrain schema --out mlptrain.schema.json
+    An editor with a YAML language server completes settings with it and marks mistakes.
+
+    Examples:
+      mlptrain schema --out mlptrain.schema.json
+      mlptrain schema > mlptrain.schema.json
     """
     from mlptrain.cli import schema as verb
 
@@ -264,31 +308,52 @@ def fit(
     config: Annotated[
         Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
     ] = None,
-    target: Target = None,
-    overrides: Set = None,
+    target: GroupedTarget = None,
+    overrides: GroupedSet = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Epochs; with --resume, more than the run had, to lengthen it.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="New folder of the run; by default the next number under runs/.")
+        Path | None,
+        typer.Option(help="New folder of the run; by default the next number under runs/.", rich_help_panel=RUN),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", callback=latest_too, help="Continue a run that was stopped; takes no config."),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Epochs; with --resume, more than the run had, to lengthen it."),
+        typer.Option(
+            metavar="RUN",
+            callback=latest_too,
+            help="Continue a run that was stopped; takes no config.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     save_every: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.", rich_help_panel=RUN),
     ] = 5.0,
-    profile: Annotated[bool, typer.Option("--profile", help="Also print where the time went.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="Also write the page of `mlptrain report`.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write the page of `mlptrain report`.", rich_help_panel=OUTPUT)
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also print where the time went.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: GroupedJson = False,
+    quiet: GroupedQuiet = False,
     plugin: Plugin = None,
 ) -> None:
     """Train a network and save it as a run.
 
-    Example: mlptrain fit flowers.csv --target species
+    A table needs no config: one is written beside the run. A run that was stopped resumes to the same bytes.
+
+    Examples:
+      mlptrain fit flowers.csv --target species
+      mlptrain fit flowers.yaml --set optimizer.learning_rate=0.01 --report
+      mlptrain fit --resume latest --epochs 400
     """
     from mlptrain.cli import fit as verb
 
@@ -310,20 +375,43 @@ def evaluate(
     ] = None,
     fail_under: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is lower, as in accuracy=0.95. Repeatable."),
+        typer.Option(
+            metavar="METRIC=BOUND",
+            help="Exit 6 if the metric is lower, as in accuracy=0.95. Repeatable.",
+            rich_help_panel=BOUNDS,
+        ),
     ] = None,
     fail_over: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC=BOUND", help="Exit 6 if the metric is higher, as in rmse=500. Repeatable."),
+        typer.Option(
+            metavar="METRIC=BOUND",
+            help="Exit 6 if the metric is higher, as in rmse=500. Repeatable.",
+            rich_help_panel=BOUNDS,
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON document to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the JSON document to this file.", rich_help_panel=OUTPUT)
+    ] = None,
     rows: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write truth, prediction and loss of each row to this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write truth, prediction and loss of each row to this file.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    json: Json = False,
+    json: GroupedJson = False,
     plugin: Plugin = None,
 ) -> None:
-    """Measure a trained model."""
+    """Measure a trained model.
+
+    By default on the rows that the run held out. Notes say if these are training rows, or far from them.
+
+    Examples:
+      mlptrain evaluate latest
+      mlptrain evaluate latest --data flowers.csv --rows rows.csv
+      mlptrain evaluate latest --fail-under accuracy=0.9
+    """
     from mlptrain.cli import evaluate as verb
 
     verb.run(verb.Request(model, data, target_data, fail_under or [], fail_over or [], out, rows, json))
@@ -348,7 +436,14 @@ def predict(
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
-    """Predict the target of every row of a table, as CSV."""
+    """Predict the target of every row of a table, as CSV.
+
+    Columns are found by name. Notes say what was filled, unknown or far outside of training.
+
+    Examples:
+      mlptrain predict latest flowers.csv > predicted.csv
+      mlptrain predict latest flowers.csv --keep petal_length --labels-only
+    """
     from mlptrain.cli import predict as verb
 
     verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
@@ -368,7 +463,14 @@ def report(
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
-    """Draw what came of a run: one HTML page with charts, the verdict and what to try next."""
+    """Draw what came of a run: one HTML page with charts, the verdict and what to try next.
+
+    The page needs no network. It compares the model with gradient boosting where scikit-learn is installed.
+
+    Examples:
+      mlptrain report latest
+      mlptrain report latest --png charts
+    """
     from mlptrain.cli import report as verb
 
     verb.run(run, out, png, force, json, quiet)
@@ -392,7 +494,14 @@ def plot(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of --out.")] = False,
 ) -> None:
-    """Draw the curves of one or several runs by epoch."""
+    """Draw the curves of one or several runs by epoch.
+
+    In the terminal as large as it is, or to a picture for slides.
+
+    Examples:
+      mlptrain plot latest --log
+      mlptrain plot runs/flowers-0001 runs/flowers-0002 --metric validation_loss --out curves.png
+    """
     from mlptrain.cli import plot as verb
 
     verb.run(runs, metric or [], log, boundary, out, force)
@@ -410,6 +519,10 @@ def runs(
     """List runs with their results.
 
     Wherever a run is expected, `latest` means the newest one under runs/.
+
+    Examples:
+      mlptrain runs --sort accuracy
+      mlptrain runs --name flowers --json
     """
     from mlptrain.cli import runs as verb
 
@@ -422,7 +535,14 @@ def compare(
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """Show what differs between runs or specs, and whether one is better by more than chance."""
+    """Show what differs between runs or specs, and whether one is better by more than chance.
+
+    Settings, curves, and the results with a paired bootstrap on the same test rows.
+
+    Examples:
+      mlptrain compare runs/flowers-0001 runs/flowers-0002
+      mlptrain compare flowers.yaml runs/flowers-0001/spec.yaml
+    """
     from mlptrain.cli import compare as verb
 
     verb.run(paths, json)
@@ -433,7 +553,12 @@ def components(
     name: Annotated[str | None, typer.Argument(help="A component, for its formula, settings, source and plot.")] = None,
     plugin: Plugin = None,
 ) -> None:
-    """Describe the layers, activations, losses, optimizers, schedules and other components."""
+    """Describe the layers, activations, losses, optimizers, schedules and other components.
+
+    Examples:
+      mlptrain components
+      mlptrain components relu
+    """
     from mlptrain.cli import components as verb
 
     verb.run(name)
@@ -460,7 +585,13 @@ def explain(
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """Show one training step with all its numbers, or why a model predicts what it does for one row."""
+    """Show one training step with all its numbers, or why a model predicts what it does for one row.
+
+    Examples:
+      mlptrain explain flowers.yaml --step 10 --rows 5
+      mlptrain explain flowers.yaml --html step.html
+      mlptrain explain runs/flowers-0001 --row 17
+    """
     from mlptrain.cli import explain as verb
 
     verb.run(verb.Request(path, row, data, step, rows, html, force, overrides or [], json))
@@ -475,7 +606,14 @@ def gradcheck(
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """Compare every gradient with a numerical derivative."""
+    """Compare every gradient with a numerical derivative.
+
+    Of each component in several settings, or of your own network on your own data; exit 6 if one is wrong.
+
+    Examples:
+      mlptrain gradcheck
+      mlptrain gradcheck flowers.yaml
+    """
     from mlptrain.cli import gradcheck as verb
 
     verb.run(config, overrides or [], json)
@@ -493,7 +631,11 @@ def reproduce(
 ) -> None:
     """Train a run again and compare the bytes; exit 6 on a difference.
 
-    Example: mlptrain reproduce latest --interrupt 3
+    The stored spec is trained on the stored table, whose fingerprint is compared first.
+
+    Examples:
+      mlptrain reproduce latest
+      mlptrain reproduce runs/flowers-0001 --interrupt 3
     """
     from mlptrain.cli import reproduce as verb
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlptrain.checks import Finding, check_experiment
-from mlptrain.cli.console import print_json, print_results, stderr_console
+from mlptrain.cli.console import print_json, print_next, print_results, stderr_console
 from mlptrain.errors import CheckFailed
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}
@@ -32,7 +31,7 @@ def run(config: Path, overrides: Sequence[str], as_json: bool) -> None:
         raise CheckFailed(f"{config}: something is wrong: {', '.join(failed)}")
     if not as_json:
         options = [word for override in overrides for word in ("--set", override)]
-        stderr_console().print(f"next: {shlex.join(['mlptrain', 'fit', str(config), *options])}")
+        print_next("mlptrain", "fit", str(config), *options)
 
 
 def watched(findings: Iterator[Finding]) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from mlptrain.cli.console import print_json, print_results, stdout_console
 from mlptrain.cli.fitting import GAP, Shown, fitting_table
 from mlptrain.cli.plot import Plotted, curves_of, labels, usual
 from mlptrain.errors import UsageError
+from mlptrain.numbers import number
 from mlptrain.report.comparison import Difference, compared, differing
-from mlptrain.report.numbers import number
 from mlptrain.report.source import Source, open_source
 from mlptrain.report.text import shortened
 from mlptrain.spec.load import load_experiment

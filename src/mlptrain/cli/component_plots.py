@@ -23,10 +23,10 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.initializers import Initializer
 from mlptrain.nn.layout import Layout, TensorSpec
 from mlptrain.nn.losses import Loss
+from mlptrain.numbers import brief
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.optim.schedules import Schedule
 from mlptrain.randomness import stream
-from mlptrain.report.numbers import brief
 
 Values = NDArray[np.float64]
 EPOCHS, STALLS = 60, 20

@@ -6,6 +6,7 @@ Results go to stdout, notes to stderr.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from mlptrain.cli.fitting import Shown, fitting_table
 from mlptrain.cli.streams import printable, silence
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
-from mlptrain.report.numbers import number
+from mlptrain.numbers import number
 from mlptrain.train.intervals import LEVEL, Intervals
 from mlptrain.train.state import Diagnosed
 
@@ -73,6 +74,11 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
             console.print(f"note: {note}")
     else:
         console.print(f"{len(notes)} notes: {'; '.join(notes)}")
+
+
+def print_next(*words: str) -> None:
+    """Print a command that may follow, as a line to paste."""
+    stderr_console().print(f"next: {shlex.join(words)}", soft_wrap=True)
 
 
 def print_json(document: Any) -> None:
@@ -173,14 +179,15 @@ def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("true \\ predicted")
     for name in classes:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
         table.add_row(
             Text(name),
             *(Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row)),
         )
     console = stdout_console()
-    return table if console.measure(table).maximum <= console.width else None
+    unbounded = console.options.update(max_width=1 << 16)
+    return table if console.measure(table, options=unbounded).minimum <= console.width else None
 
 
 def class_table(figures: Sequence[ClassFigures]) -> Table:

@@ -16,6 +16,7 @@ from mlptrain.cli.console import (
     interval_line,
     metrics_table,
     print_json,
+    print_next,
     print_notes,
     print_results,
     refuse_same_file,
@@ -26,8 +27,10 @@ from mlptrain.component import did_you_mean
 from mlptrain.data.tables import Table
 from mlptrain.dataset import Part, used_rows
 from mlptrain.errors import CheckFailed, UsageError
+from mlptrain.inspect.files import known_state
 from mlptrain.metrics import ClassFigures, higher_is_better
 from mlptrain.nn.arrays import Array
+from mlptrain.numbers import brief
 from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import (
@@ -70,14 +73,19 @@ def run(request: Request) -> None:
     bounds = [(*parse_bound(text, "--fail-under"), True) for text in request.fail_under]
     bounds += [(*parse_bound(text, "--fail-over"), False) for text in request.fail_over]
     subject = own_rows(model, request) if request.data is None else rows_of_table(model, request.data, request)
-    evaluation = evaluate(model, subject.part, subject.scores, subject.notes)
+    state, about = known_state(request.model) or (None, "")
+    notes = [f"{request.model}: {about}"] if state not in (None, "finished") else []
+    evaluation = evaluate(model, subject.part, subject.scores, [*notes, *subject.notes])
     check_names(bounds, evaluation)
     if request.rows is not None and subject.table is not None:
         columns = predicted_rows(model, subject.part, subject.scores, subject.table)
         write_durably(request.rows, csv_text(columns).encode())
     if request.out is not None:
-        write_durably(request.out, (json.dumps(document(evaluation), indent=2, allow_nan=False) + "\n").encode())
-    show(evaluation, request.json)
+        text = json.dumps(document(evaluation, state), indent=2, allow_nan=False)
+        write_durably(request.out, f"{text}\n".encode())
+    show(evaluation, state, request.json)
+    if state == "finished" and request.data is None and not request.json:
+        print_next("mlptrain", "report", str(request.model))
     check_bounds(bounds, evaluation)
 
 
@@ -146,14 +154,14 @@ def check_bounds(bounds: Sequence[tuple[str, float, bool]], evaluation: Evaluati
     for name, bound, lowest in bounds:
         value = evaluation.metrics[name]
         if value is None:
-            raise CheckFailed(f"{name} is undefined on these rows, so it cannot be compared with {bound:g}")
+            raise CheckFailed(f"{name} is undefined on these rows, so it cannot be compared with {brief(bound, 6)}")
         if (value < bound) if lowest else (value > bound):
-            raise CheckFailed(f"{name} is {value:.6g}, {'below' if lowest else 'above'} {bound:g}")
+            raise CheckFailed(f"{name} is {brief(value, 6)}, {'below' if lowest else 'above'} {brief(bound, 6)}")
 
 
-def document(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as JSON."""
-    result: dict[str, Any] = {"rows": evaluation.rows, "metrics": evaluation.metrics}
+def document(evaluation: Evaluation, state: str | None) -> dict[str, Any]:
+    """The evaluation as JSON, with the state of the run."""
+    result: dict[str, Any] = {"state": state, "rows": evaluation.rows, "metrics": evaluation.metrics}
     result["intervals"] = evaluation.intervals.document()
     if evaluation.confusion is not None:
         classes, counts = evaluation.confusion
@@ -162,15 +170,15 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         result["by_class"] = [figures._asdict() for figures in evaluation.by_class]
     if evaluation.positive is not None:
         result |= {"positive_class": evaluation.positive, "threshold": evaluation.threshold}
-    return result
+    return result | {"notes": list(evaluation.notes)}
 
 
-def show(evaluation: Evaluation, as_json: bool) -> None:
+def show(evaluation: Evaluation, state: str | None, as_json: bool) -> None:
     """Print the evaluation."""
     console = stderr_console()
     print_notes(console, evaluation.notes)
     if as_json:
-        print_json(document(evaluation))
+        print_json(document(evaluation, state))
         return
     parts: list[Any] = [metrics_table(evaluation.metrics, evaluation.rows)]
     if line := interval_line(evaluation.metrics, evaluation.intervals):

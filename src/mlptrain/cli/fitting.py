@@ -28,8 +28,11 @@ class Shown(NamedTuple):
         return max(cell_len(text) for text in (self.heading, *self.cells))
 
 
-def fitting_table(columns: Sequence[Shown], width: int) -> Table:
-    """A table of the columns that fit into `width`; the cells of the first one may take several lines."""
+def fitting_table(columns: Sequence[Shown], width: int, styles: Sequence[str] = ()) -> Table:
+    """A table of the columns that fit into `width`; the cells of the first one may take several lines.
+
+    `styles` are those of the rows, if some differ.
+    """
     first, *others = columns
     widest = max(12, width // 3) if others else width
     left = width - min(first.width, widest)
@@ -44,8 +47,8 @@ def fitting_table(columns: Sequence[Shown], width: int) -> Table:
         justify: Literal["left", "right"] = "right" if column.right else "left"
         limit = min(first.width, widest + left) if not i else None
         table.add_column(Text(column.heading), justify=justify, no_wrap=bool(i), overflow="fold", max_width=limit)
-    for cells in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*map(Text, cells))
+    for i, cells in enumerate(zip(*(column.cells for column in shown), strict=True)):
+        table.add_row(*map(Text, cells), style=styles[i] if styles else None)
     return table
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from mlptrain.cli.console import print_json, print_results, stderr_console
+from mlptrain.cli.console import print_json, print_results, stderr_console, stdout_console
+from mlptrain.cli.fitting import Shown, fitting_table
 from mlptrain.errors import CheckFailed
 from mlptrain.gradcheck import TOLERANCE, Check, TensorCheck, catalogue, check_plan, entries_to_check
 from mlptrain.nn import kernels
@@ -42,38 +43,32 @@ def check_config(config: Path, overrides: Sequence[str]) -> Check:
 
 def check_table(checks: Sequence[Check]) -> Table:
     """One row for each component."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("family", "component", "worst relative error", "in", "entries", "skipped", "verdict"):
-        table.add_column(name, justify="right" if name in ("worst relative error", "entries", "skipped") else "left")
-    for check in checks:
-        entries, skipped = (
-            sum(getattr(tensor, field) for tensor in check.tensors) for field in ("compared", "skipped")
-        )
-        worst = check.worst
-        style = None if check.passed else "red"
-        table.add_row(
-            check.family,
-            check.subject,
-            f"{worst.error:.1e}",
-            worst.tensor,
-            str(entries),
-            str(skipped),
-            check.verdict,
-            style=style,
-        )
-    return table
+    entries = [str(sum(tensor.compared for tensor in check.tensors)) for check in checks]
+    skipped = [str(sum(tensor.skipped for tensor in check.tensors)) for check in checks]
+    columns = [
+        Shown("family", [check.family for check in checks]),
+        Shown("component", [check.subject for check in checks]),
+        Shown("worst relative error", [f"{check.worst.error:.1e}" for check in checks], right=True, rank=2),
+        Shown("in", [check.worst.tensor for check in checks], rank=3),
+        Shown("entries", entries, right=True, rank=4),
+        Shown("skipped", skipped, right=True, rank=5),
+        Shown("verdict", [check.verdict for check in checks], rank=1),
+    ]
+    return fitting_table(columns, stdout_console().width, ["" if check.passed else "red" for check in checks])
 
 
 def tensor_table(check: Check) -> Table:
     """One row for each tensor of one network."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("tensor", "relative error", "entries", "skipped", "verdict"):
-        table.add_column(name, justify="left" if name in ("tensor", "verdict") else "right")
-    for tensor in check.tensors:
-        style = "red" if tensor.verdict == "failed" else None
-        cells = (f"{tensor.error:.1e}", str(tensor.compared), str(tensor.skipped), tensor.verdict)
-        table.add_row(tensor.tensor, *cells, style=style)
-    return table
+    found = check.tensors
+    columns = [
+        Shown("tensor", [tensor.tensor for tensor in found]),
+        Shown("relative error", [f"{tensor.error:.1e}" for tensor in found], right=True, rank=1),
+        Shown("entries", [str(tensor.compared) for tensor in found], right=True, rank=2),
+        Shown("skipped", [str(tensor.skipped) for tensor in found], right=True, rank=3),
+        Shown("verdict", [tensor.verdict for tensor in found]),
+    ]
+    styles = ["red" if tensor.verdict == "failed" else "" for tensor in found]
+    return fitting_table(columns, stdout_console().width, styles)
 
 
 def conclusion(checks: Sequence[Check]) -> str:

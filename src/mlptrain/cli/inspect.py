@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from mlptrain.cli.console import print_json, print_results, stdout_console
+from mlptrain.cli.console import print_json, print_next, print_results, stdout_console
 from mlptrain.cli.fitting import Shown, bytes_text, fitting_table
 from mlptrain.errors import UsageError
 from mlptrain.inspect.columns import BARS, ColumnFacts, Values
@@ -18,8 +18,8 @@ from mlptrain.inspect.draft import facts_for, read_table_for
 from mlptrain.inspect.files import FileFacts, RunFacts, file_facts, run_facts
 from mlptrain.inspect.network import NetworkFacts, network_facts
 from mlptrain.inspect.settings import Location, Setting, resolved
+from mlptrain.numbers import brief, number
 from mlptrain.remedies import yaml_flow
-from mlptrain.report.numbers import number
 from mlptrain.report.text import shortened, visible
 from mlptrain.runs.checkpoint import Header
 from mlptrain.runs.directory import name_for
@@ -81,6 +81,8 @@ def inspect_table(path: Path, targets: Sequence[str], as_json: bool) -> None:
     size = f"{rows:,} row{'s' * (rows != 1)}, {len(facts):,} column{'s' * (len(facts) != 1)}"
     head = f"{path}: {size}, {bytes_text(path.stat().st_size)}, sha256 {digest[:12]}"
     print_results(head, *([visible(reason)] if reason else []), "", column_table(facts), *note_lines(facts))
+    if targets:
+        print_next("mlptrain", "init", str(path), *(word for name in targets for word in ("--target", name)))
 
 
 def column_document(one: ColumnFacts) -> dict[str, Any]:
@@ -107,14 +109,14 @@ def column_table(facts: Sequence[ColumnFacts]) -> RenderableType:
     return fitting_table(columns, width)
 
 
-def span_text(values: Values, brief: bool) -> str:
-    """The range of a column and its median, or its most frequent categories; less of it where it must be brief."""
+def span_text(values: Values, short: bool) -> str:
+    """The range of a column and its median, or its most frequent categories; less of it where it must be short."""
     if values.span is not None:
-        low, middle, high = (value if isinstance(value, str) else short_number(value) for value in values.span)
-        return f"{low} to {high}" + ("" if brief else f", median {middle}")
+        low, middle, high = (value if isinstance(value, str) else brief(value) for value in values.span)
+        return f"{low} to {high}" + ("" if short else f", median {middle}")
     if not values.levels or values.levels[0][1] == 1:
         return ""
-    some = values.levels[: 1 if brief else LEVELS]
+    some = values.levels[: 1 if short else LEVELS]
     named = [f"{shortened(word, LONGEST_LEVEL)} {percent(count / values.present)}" for word, count in some]
     return ", ".join(named) + (", ..." if values.distinct > len(some) else "")
 
@@ -122,13 +124,6 @@ def span_text(values: Values, brief: bool) -> str:
 def percent(share: float) -> str:
     """A share for the eye; one that rounds to nothing is `<1%`."""
     return f"{share:.0%}" if share >= 0.005 else "<1%"
-
-
-def short_number(value: float) -> str:
-    """A number with up to four significant digits, and all those of a whole one, which may be a year."""
-    if value == round(value) and abs(value) < 1e9:
-        return f"{value:.0f}" if abs(value) < 10_000 else f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def bar_text(values: Values) -> str:
@@ -166,6 +161,7 @@ def inspect_config(path: Path, overrides: Sequence[str], as_json: bool) -> None:
     width = stdout_console().width
     lines = [tree_line(one, path, width) for one in with_headings(settings)]
     print_results(*lines, "", layer_table(facts, width), "", *size_lines(facts))
+    print_next("mlptrain", "check", str(path), *(word for override in overrides for word in ("--set", override)))
 
 
 def config_document(path: Path, settings: Sequence[Setting], facts: NetworkFacts) -> dict[str, Any]:

@@ -29,9 +29,9 @@ from mlptrain.lessons.page import lesson_page
 from mlptrain.lessons.pictures import charts_of
 from mlptrain.lessons.study import Study, figure, heading, table
 from mlptrain.nn.threads import blas_threads
+from mlptrain.numbers import number
 from mlptrain.report.build import make_folder
 from mlptrain.report.charts.base import Chart
-from mlptrain.report.numbers import number
 from mlptrain.runs.directory import RUNS, name_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.run import SAVE_SECONDS, begin

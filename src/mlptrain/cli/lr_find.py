@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from mlptrain.cli.chart import Curve, draw, styled
-from mlptrain.cli.console import print_json, print_results, stderr_console, stdout_console
+from mlptrain.cli.console import print_json, print_next, print_results, stderr_console, stdout_console
 from mlptrain.errors import CheckFailed, UsageError
+from mlptrain.numbers import number
 from mlptrain.rates import RangeTest, range_test
-from mlptrain.report.numbers import number
 from mlptrain.runs.directory import name_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.spec.experiment import Experiment
@@ -52,7 +52,7 @@ def run(config: Path, overrides: Sequence[str], out: Path | None, as_json: bool)
     if found.suggested is None:
         raise CheckFailed(f"{config}: no learning rate lowered the loss; look for the reason: mlptrain check {config}")
     others = [word for override in overrides if not is_replaced(override) for word in ("--set", override)]
-    console.print(f"next: {shlex.join(['mlptrain', 'fit', str(config), *others, *options])}")
+    print_next("mlptrain", "fit", str(config), *others, *options)
 
 
 def is_replaced(override: str) -> bool:

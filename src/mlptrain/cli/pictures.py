@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rich.cells import cell_len
 
 from mlptrain.cli.chart import MARKS, STAR, Backdrop, Curve, Line, Span, draw, wrapped
+from mlptrain.numbers import brief, number
 from mlptrain.report import figures
 from mlptrain.report.boundary import Plane
 from mlptrain.report.charts.base import Chart, Values
 from mlptrain.report.charts.plane import Boundary, InputWeights, Paths
 from mlptrain.report.charts.training import Curves, Histograms
-from mlptrain.report.numbers import brief, number
 from mlptrain.report.text import shortened
 
 PATTERNS: tuple[Callable[[Any, Any], Any], ...] = (

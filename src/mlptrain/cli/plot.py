@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlptrain.cli.chart import Curve, draw, styled
-from mlptrain.cli.console import print_results, stdout_console
+from mlptrain.cli.console import print_next, print_results, stdout_console
 from mlptrain.component import did_you_mean
 from mlptrain.errors import UsageError
 from mlptrain.runs.directory import RunFolder
@@ -55,6 +55,7 @@ def run(
     console = stdout_console()
     height = min(MOST_LINES, console.height - 1) if console.is_terminal else MOST_LINES
     print_results(styled(draw(curves, console.width, height, log=log)))
+    print_next("mlptrain", "compare" if len(runs) > 1 else "report", *map(str, dict.fromkeys(paths)))
 
 
 def draw_boundary(paths: Sequence[Path], curves_too: bool, out: Path | None) -> None:

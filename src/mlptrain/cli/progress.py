@@ -13,7 +13,7 @@ from mlptrain.cli.console import diagnosis_text
 from mlptrain.component import variants
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metric
-from mlptrain.report.numbers import number
+from mlptrain.numbers import number
 from mlptrain.train.events import Consumer, EpochDone, Record, TrainingDone
 from mlptrain.train.state import Diagnosed, Progress
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from mlptrain.cli.console import print_json, print_results, stdout_console
+from mlptrain.cli.console import print_json, print_next, print_results, stdout_console
 from mlptrain.cli.fitting import Shown, fitting_table
-from mlptrain.report.numbers import number
+from mlptrain.numbers import number
 from mlptrain.runs.listing import Listed, best_first, listed
 
 METRICS = 3
@@ -24,6 +24,9 @@ def run(folder: Path, sort: str | None, name: str | None, as_json: bool) -> None
         print_json([one.document() for one in found])
         return
     print_results(*([table(found, sort)] if found else [f"no runs in {folder}"]))
+    ended = [str(one.path) for one in found if one.metrics][:2]
+    if ended:
+        print_next("mlptrain", "compare" if len(ended) > 1 else "report", *ended)
 
 
 def table(runs: list[Listed], sort: str | None) -> RenderableType:

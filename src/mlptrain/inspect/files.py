@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -93,6 +94,17 @@ def run_facts(path: Path) -> RunFacts:
     return RunFacts(state, about, summary, files)
 
 
+def known_state(path: Path) -> tuple[str, str] | None:
+    """The state of the run at `path` in a word and in a sentence; None for a file, or without a checkpoint."""
+    folder = RunFolder(path)
+    if not folder.checkpoint.exists():
+        return None
+    try:
+        return state_of(folder, summary_of(folder))
+    except CheckpointError as error:
+        return "damaged", str(error)
+
+
 def is_shown(path: Path) -> bool:
     """Whether a file of a run's folder is not one of those that only lock it."""
     return path.is_file() and not path.name.startswith(".")
@@ -113,7 +125,7 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
 
 def state_of(folder: RunFolder, summary: dict[str, Any]) -> tuple[str, str]:
     """The state of a run in a word and in a sentence."""
-    resume = f"continue with: mlptrain fit --resume {folder.path}"
+    resume = f"continue with: mlptrain fit --resume {shlex.quote(str(folder.path))}"
     if summary.get("stopped") == "diverged":
         return "diverged", f"training diverged in epoch {summary.get('epochs')}, step {summary.get('steps')}"
     if summary and folder.model.exists():

@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any
 
 from mlptrain.lessons.catalogue import Asked, Kind, Lesson
+from mlptrain.numbers import number
 from mlptrain.report.charts.base import Sheet
-from mlptrain.report.numbers import number
 from mlptrain.runs.history import Columns, read_history, read_timings
 from mlptrain.runs.run import Run
 from mlptrain.train.snapshots import Snapshots

@@ -61,9 +61,9 @@ def blas_library() -> str:
 
 
 @contextmanager
-def blas_threads(number: int) -> Iterator[None]:
-    """Let matrix products use `number` threads."""
+def blas_threads(number: int, api: str = "blas") -> Iterator[None]:
+    """Let matrix products use `number` threads; with `openmp` the loops of the libraries that are loaded."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(number, "blas"):
+    with threadpool_limits(number, api):
         yield

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.report import drawing
+from mlptrain.report.boosting import with_boosting
 from mlptrain.report.charts import SECTIONS, charts_of
 from mlptrain.report.charts.base import Chart, Subject
 from mlptrain.report.importance import Dependence, Importances, Sample, dependences, importances
@@ -24,7 +25,7 @@ DEPENDENCES = 6
 
 def report_on(path: Path) -> Report:
     """The report on the run at `path`."""
-    source = open_source(path)
+    source = with_boosting(open_source(path))
     subject = Subject(source, *columns_of(source))
     return Report(subject, verdict_of(source), charts_of(subject))
 

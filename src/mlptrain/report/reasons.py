@@ -15,11 +15,11 @@ from mlptrain.dataset import Features, read_with_target, used_rows
 from mlptrain.errors import UsageError
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.threads import blas_threads
+from mlptrain.numbers import brief
 from mlptrain.randomness import stream
 from mlptrain.report.charts.columns import output_names
 from mlptrain.report.contributions import EXACT, Contributions, Values, contributions
 from mlptrain.report.importance import blocks, predictions_of
-from mlptrain.report.numbers import brief
 from mlptrain.report.sheets import cell
 from mlptrain.report.source import lines_of, own_dataset
 from mlptrain.report.text import visible

@@ -9,9 +9,9 @@ import numpy as np
 
 from mlptrain.data.encoders import Date, Encoder
 from mlptrain.data.scalers import Scaler
+from mlptrain.numbers import brief, number
 from mlptrain.report.charts.base import Sheet, Subject
 from mlptrain.report.figures import probability
-from mlptrain.report.numbers import brief, number
 from mlptrain.report.source import Measured, Source
 from mlptrain.report.text import shortened
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlptrain.data.tables import Table, read_bytes
-from mlptrain.dataset import Dataset, Part, used_rows
+from mlptrain.dataset import Dataset, Part, Transforms, used_rows
 from mlptrain.errors import CheckpointError, MlptrainError
 from mlptrain.metrics import Outcome
 from mlptrain.nn.arrays import Array, Indices
@@ -117,11 +117,16 @@ def own_dataset(model: Model) -> Dataset:
     """The rows of the run of `model`, which must be those of its training."""
     check_fingerprint(model.header, "the model was trained")
     _, dataset = prepare(model.plan, model.plan.name)
-    if dataset.transforms.encoders != model.transforms.encoders:
+    if preparation(dataset.transforms) != preparation(model.transforms):
         raise CheckpointError(
             "the table is not prepared as it was for training, so that its rows may be others; train the model again"
         )
     return dataset.with_task(model.transforms.task)
+
+
+def preparation(transforms: Transforms) -> list[dict[str, Any]]:
+    """How a table is prepared; without the ranges of training, which earlier versions did not keep."""
+    return [encoder.model_dump(exclude={"trained"}) for encoder in transforms.encoders]
 
 
 @np.errstate(all="ignore")

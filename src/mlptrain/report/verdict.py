@@ -2,9 +2,9 @@
 
 The rules, with the figures of the rows that a run is judged by (its test rows, else its validation rows):
 
-- **Quality.** The main metric (accuracy or R2) with its 95 % interval; where it has none, the loss. A constant and the
-  linear model are clearly worse or better if their figure lies outside of that interval, and not clearly different
-  otherwise.
+- **Quality.** The main metric (accuracy or R2) with its 95 % interval; where it has none, the loss. A constant, the
+  linear model and, in the report alone, gradient boosting (`report/boosting.py`) are clearly worse or better if their
+  figure lies outside of that interval, and not clearly different otherwise.
 - **Overfitting.** The excess of the loss over the lowest possible one is more than 1.2 times that on the training rows,
   which are learned better than by 10 % over a constant (as in `train/diagnostics.py: Reached`), and the gap between the
   two is at least 5 % of the excess of a constant.
@@ -21,7 +21,7 @@ The rules, with the figures of the rows that a run is judged by (its test rows, 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,9 +30,9 @@ import yaml
 
 from mlptrain.metrics import higher_is_better
 from mlptrain.nn.layers import Dense
+from mlptrain.numbers import number
 from mlptrain.remedies import after_divergence, setting, yaml_flow
 from mlptrain.report.importance import Importances
-from mlptrain.report.numbers import number
 from mlptrain.report.text import shortened
 from mlptrain.spec.plan import Plan
 from mlptrain.train.diagnostics import Reached, simpler
@@ -44,6 +44,12 @@ SMALL_GAP = 0.05
 LEARNED = 0.9
 """Of the excess of a constant: above it, a network has learned little."""
 BETTER, ALIKE, WORSE = "clearly better than", "not clearly different from", "clearly worse than"
+CALLED = {
+    "constant": "a constant",
+    "linear": "the linear model",
+    "boosting": "scikit-learn's HistGradientBoosting",
+}
+"""What the network is compared with, as a sentence calls it."""
 RARE = 0.2
 """Of the rows: a smaller class is rare."""
 FEW_ROWS = 500
@@ -206,13 +212,19 @@ def quality(facts: Facts) -> str:
 
 
 def comparisons(facts: Facts) -> str:
-    """How the network compares with a constant and the linear model."""
+    """How the network compares with the simple models and with gradient boosting, as far as they are known."""
     said: dict[str, list[str]] = {}
-    for baseline, called in (("constant", "a constant"), ("linear", "the linear model")):
+    for baseline, called in CALLED.items():
         how = facts.compared(baseline)
         if how is not None:
             said.setdefault(how, []).append(f"{called} ({number(facts.figure_of(baseline, facts.judged_by))})")
-    return ", ".join(f"{how} {' and '.join(names)}" for how, names in said.items())
+    return ", ".join(f"{how} {listed(names)}" for how, names in said.items())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def named(metric: str) -> str:

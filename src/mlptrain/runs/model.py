@@ -135,7 +135,7 @@ def predict(model: Model, table: Table, spread: bool = False) -> tuple[dict[str,
     """
     if spread and not model.network.layout.members:
         raise UsageError("--spread is over the members of an ensemble, and this model is a single network")
-    features, notes = model.transforms.encode(table, model.network.dtype)
+    features, notes = model.transforms.encode_other(table, model.network.dtype)
     with blas_threads(model.plan.blas_threads):
         scores = model.predictor.scores(features, np.arange(table.rows))
     refuse_nonfinite(scores, model.network.loss, table.path)

@@ -22,6 +22,7 @@ from mlptrain.dataset import Dataset, Part
 from mlptrain.metrics import Metrics
 from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
+from mlptrain.numbers import brief, number
 from mlptrain.remedies import setting
 from mlptrain.spec.plan import Plan
 from mlptrain.train.early_stopping import monitored
@@ -266,8 +267,8 @@ class FirstLossFarFromTheory(Diagnosis):
 
     def after_epoch(self, seen: Seen) -> str | None:
         if not starts_trained(seen.plan) and seen.train.excess(seen.first_loss) > 5 * seen.naive_excess + 1:
-            expected = f"an untrained network should have about {seen.naive_loss:.3g}"
-            return f"the loss at the first step is {seen.first_loss:.3g}; {expected}"
+            expected = f"an untrained network should have about {number(seen.naive_loss)}"
+            return f"the loss at the first step is {number(seen.first_loss)}; {expected}"
         return None
 
     def at_divergence(self, seen: Seen) -> str | None:
@@ -290,7 +291,9 @@ class LossNotFalling(Diagnosis):
             return None
         if lowest > 0.99 * train.excess(train.first) and lowest > 0.9 * train.excess(seen.constant_loss):
             how = "jumps" if seen.jumps else "hardly moves"
-            return f"the training loss was {train.first:.4g} in epoch 0, is {train.recent[-1]:.4g} now, and {how}"
+            return (
+                f"the training loss was {number(train.first)} in epoch 0, is {number(train.recent[-1])} now, and {how}"
+            )
         return None
 
     def remedies(self, moment: Moment) -> Iterator[str]:
@@ -322,9 +325,11 @@ class Overfitting(Diagnosis):
         rises = now > 1.01 * validation.excess(validation.mean_before)
         if not (rises and now > max(1.15 * lowest, 1.3 * train.excess(train.mean), 0.05 * seen.naive_excess)):
             return None
-        means = f"{validation.mean:.4g} while the training loss fell to {train.mean:.4g} (means of {WINDOW} epochs)"
-        kept = f"the weights that are kept have {seen.kept_loss:.4g}"
-        return f"the validation loss has risen from {validation.lowest_mean:.4g} to {means}, and {kept}"
+        means = (
+            f"{number(validation.mean)} while the training loss fell to {number(train.mean)} (means of {WINDOW} epochs)"
+        )
+        kept = f"the weights that are kept have {number(seen.kept_loss)}"
+        return f"the validation loss has risen from {number(validation.lowest_mean)} to {means}, and {kept}"
 
     def remedies(self, moment: Moment) -> Iterator[str]:
         if monitored(moment.plan) != "validation_loss":
@@ -367,9 +372,9 @@ class ExplodingGradients(Diagnosis):
     def after_epoch(self, seen: Seen) -> str | None:
         ratio, norm = layer_ratio(seen), seen.record["gradient_norm"] or 0.0
         if ratio is not None and ratio > 1e3:
-            return f"the gradient of the first layer is {ratio:.1e} times that of the last"
+            return f"the gradient of the first layer is {brief(ratio, 2)} times that of the last"
         if norm > 1e3 * max(seen.naive_excess, 1e-2):
-            return f"the gradient norm is {norm:.1e}, for a loss that should be about {seen.naive_loss:.2g}"
+            return f"the gradient norm is {brief(norm)}, for a loss that should be about {number(seen.naive_loss)}"
         return None
 
     def remedies(self, moment: Moment) -> Iterator[str]:

@@ -22,6 +22,7 @@ from mlptrain.data.columns import (
 from mlptrain.data.encoders.base import Writer, no_value
 from mlptrain.data.encoders.numbers import Number
 from mlptrain.data.encoders.spelled import written_otherwise
+from mlptrain.data.scalers import Values
 from mlptrain.data.settings import Data
 from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table
@@ -90,9 +91,14 @@ class Amount(Number):
         return f"read as numbers with {self.notation.described}"
 
     def writer(self, column: Column, table: Table) -> Writer:
-        return super().writer(
-            numbers_in(column, self.notation, table) if isinstance(column, TextColumn) else column, table
-        )
+        return super().writer(self._read(column, table), table)
+
+    def cells(self, column: Column, table: Table) -> Values | None:
+        return super().cells(self._read(column, table), table)
+
+    def _read(self, column: Column, table: Table) -> Column:
+        """The column as numbers."""
+        return numbers_in(column, self.notation, table) if isinstance(column, TextColumn) else column
 
 
 def numbers_in(column: TextColumn, notation: Notation, table: Table, data: Data | None = None) -> NumericColumn:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlptrain.component import Component
-from mlptrain.data.columns import Column, interpret
+from mlptrain.data.columns import Column, NumericColumn, interpret
 from mlptrain.data.scalers import Values
 from mlptrain.data.settings import Data
 from mlptrain.data.tables import Table
@@ -128,6 +128,14 @@ class Encoder(Component):
     @abstractmethod
     def writer(self, column: Column, table: Table) -> Writer:
         """A writer of the inputs for `column`, which `read` returned for `table`."""
+
+    def cells(self, column: Column, table: Table) -> Values | None:
+        """(rows, width): the cells as numbers, NaN where missing; None for a kind of column that does not say how."""
+        return column.values if isinstance(column, NumericColumn) else None
+
+    def far(self, column: Column, table: Table) -> int:
+        """How many rows of another table hold a value far outside of those of training, where that is known."""
+        return 0
 
     def packed(self, column: Column, table: Table) -> Packed | None:
         """The inputs as bytes that are decoded when a batch is gathered; None where that is not possible."""

@@ -113,6 +113,12 @@ class Category(Encoder):
         """The categories that have a place."""
         return self.categories
 
+    def cells(self, column: Column, table: Table) -> Values:
+        """(rows, 1): the place of each cell in `known`, NaN where it is missing or unknown."""
+        assert isinstance(column, TextColumn)
+        places = column.places(self.known).astype(np.float64)
+        return np.where(places < 0, np.nan, places)[:, None]
+
     def writer(self, column: Column, table: Table) -> Writer:
         assert isinstance(column, TextColumn)
         places, note = self._places(column, table)

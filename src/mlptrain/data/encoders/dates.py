@@ -119,6 +119,10 @@ class Date(Encoder):
     def remark(self) -> str | None:
         return f"read as {'times' if self.spelling == CLOCK else 'dates'} ({self.spelling})"
 
+    def cells(self, column: Column, table: Table) -> Values:
+        assert isinstance(column, TextColumn | MomentColumn)
+        return seconds_of(column, self.spelling, table)[:, None]
+
     def writer(self, column: Column, table: Table) -> Writer:
         assert isinstance(column, TextColumn | MomentColumn)
         seconds, absent = seconds_of(column, self.spelling, table), column.absent

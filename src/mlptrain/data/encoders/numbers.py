@@ -40,6 +40,9 @@ class Number(Encoder):
     values have no effect later. With `data.numeric.indicator`, every column that lacks a value in at least ten
     training rows has one more input, 1 where its value is missing. With `data.numeric.bins`, a single column has one
     more input for each bin between quantiles of its training values: how far the value is through it, from 0 to 1.
+
+    `predict` and `evaluate` note rows of another table with a value that is outside of the range of the training values
+    by more than the width of that range.
     """
 
     kind: Literal["number"] = "number"
@@ -68,6 +71,8 @@ class Number(Encoder):
     """The columns with an input that says whether their value is missing."""
     edges: Numbers = ()
     """The edges of the bins, if there are any."""
+    trained: Rows = ()
+    """The smallest and the largest training values (2, columns); models of earlier versions have none."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -139,6 +144,7 @@ class Number(Encoder):
             if settings.indicator
             else (),
             "edges": edges,
+            "trained": as_rows(np.stack([values.min(axis=0), values.max(axis=0)])),
         }
 
     def writer(self, column: Column, table: Table) -> Writer:
@@ -161,6 +167,16 @@ class Number(Encoder):
                 shares_of_bins(values[:, 0], edges, out[:, first_bin:])
 
         return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+    @np.errstate(over="ignore", invalid="ignore")  # the ends of the widest ranges are infinite, and nothing is beyond
+    def far(self, column: Column, table: Table) -> int:
+        values = self.cells(column, table)
+        if not self.trained or values is None:
+            return 0
+        low, high = np.asarray(self.trained)
+        width = high - low
+        beyond = (values < low - width) | (values > high + width)
+        return int(np.count_nonzero(beyond[:, width > 0].any(axis=1)))
 
 
 def medians(values: Values, absent: NDArray[np.bool_]) -> Values:

@@ -76,6 +76,10 @@ class Pixels(Encoder):
             values[:, places] = constant
         return values
 
+    def cells(self, column: Column, table: Table) -> Values:
+        assert isinstance(column, PixelColumn)
+        return column.values.astype(np.float64)
+
     def packed(self, column: Column, table: Table) -> Packed | None:
         assert isinstance(column, PixelColumn)
         values = self.bytes(column, table)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.numbers import brief
 from mlptrain.report import figures
 from mlptrain.report.charts.base import (
     DOTTED,
@@ -21,7 +22,6 @@ from mlptrain.report.charts.base import (
     log_scale,
     thousands,
 )
-from mlptrain.report.numbers import brief
 
 POINTS = 1500
 """Points of a scatter plot."""

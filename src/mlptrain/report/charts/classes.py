@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.numbers import number
 from mlptrain.report import figures
 from mlptrain.report.charts.base import (
     CURVES,
@@ -25,7 +26,6 @@ from mlptrain.report.charts.base import (
     legend,
     unit_axes,
 )
-from mlptrain.report.numbers import number
 from mlptrain.report.text import shortened
 
 CELLS = 12

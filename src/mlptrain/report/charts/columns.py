@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from mlptrain.numbers import brief, number
 from mlptrain.report.charts.base import DASHES, Chart, Ink, Sheet, Subject, small_axes, thousands
 from mlptrain.report.importance import REPEATS, Dependence, Importances
-from mlptrain.report.numbers import brief, number
 from mlptrain.report.text import shortened
 from mlptrain.tasks import Task
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from mlptrain.numbers import brief
 from mlptrain.report.charts.base import Chart, Ink, Sheet, Subject, thousands
-from mlptrain.report.numbers import brief
 from mlptrain.report.reasons import Reasons
 from mlptrain.report.text import shortened
 

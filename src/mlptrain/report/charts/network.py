@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from mlptrain.nn.arrays import Array
+from mlptrain.numbers import brief
 from mlptrain.report.charts.base import DASHES, Chart, Ink, Sheet, Subject
-from mlptrain.report.numbers import brief
 from mlptrain.report.text import shortened
 
 UNITS, EDGES = 12, 60

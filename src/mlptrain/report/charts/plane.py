@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from mlptrain.numbers import brief
 from mlptrain.report import figures
 from mlptrain.report.boundary import Ends, Map, Plane, map_of, plane_of
 from mlptrain.report.charts.base import (
@@ -23,7 +24,6 @@ from mlptrain.report.charts.base import (
     small_axes,
 )
 from mlptrain.report.figures import Bowl
-from mlptrain.report.numbers import brief
 from mlptrain.report.text import shortened
 
 COLUMNS = 4

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.numbers import number
 from mlptrain.report import figures
 from mlptrain.report.charts.base import (
     CURVES,
@@ -25,7 +26,6 @@ from mlptrain.report.charts.base import (
     log_scale,
     small_axes,
 )
-from mlptrain.report.numbers import number
 from mlptrain.report.source import Source, hidden_activations
 from mlptrain.runs.history import Columns
 from mlptrain.runs.recorder import last_steps
