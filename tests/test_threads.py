@@ -92,11 +92,11 @@ def test_a_given_number_is_used_said_and_stored(
     assert summary(tmp_path / "run")["environment"]["threads"] == 2
 
 
-def test_auto_is_said_and_stored(cli: Cli, spec: Write, classes: Path, tmp_path: Path) -> None:
+def test_what_was_chosen_is_said_and_stored(cli: Cli, spec: Write, classes: Path, tmp_path: Path) -> None:
     outcome = cli("fit", spec(SPEC % ""), "--out", tmp_path / "run").succeeded()
     assert ", 1 thread\n" in outcome.err
     assert summary(tmp_path / "run")["environment"]["threads"] == 1
-    assert "threads: auto" in (tmp_path / "run" / "spec.yaml").read_text()
+    assert "threads: 1" in (tmp_path / "run" / "spec.yaml").read_text()
 
 
 def test_a_resumed_run_uses_what_was_chosen_then(

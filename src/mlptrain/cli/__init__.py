@@ -5,9 +5,14 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
+import threading
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 
@@ -28,8 +33,17 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    with noting_interrupts() as interrupts:
+        run_app(interrupts, debug)
+
+
+def run_app(interrupts: list[int], debug: bool) -> None:
+    """Run a command and leave with its exit code; `interrupts` are those so far."""
     try:
-        sys.exit(app(prog_name="mlptrain", standalone_mode=False))
+        code = app(prog_name="mlptrain", standalone_mode=False)
+        if code and interrupts:  # Typer says nothing about an interrupt that reached it
+            fail("interrupted", 130, debug)
+        sys.exit(code)
     except MlptrainError as error:
         fail(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
@@ -45,13 +59,32 @@ def main() -> None:
     except OSError as error:
         fail(system_fault(error), 5, debug)
     except Exception as error:
+        if interrupts:  # a library made an error of its own of it
+            fail("interrupted", 130, debug)
         if isinstance(error, RuntimeError) and not can_start_threads():  # Python has no specific exception for this
             fail("no thread can be started; raise the limits on processes and memory (ulimit -u, ulimit -v)", 5, debug)
-        fail(
-            f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints",
-            1,
-            debug,
-        )
+        bug = f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints"
+        fail(bug, 1, debug)
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[list[int]]:
+    """Note each SIGINT, which raises `KeyboardInterrupt` as usual, for libraries that turn it into another error."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def system_fault(error: OSError) -> str:
@@ -97,7 +130,7 @@ def spare_collections() -> None:
     atexit.register(gc.freeze)
 
 
-def fail(message: str, exit_code: int, debug: bool) -> None:
+def fail(message: str, exit_code: int, debug: bool) -> NoReturn:
     """Print `message` (with --debug after the traceback) and exit."""
     if debug:
         traceback.print_exc()
