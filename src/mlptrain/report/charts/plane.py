@@ -137,7 +137,8 @@ class Paths(Chart):
         ratio = brief(steep / flat) if flat > 0 else "infinitely many"
         return (
             f"A thin line joins weights of the same loss, with the bias at its best. The lowest point is at {x} and "
-            f"{y}; across the valley the loss is {ratio} times as curved as along it."
+            f"{y}; in this plane the loss is {ratio} times as curved across the valley as along it, with the bias even "
+            "more."
         )
 
     @property
