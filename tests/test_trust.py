@@ -210,6 +210,17 @@ def test_a_model_file_alone_opens_no_table(cli: Cli, run: Path) -> None:
     cli("evaluate", run / "model.safetensors").succeeded()  # in the folder of its run
 
 
+LISTS = b'"__metadata__":{"mlptrain":"' + b"[]," * 100_000 + b'"}'
+TENSORS = b",".join(b'"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(20_000))
+
+
+@pytest.mark.parametrize("content", [LISTS, TENSORS], ids=["lists", "tensors"])
+def test_a_header_that_would_fill_the_memory_is_not_parsed(cli: Cli, run: Path, content: bytes) -> None:
+    header = b"{" + content + b"}"
+    (run / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    cli("evaluate", "run").refused(4, "model.safetensors: is not a model or checkpoint of mlptrain: its header of ")
+
+
 # -- what can be computed again is
 
 

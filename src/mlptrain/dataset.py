@@ -749,8 +749,10 @@ def choose_features(table: Table, data: Data) -> tuple[list[str], list[str]]:
         return list(data.features), []
     other = {data.sample_weight, data.split.group, *data.exclude, *data.target_names}
     candidates = [name for name in table.columns if name not in other]
-    counting = [name for name in candidates if name not in data.declared and is_row_index(table, name)]
-    names = [name for name in candidates if name not in counting]
+    declared = set(data.declared)
+    counting = [name for name in candidates if name not in declared and is_row_index(table, name)]
+    left_out = set(counting)
+    names = [name for name in candidates if name not in left_out]
     if names or not counting:
         if not names:
             raise DataError(f"{table.path}: no column is left to learn from beside the target")

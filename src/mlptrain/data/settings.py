@@ -1,5 +1,6 @@
 """Which settings does the data section of an experiment file have?"""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -303,8 +304,9 @@ class Data(Frozen):
                 "exclude",
                 "cannot be given together with features: name the columns to use, or those to leave out",
             )
+        features = set(self.features_or_none)
         for name in self.target_names:
-            if name in self.features_or_none:
+            if name in features:
                 yield (
                     "features",
                     f"'{name}' is the target and cannot be a feature too: the network would be told the answer",
@@ -313,9 +315,9 @@ class Data(Frozen):
             yield "sample_weight", f"'{self.sample_weight}' cannot be a target or a feature too"
         yield from self._split_conflicts()
         for field in ("target", "features", "exclude"):
-            names = getattr(self, field) or ()
-            for name in dict.fromkeys(name for i, name in enumerate(names) if name in names[:i]):
-                yield field, f"names '{name}' twice"
+            for name, times in Counter(getattr(self, field) or ()).items():
+                if times > 1:
+                    yield field, f"names '{name}' twice"
         yield from self._encoder_conflicts()
         for part in ("validation", "test"):
             if getattr(self, f"{part}_target_path") and not getattr(self, f"{part}_path"):

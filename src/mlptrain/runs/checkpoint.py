@@ -49,6 +49,7 @@ from mlptrain.train.state import Progress, TrainState
 
 FORMAT = 2
 SIZE_LIMIT = 1 << 33
+MOST_TENSORS = 10_000
 KEY = "mlptrain"
 LINEAR_PREFIX = "linear."
 """Of the tensors of a linear model beside the network."""
@@ -344,6 +345,19 @@ def check_fingerprint(header: Header, since: str) -> None:
             raise CheckpointError(f"{path}: changed since {since} (sha256 was {digest[:12]}, is {now[:12]})")
 
 
+def excess(raw: bytes) -> str | None:
+    """Why the header of a file would need many times its size in memory; told before it is parsed.
+
+    An honest header is names and numbers: it has ten characters or more for every list and mapping, and a few tensors
+    for each layer.
+    """
+    header = raw[8 : 8 + int.from_bytes(raw[:8], "little")]
+    containers, tensors = header.count(b"[") + header.count(b"{"), header.count(b"data_offsets")
+    if containers > MOST_TENSORS + len(header) // 10 or tensors > MOST_TENSORS:
+        return f"its header of {len(header)} bytes has {containers} lists and mappings and {tensors} tensors"
+    return None
+
+
 def decode(raw: bytes, path: str) -> tuple[Header, Tensors]:
     """Header and tensors of a file, after checking its digest."""
     import safetensors.numpy
@@ -353,6 +367,8 @@ def decode(raw: bytes, path: str) -> tuple[Header, Tensors]:
             raise CheckpointError(f"{path}: refused: this is {kind}; mlptrain reads its own safetensors files only")
     if raw[8:9] != b"{":
         raise CheckpointError(f"{path}: is not a model or checkpoint of mlptrain, or is damaged")
+    if too_much := excess(raw):
+        raise CheckpointError(f"{path}: is not a model or checkpoint of mlptrain: {too_much}")
     try:
         tensors = safetensors.numpy.load(raw)
         length = int.from_bytes(raw[:8], "little")
@@ -379,6 +395,8 @@ def header_of(raw: bytes, path: str) -> Header | None:
 
 def safetensors_metadata(raw: bytes) -> dict[str, Any] | None:
     """The metadata of a safetensors file; None if it cannot be read."""
+    if excess(raw):
+        return None
     try:
         length = int.from_bytes(raw[:8], "little")
         found = json.loads(raw[8 : 8 + length]).get("__metadata__")
