@@ -267,6 +267,14 @@ def test_a_folder_is_not_left_behind_by_a_full_disk(
     assert not (classes.parent / "run").exists()
 
 
+def test_a_disk_without_room_is_said_before_the_first_epoch(
+    cli: Cli, spec: Write, classes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlptrain.runs.run.free_space", lambda folder: 100)
+    cli("fit", spec(SPEC), "--out", "run").refused(5, "run: the disk has 100 bytes left, and the run needs about ")
+    assert not (classes.parent / "run").exists()
+
+
 @pytest.mark.parametrize("call", ["stat", "is_dir", "exists", "iterdir", "mkdir", "is_file"])
 def test_a_call_of_the_system_that_fails_is_no_bug_of_ours(
     cli: Cli, spec: Write, classes: Path, monkeypatch: pytest.MonkeyPatch, call: str

@@ -26,6 +26,15 @@ def memory_size() -> int | None:
         return None
 
 
+def free_space(folder: Path) -> int | None:
+    """The bytes that this user may still write to the disk of `folder`; None if that is unknown."""
+    try:
+        found = os.statvfs(folder)
+    except (AttributeError, OSError):  # Windows has no statvfs
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 def peak_memory() -> int | None:
     """The most memory in bytes that this process has had so far; None if it is unknown."""
     try:

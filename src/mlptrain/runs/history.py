@@ -49,7 +49,12 @@ class History(Consumer):
         metrics, timings = folder / "metrics.csv", folder / "timings.csv"
         write_durably(metrics, history_bytes(columns, rows))
         write_durably(timings, "".join(kept_timings(timings, len(rows))).encode())
-        self._metrics, self._timings = open_to_append(metrics), open_to_append(timings)
+        self._metrics = open_to_append(metrics)
+        try:
+            self._timings = open_to_append(timings)
+        except EnvironmentFault:
+            self._metrics.close()
+            raise
         self._began = time.monotonic()
 
     def epoch(self, event: EpochDone) -> None:

@@ -30,6 +30,7 @@ from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
+from mlptrain.system import free_space
 from mlptrain.target_scale import choose_target_scale
 from mlptrain.train.baselines import baselines
 from mlptrain.train.blend import Blend, Predictor, choose_blend
@@ -173,12 +174,25 @@ def begin(
         state = start(plan, network, dataset, linear)
     folder = RunFolder.create(plan.name, out, parent)
     try:
+        check_space(folder, state)
         write_durably(folder.spec, yaml.dump(plan.written()).encode())
     except BaseException:  # an interrupt too: an empty folder is no run
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
     return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, consumers)
+
+
+def check_space(folder: RunFolder, state: TrainState) -> None:
+    """Refuse to start where the disk has no room for a checkpoint, its successor beside it, and the model."""
+    free = free_space(folder.path)
+    tensors = (state.parameters, state.best_parameters, *state.slots.values(), *(state.ema or ()))
+    needed = 2 * sum(tensor.nbytes for tensor in tensors) + state.best_parameters.nbytes
+    if free is not None and free < needed:
+        raise EnvironmentFault(
+            f"{folder.path}: the disk has {free:,} bytes left, and the run needs about {needed:,} for two checkpoints "
+            "and the model; choose another disk with --out"
+        )
 
 
 def check_beginning(plan: Plan, dataset: Dataset) -> None:
@@ -330,8 +344,9 @@ def proceed(
     Raises `Interrupted` and `Diverged`, after saving the run.
     """
     saver = Saver(run, signalled, save_seconds)
+    recorder = FlightRecorder(run.folder.path, run.state.progress.step)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
-    everyone = [saver, history, FlightRecorder(run.folder.path, run.state.progress.step), *run.consumers, *consumers]
+    everyone = [saver, history, recorder, *run.consumers, *consumers]
     try:
         feed(train(run.plan, run.network, run.state, run.dataset, everyone), everyone)
     except Diverged as error:
