@@ -22,8 +22,11 @@ EXITS = (
     ("3", "a table that cannot be read or used"),
     ("4", "a run, checkpoint or model file that cannot be used"),
     ("5", "the machine: disk, permissions, locks, memory"),
-    ("6", "a check that failed: training diverged, a gradient, --fail-under, --fail-over, mlptrain check"),
-    ("130, 143", "interrupted by SIGINT or SIGTERM, after the run was saved"),
+    (
+        "6",
+        "a check that failed: training diverged, a gradient, --fail-under, --fail-over, `check`, `reproduce`",
+    ),
+    ("129, 130, 143", "interrupted by SIGHUP, SIGINT or SIGTERM, after the run was saved"),
 )
 """Each exit code with its meaning."""
 COMMON = (
