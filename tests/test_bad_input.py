@@ -910,6 +910,7 @@ def test_what_the_machine_lacks_is_no_bug(raised: str, code: int, said: str) -> 
         "    threading.Thread.start = fails\n"
         "    threading.Thread().start()\n"
         f"def app(**_): raise {raised}\n"
+        "app.registered_commands = []\n"
         "cli.app = app\n"
         "cli.main()"
     )

@@ -33,7 +33,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
-    with noting_interrupts() as interrupts:
+    with noting_interrupts() as interrupts, only_command(sys.argv[1:2]):
         run_app(interrupts, debug)
 
 
@@ -65,6 +65,18 @@ def run_app(interrupts: list[int], debug: bool) -> None:
             fail("no thread can be started; raise the limits on processes and memory (ulimit -u, ulimit -v)", 5, debug)
         bug = f"a bug in mlptrain: {type(error).__name__}: {error}; run again with --debug and report what it prints"
         fail(bug, 1, debug)
+
+
+@contextmanager
+def only_command(words: list[str]) -> Iterator[None]:
+    """Give Typer only the command that is named, if one is: it makes all that it is given, which takes time."""
+    every = app.registered_commands
+    named = [one for one in every if one.callback and [one.name or one.callback.__name__] == words]
+    app.registered_commands = named or every
+    try:
+        yield
+    finally:
+        app.registered_commands = every
 
 
 @contextmanager
