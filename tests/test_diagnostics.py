@@ -185,6 +185,8 @@ def test_one_that_never_is_finite_is_a_divergence(cli: Cli, tables: Path) -> Non
     (tables / "spec.yaml").write_text(yaml.dump(LATE))
     cli("fit", "spec.yaml", "--out", "run", "--quiet").refused(6, "in all 30 epochs the validation loss was not finite")
     assert summary(tables / "run")["stopped"] == "diverged"
+    assert len(metrics(tables / "run")["epoch"]) == 30
+    cli("fit", "--resume", "run", "--quiet").refused(6, "in all 30 epochs the validation loss was not finite")
 
 
 PRESET: Settings = {"preset": "standard", "data": NOISY, "training": {"epochs": 6}, "network": {"linear_path": True}}

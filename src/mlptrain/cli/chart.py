@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -26,8 +26,6 @@ COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of a braille letter, by row and column
 _LARGEST = 1e300  # beyond it the ends of an axis would overflow
 _FEWEST_COLUMNS, _FEWEST_ROWS = 8, 2
-_DOTTED = 3
-"""Of a dotted line, every third dot is drawn."""
 
 
 class Curve(NamedTuple):
@@ -52,23 +50,7 @@ Cell = tuple[int, int]
 """Column and row."""
 
 
-class Backdrop(NamedTuple):
-    """Dotted lines behind the curves, a star, and the ends of the axes, beyond which nothing is drawn."""
-
-    lines: Sequence[Sequence[tuple[float, float]]]
-    star: tuple[float, float]
-    x: tuple[float, float]
-    y: tuple[float, float]
-
-
-def draw(
-    curves: Sequence[Curve],
-    width: int,
-    height: int,
-    x_label: str = "epoch",
-    log: bool = False,
-    backdrop: Backdrop | None = None,
-) -> list[Line]:
+def draw(curves: Sequence[Curve], width: int, height: int, x_label: str = "epoch", log: bool = False) -> list[Line]:
     """A chart of `curves` that fills `width` by `height` letters (at least 24 by 6), legend and axes included.
 
     With `log`, the y-axis is logarithmic, and values that are not positive are gaps.
@@ -79,22 +61,18 @@ def draw(
     if not known:
         return [*legend, [Span("nothing to draw" if not log else "nothing positive to draw")]]
     rows = max(_FEWEST_ROWS, height - len(legend) - 2)
-    y_axis = Axis.over([y for _, y in known], log) if backdrop is None else Axis(*backdrop.y)
+    y_axis = Axis.over([y for _, y in known], log)
     y_ticks = row_labels(y_axis, rows)
     gutter = max(map(len, (x_label, *y_ticks.values())))
     columns = max(_FEWEST_COLUMNS, width - gutter - 2)
     whole = all(float(x).is_integer() for x, _ in known)
-    x_axis = Axis.over([x for x, _ in known], whole=whole) if backdrop is None else Axis(*backdrop.x)
+    x_axis = Axis.over([x for x, _ in known], whole=whole)
     plot = Plot(columns, rows, x_axis, y_axis)
-    for line in () if backdrop is None else backdrop.lines:
-        plot.add_dotted(line)
     for number, each in enumerate(points):
         plot.add(each, number)
     if len(curves) > 1:
         plot.mark(len(curves))
     plot.star(curves, points)
-    if backdrop is not None:
-        plot.put(backdrop.star, STAR)
     edges = [f"{y_ticks.get(row, ''):>{gutter}} {'┤' if row in y_ticks else '│'}" for row in range(rows)]
     lines = [[Span(edge), *plot.line(row)] for row, edge in enumerate(edges)]
     return [*legend, *lines, *x_lines(x_axis, columns, gutter, x_label)]
@@ -240,13 +218,6 @@ class Plot:
             for start, end in pairwise([dots[0], *dots]):
                 for x, y in straight_line(*start, *end):
                     self._set(x, y, number)
-
-    def add_dotted(self, points: Sequence[tuple[float, float]]) -> None:
-        """Draw a line that belongs to no curve."""
-        dots = list(dict.fromkeys(self._dot(*point) for point in points))
-        passed = (dot for start, end in pairwise(dots) for dot in straight_line(*start, *end))
-        for x, y in islice(passed, 0, None, _DOTTED):
-            self._set(x, y, None)
 
     def mark(self, count: int) -> None:
         """Put the marks of `count` curves on them, those of different curves in different columns."""

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
-from mlptrain.cli.chart import MARKS, STAR, Backdrop, Curve, Line, Span, draw, wrapped
+from mlptrain.cli.chart import MARKS, Curve, Line, Span, draw, wrapped
+from mlptrain.cli.contour import Surface, draw_paths
 from mlptrain.numbers import brief, number
 from mlptrain.report import figures
 from mlptrain.report.boundary import Plane
@@ -61,14 +62,15 @@ def known(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[flo
 
 @picture.register
 def paths(chart: Paths, width: int, height: int) -> list[Line]:
-    """Paths over dotted contour lines."""
+    """Paths over contour lines."""
     across, up = chart.ends
-    contours = [[(float(a), float(b)) for a, b in line.tolist()] for line in chart.contours]
-    some = [Curve(label, path[:, 0].tolist(), path[:, 1].tolist()) for label, path in chart.shown.items()]
     x, y = chart.bowl.best.tolist()
-    caption = [f"across: {chart.weights[0]},", f"upwards: {chart.weights[1]}", f"{STAR} lowest point of the loss"]
-    lines = draw(some, width, height, x_label="", backdrop=Backdrop(contours, (x, y), across, up))
-    return [*wrapped([Span(part) for part in caption], width), *lines]
+
+    def loss(a: Values, b: Values) -> Values:
+        return chart.bowl.loss(np.column_stack([a.ravel(), b.ravel()])).reshape(a.shape)
+
+    some = [Curve(label, path[:, 0].tolist(), path[:, 1].tolist()) for label, path in chart.shown.items()]
+    return draw_paths(Surface(loss, across, up, chart.weights, (x, y)), some, width, height)
 
 
 @picture.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlptrain.cli.console import print_json, print_results, stderr_console
+from mlptrain.cli.progress import working
 from mlptrain.errors import CheckFailed
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.reproduce import Reproduction, reproduce
@@ -13,7 +14,7 @@ from mlptrain.runs.reproduce import Reproduction, reproduce
 def run(path: Path, interruptions: int, as_json: bool, quiet: bool) -> None:
     """Run the command."""
     folder, console = RunFolder.open(path), stderr_console(quiet)
-    with console.status("training again") if console.is_terminal else console.capture():
+    with working(console, "training again"):
         found = reproduce(folder, interruptions)
     if as_json:
         print_json({**found._asdict(), "is_equal": found.is_equal})

@@ -113,6 +113,7 @@ class Loop:
             for index in range(progress.batch, len(self.batches)):
                 yield self._train_on(index)
             yield self._end_epoch()
+        self._end.check_measured()
         yield TrainingDone(progress.stopped)
 
     def _measure_start(self) -> None:
@@ -162,8 +163,6 @@ class Loop:
         if diagnoses := self._end.diagnose(measured):
             progress.warn(diagnoses)
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
-        if progress.stopped is not None:
-            self._end.check_measured()
         if part is not None:
             part("epoch", 0)
         return EpochDone(measured.record, improved, diagnoses)
