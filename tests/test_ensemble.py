@@ -21,7 +21,8 @@ from mlptrain.optim.clipping import clip_norm, clip_norm_of_members
 from mlptrain.runs.model import open_model
 from mlptrain.runs.run import begin, proceed
 from mlptrain.spec.load import load_experiment
-from mlptrain.train.evaluation import part_scores
+from mlptrain.spec.plan import prepare
+from mlptrain.train.evaluation import held_out, part_scores
 
 FOLDS = """
 data: {path: classes.csv, target: answer, split: {validation: 0, test: 0.2}}
@@ -306,3 +307,20 @@ def test_with_folds_every_row_is_trained_on_and_the_spec_of_the_run_repeats_it(
         again = cli("fit", tmp_path / f"one{len(split)}" / "spec.yaml", "--out", f"two{len(split)}").succeeded()
         assert summary(tmp_path / f"one{len(split)}")["results"] == summary(tmp_path / f"two{len(split)}")["results"]
         assert again.code == 0
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_folds_are_stratified_whatever_the_loss_of_two_classes(spec: Write, tmp_path: Path, loss: str) -> None:
+    rows = [(f"{i % 7 + i / 100:.2f}", int(i % 10 == 0)) for i in range(80)]
+    write_csv(tmp_path / "two.csv", "x,y", rows)
+    text = "data: {path: two.csv, target: y, split: {validation: 0, test: 0}}\nensemble: {members: 4, rows: folds}\n"
+    _, dataset = prepare(load_experiment(spec(text + f"loss: {loss}\n")), "test")
+    assert [float(np.sum(held_out(fold).target())) for fold in dataset.folds] == [2.0] * 4
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_a_class_of_one_row_is_refused_whatever_the_loss(cli: Cli, spec: Write, tmp_path: Path, loss: str) -> None:
+    write_csv(tmp_path / "lonely.csv", "x,y", [(f"{i % 7 + i / 100:.2f}", int(i == 3)) for i in range(40)])
+    text = f"data: {{path: lonely.csv, target: y}}\nensemble: {{members: 4, rows: folds}}\nloss: {loss}\n"
+    whole = text.replace("target: y", "target: y, split: {validation: 0, test: 0}")
+    cli("fit", spec(whole), "--out", "run").refused(3, "class '1' has one training row")

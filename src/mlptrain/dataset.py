@@ -60,7 +60,7 @@ from mlptrain.nn.arrays import Array, Indices, Target
 from mlptrain.nn.losses import Loss
 from mlptrain.randomness import stream
 from mlptrain.remedies import setting
-from mlptrain.tasks import AnotherTask, Task, Truth, implied_task, task_kinds, tasks_for_loss
+from mlptrain.tasks import AnotherTask, Task, Truth, implied_task, refuse_single_rows, task_kinds, tasks_for_loss
 
 PARTS = ("train", "validation", "test")
 _BLOCK = 16384  # rows that are encoded at a time, column by column: their inputs stay in the cache
@@ -453,15 +453,17 @@ def load_dataset(examined: Examined, fit: Fit) -> Dataset:
 def with_folds(dataset: Dataset, fit: Fit, units: Units | None, lessons: Lessons | None) -> Dataset:
     """`dataset` with its training rows in folds, drawn as often as the split says, stratified by class."""
     training, task, left_out, folds = dataset.training, dataset.transforms.task, list[Rows](), list[Fold]()
+    truth = training.targets if training.truths is None else training.truths
+    strata = task.strata(truth)
     for repeat in range(fit.data.split.repeats):
-        drawn = draw_folds(training.rows, training.targets, fit, units, repeat)
+        drawn = draw_folds(training.rows, strata, fit, units, repeat)
         for k, rows in enumerate(drawn):
             others = drawn[:k] + drawn[k + 1 :]
             part = training if lessons is None else with_own(training, lessons, others, dataset.transforms.constant)
             folds.append(Fold(part.of(training.rows[~np.isin(training.rows, rows)]), part.of(rows)))
         left_out += drawn
-    if training.targets.ndim == 1:
-        refuse_unlearned(training.rows, left_out, training.targets, task.strata_names, fit.data.path)
+    if strata is not None and task.has_classes(truth):
+        refuse_unlearned(training.rows, left_out, strata, task.strata_names, fit.data.path)
     return replace(dataset, folds=tuple(folds), validation=training.of(np.concatenate(left_out)))
 
 
@@ -472,10 +474,10 @@ def with_own(part: Part, lessons: Lessons, folds: Sequence[Rows], constant: Sequ
     return replace(part, features=features._replace(own=Own(lessons.places, values.astype(features.dtype))))
 
 
-def draw_folds(rows: Rows, targets: Target, fit: Fit, units: Units | None, repeat: int = 0) -> list[Rows]:
+def draw_folds(rows: Rows, strata: Rows | None, fit: Fit, units: Units | None, repeat: int = 0) -> list[Rows]:
     """The training `rows` in the folds of the members, or in a few parts where they have none; stratified by class."""
     available = len(rows) if units is None else int(np.count_nonzero(np.bincount(units.codes[rows])))
-    number, strata = fit.folds or min(PARTS_ALONE, available), targets if targets.ndim == 1 else None
+    number = fit.folds or min(PARTS_ALONE, available)
     return fold_rows(rows, strata, number, stream(fit.seed, "folds", repeat), fit.data.path, units)
 
 
@@ -540,7 +542,7 @@ def learn(examined: Examined, fit: Fit) -> Learned:
     inputs, filled = transforms.encode(table, fit.dtype, columns)
     lessons = transforms.lessons(columns, table, answers)
     if lessons is not None:
-        folds = draw_folds(training, task.encode(choice.truth), fit, examined.keys.units)
+        folds = draw_folds(training, task.strata(choice.truth), fit, examined.keys.units)
         inputs.values[:, lessons.places] = lessons.out_of_fold(folds)
     transforms, constant = without_constants(transforms, inputs, training)
     read = joined_notes([(encoder.column, encoder.remark()) for encoder in transforms.encoders])
@@ -865,7 +867,10 @@ def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:
 
 def choose_rows(task: Task, truth: Truth, split: Split, seed: int, table: Table, keys: Keys) -> dict[str, Indices]:
     """The row numbers of each part by name, stratified by the target where its task defines strata."""
-    strata = task.strata(truth, table) if split.shares() else None
+    strata = task.strata(truth) if split.shares() else None
+    if strata is not None and task.has_classes(truth):
+        names = task.strata_names
+        refuse_single_rows(task.columns[0], names, np.bincount(strata, minlength=len(names)), table)
     rows, rng, path = np.arange(table.rows), stream(seed, "split"), table.path
     if keys.units is not None:
         parts = split_groups(rows, strata, keys.units, split, rng, path)

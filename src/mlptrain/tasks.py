@@ -170,9 +170,13 @@ class Task(Component):
     def truth(self, columns: Sequence[Column], table: Table) -> Truth:
         """The true value of each row, in the units of the file."""
 
-    def strata(self, truth: Truth, table: Table) -> Indices | None:
-        """(rows,): the stratum of each row for a stratified split; None without stratification."""
+    def strata(self, truth: Truth) -> Indices | None:
+        """(rows,): the stratum of each row, for stratified splits and folds; None without stratification."""
         return None
+
+    def has_classes(self, truth: Truth) -> bool:
+        """Whether each stratum is a class, which training must see."""
+        return False
 
     @property
     def strata_names(self) -> tuple[str, ...]:
@@ -346,9 +350,11 @@ class Classification(Task):
     def strata_names(self) -> tuple[str, ...]:
         return self.classes
 
-    def strata(self, truth: Truth, table: Table) -> Indices | None:
-        refuse_single_rows(self.columns[0], self.classes, np.bincount(truth, minlength=self.outputs), table)
+    def strata(self, truth: Truth) -> Indices | None:
         return truth
+
+    def has_classes(self, truth: Truth) -> bool:
+        return True
 
     def learn(
         self, truth: Truth, weights: NDArray[np.float64] | None, loss: Loss, scaler: Scaler, table: Table
@@ -469,16 +475,14 @@ class MultiLabel(Task):
 
     @property
     def strata_names(self) -> tuple[str, ...]:
-        return self.labels[0] or ("0", "1")
+        return self.sides
 
-    def strata(self, truth: Truth, table: Table) -> Indices | None:
+    def strata(self, truth: Truth) -> Indices | None:
         """Whether the target is above 1/2, if there is only one column."""
-        if self.outputs > 1:
-            return None
-        sides = (truth[:, 0] > 0.5).astype(np.intp)
-        if np.isin(truth, (0, 1)).all():
-            refuse_single_rows(self.columns[0], self.sides, np.bincount(sides, minlength=2), table)
-        return sides
+        return (truth[:, 0] > 0.5).astype(np.intp) if self.outputs == 1 else None
+
+    def has_classes(self, truth: Truth) -> bool:
+        return self.outputs == 1 and bool(np.isin(truth, (0, 1)).all())
 
     def chosen(self, scores: Array) -> Indices:
         """1 for a yes, 0 for a no (n, labels)."""

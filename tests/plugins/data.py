@@ -51,9 +51,6 @@ class Ordinal(Classification):
     def default_loss(cls) -> Loss:
         return BinaryCrossEntropy()
 
-    def strata(self, truth: Truth, table: Table) -> Indices | None:
-        return truth
-
     def learn(self, truth: Truth, *rest: Any) -> Self:
         return self
 
