@@ -22,8 +22,8 @@ from mlptrain.optim.optimizers import SGD, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.sections import Training
-from mlptrain.train.state import TrainState
-from mlptrain.train.step import Step, Update
+from mlptrain.training.state import TrainState
+from mlptrain.training.step import Step, Update
 
 
 def label(value: object) -> str:

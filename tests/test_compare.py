@@ -13,7 +13,7 @@ from cli import Cli, Write, write_csv
 from mlptrain.report.comparison import difference, differing, flat
 from mlptrain.report.source import open_source
 from mlptrain.runs.listing import listed, resolved
-from mlptrain.train.intervals import Statistic
+from mlptrain.training.intervals import Statistic
 
 SPEC = """preset: plain
 seed: 1

@@ -52,7 +52,7 @@ from mlptrain.optim.optimizers import BLOCK, SGD, AdaGrad, Adam, Adaptive, Momen
 from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant, Cosine, OneCycle, Schedule
 from mlptrain.spec.sections import NetworkSpec
-from mlptrain.train.state import TrainState
+from mlptrain.training.state import TrainState
 from strategies import losses, seeds
 
 FAMILIES: tuple[type[Component], ...] = (Activation, Loss, Initializer, Normalization, Optimizer, Schedule)

@@ -14,8 +14,8 @@ from sklearn import metrics as judge
 
 from cli import Cli, Outcome, Write, summary, write_csv
 from mlptrain.metrics import decision_metrics, log_odds
-from mlptrain.train import decision
-from mlptrain.train.decision import best_threshold, candidates
+from mlptrain.training import decision
+from mlptrain.training.decision import best_threshold, candidates
 from strategies import seeds
 
 JUDGES: dict[str, Any] = {

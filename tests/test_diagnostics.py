@@ -16,9 +16,9 @@ from mlptrain.nn.activations import ReLU
 from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
-from mlptrain.train.diagnostics import DeadUnits, Diagnosis, Moment, Overfitting, Reached, WorseThanBaseline
-from mlptrain.train.evaluation import ActivationWatch
-from mlptrain.train.state import Progress
+from mlptrain.training.diagnostics import DeadUnits, Diagnosis, Moment, Overfitting, Reached, WorseThanBaseline
+from mlptrain.training.evaluation import ActivationWatch
+from mlptrain.training.state import Progress
 from test_remedies import pasted, plain
 
 Settings = dict[str, Any]
@@ -148,7 +148,7 @@ def tables(tmp_path: Path) -> Path:
 
 
 def test_every_diagnosis_has_a_case() -> None:
-    ours = {one.name() for one in variants(Diagnosis) if one.__module__ == "mlptrain.train.diagnostics"}
+    ours = {one.name() for one in variants(Diagnosis) if one.__module__ == "mlptrain.training.diagnostics"}
     assert ours == set(CASES)
 
 

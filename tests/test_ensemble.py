@@ -22,7 +22,7 @@ from mlptrain.runs.model import open_model
 from mlptrain.runs.run import begin, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import prepare
-from mlptrain.train.evaluation import held_out, part_scores
+from mlptrain.training.evaluation import held_out, part_scores
 
 FOLDS = """
 data: {path: classes.csv, target: answer, split: {validation: 0, test: 0.2}}
@@ -146,7 +146,7 @@ def test_rates_of_their_own_make_one_rate_suit_every_width(run: Any) -> None:
 
 def begin_again(run: Any) -> dict[str, Any]:
     """The initial parameters of `run`."""
-    from mlptrain.train.loop import start
+    from mlptrain.training.loop import start
 
     return run.network.layout.named_parameters(start(run.plan, run.network, run.dataset).parameters)  # type: ignore[no-any-return]
 

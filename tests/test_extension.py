@@ -16,7 +16,7 @@ import pytest
 from cli import Outcome, run_process, write_csv
 from mlptrain.runs.run import begin, proceed
 from mlptrain.spec.load import load_experiment
-from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone
+from mlptrain.training.events import Consumer, EpochDone, StepDone, TrainingDone
 
 PLUGINS = sorted((Path(__file__).parent / "plugins").glob("*.py"))
 PLUGIN_OF_ANGLES = Path(__file__).parent / "plugins" / "angles.py"

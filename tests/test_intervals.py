@@ -17,7 +17,7 @@ from mlptrain.metrics import Accuracy, Outcome, RSquared
 from mlptrain.nn.losses import CrossEntropy, Loss, MeanSquaredError
 from mlptrain.randomness import stream
 from mlptrain.tasks import Classification, Regression, Task
-from mlptrain.train.intervals import DRAWS, MOST, intervals, losses_of_rows, means_of_draws, middle
+from mlptrain.training.intervals import DRAWS, MOST, intervals, losses_of_rows, means_of_draws, middle
 
 CLASSES = Classification(columns=("y",), classes=("a", "b", "c"))
 NUMBERS = Regression(columns=("y", "z"), scaler={"kind": "none"}, fitted=((0.0, 0.0), (1.0, 1.0)))  # type: ignore[arg-type]

@@ -278,7 +278,7 @@ class TestPictures:
         assert bars == {f"x{i + 1}": number(value) for i, value in enumerate(sums.tolist())}
 
     def test_snapshots_of_a_long_run_are_thinned(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mlptrain.train.snapshots.MOST", 8)
+        monkeypatch.setattr("mlptrain.training.snapshots.MOST", 8)
         kept = study("2", "training.epochs=50").snapshots.kept
         assert kept[0].epochs == 0
         assert kept[-1].epochs == 50

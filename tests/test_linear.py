@@ -15,10 +15,10 @@ from mlptrain.optim.lbfgs import minimize
 from mlptrain.runs.model import open_model
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import prepare
-from mlptrain.train import linear as linear_module
-from mlptrain.train.blend import SHARES, mixed
-from mlptrain.train.linear import LinearModels, fit_linear
-from mlptrain.train.loop import network_for, start
+from mlptrain.training import linear as linear_module
+from mlptrain.training.blend import SHARES, mixed
+from mlptrain.training.linear import LinearModels, fit_linear
+from mlptrain.training.loop import network_for, start
 
 PENGUINS = f"data: {{path: {DATASETS}/penguins.csv, target: species, exclude: [year]}}\n"
 DIAMONDS = (

@@ -19,8 +19,8 @@ from cli import Cli, Write
 from mlptrain.cli.fit import display
 from mlptrain.cli.live import MOST_POINTS, LiveChart, Thinned, gradient_bars
 from mlptrain.cli.progress import Course, Lines, next_line
-from mlptrain.train.events import Consumer, EpochDone, Record, TrainingDone
-from mlptrain.train.state import Diagnosed, Progress
+from mlptrain.training.events import Consumer, EpochDone, Record, TrainingDone
+from mlptrain.training.state import Diagnosed, Progress
 
 SPEC = """preset: plain
 data: {path: t.csv, target: y}

@@ -21,7 +21,7 @@ from mlptrain.report import figures
 from mlptrain.report.charts.classes import CELLS, condensed
 from mlptrain.report.importance import ALL, FEW, Sample, dependences, importances, most_important
 from mlptrain.report.source import Source, open_source
-from mlptrain.train.linear import loss_of
+from mlptrain.training.linear import loss_of
 
 
 @pytest.fixture(scope="module", params=["continuous", "tied"])

@@ -38,7 +38,7 @@ from mlptrain.errors import Interrupted
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Run, begin, finish, lengthen, proceed, resume
 from mlptrain.spec.load import load_experiment
-from mlptrain.train.events import Consumer, StepDone
+from mlptrain.training.events import Consumer, StepDone
 
 ALL = (*BYTES_OF_A_RUN, "spec.yaml", "summary.json")
 
@@ -357,7 +357,7 @@ def test_a_signal_while_results_are_measured(uninterrupted: Path, stop: signal.S
     folder, name = uninterrupted.parent, f"measured-{stop.name}"
     command = ("fit", "spec.yaml", "--quiet", "--set", "name=tiny", "--out", name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlptrain.runs.run.scored", lambda *_: os.kill(os.getpid(), stop))
+        patch.setattr("mlptrain.runs.session.scored", lambda *_: os.kill(os.getpid(), stop))
         outcome = run_cli(*command, folder=folder)
     outcome.refused(128 + stop, "while the results were measured", f"mlptrain fit --resume {name}")
     run_cli("fit", "--resume", name, "--quiet", folder=folder).succeeded()

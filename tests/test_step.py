@@ -26,7 +26,7 @@ from mlptrain.nn.normalization import BatchNorm, LayerNorm, Normalization
 from mlptrain.optim.optimizers import SGD, Adam, Momentum, Optimizer
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import DropoutStream
-from mlptrain.train.events import StepDone, feed
+from mlptrain.training.events import StepDone, feed
 from strategies import layer_norms, layer_stacks, losses, normalizations, seeds
 
 

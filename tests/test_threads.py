@@ -70,7 +70,7 @@ def test_the_limit_holds_inside_and_is_lifted_after() -> None:
 
 def seen_threads(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     """The number of threads at every evaluation, as it is while a run goes on."""
-    from mlptrain.train.epoch import EpochEnd
+    from mlptrain.training.epoch import EpochEnd
 
     seen, measure = [], EpochEnd.measure
 

@@ -37,10 +37,10 @@ from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.plan import Plan, decide
 from mlptrain.spec.sections import NetworkSpec, Training
 from mlptrain.tasks import Classification, MultiLabel, Regression, Task
-from mlptrain.train.evaluation import predict_scores
-from mlptrain.train.events import EpochDone, StepDone
-from mlptrain.train.loop import network_for, start, train
-from mlptrain.train.state import TrainState
+from mlptrain.training.evaluation import predict_scores
+from mlptrain.training.events import EpochDone, StepDone
+from mlptrain.training.loop import network_for, start, train
+from mlptrain.training.state import TrainState
 
 pytestmark = pytest.mark.torch
 

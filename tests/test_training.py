@@ -28,10 +28,10 @@ from mlptrain.runs.run import begin, finish, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.spec.sections import Ema, Training
-from mlptrain.train.diagnostics import Trend
-from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone, part_listener
-from mlptrain.train.state import Progress
-from mlptrain.train.step import Step, Update
+from mlptrain.training.diagnostics import Trend
+from mlptrain.training.events import Consumer, EpochDone, StepDone, TrainingDone, part_listener
+from mlptrain.training.state import Progress
+from mlptrain.training.step import Step, Update
 
 CLASSES = "data: {path: classes.csv, target: answer}\nnetwork: {hidden: [5]}\n"  # 28 training rows
 

@@ -16,8 +16,8 @@ from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.plan import prepare
-from mlptrain.train.events import EpochDone
-from mlptrain.train.loop import make_batches, make_step, network_for, start, train
+from mlptrain.training.events import EpochDone
+from mlptrain.training.loop import make_batches, make_step, network_for, start, train
 
 
 class Trainer:

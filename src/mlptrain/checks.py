@@ -31,15 +31,15 @@ from mlptrain.optim.penalties import Penalty
 from mlptrain.optim.schedules import Constant
 from mlptrain.remedies import setting
 from mlptrain.runs.directory import name_for
-from mlptrain.runs.run import check_beginning
+from mlptrain.runs.session import check_beginning
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.system import memory_size, peak_memory
-from mlptrain.train.diagnostics import lowest_loss, naive_loss, normalized, optimizer_with, rescaled, starts_trained
-from mlptrain.train.epoch import EpochEnd
-from mlptrain.train.events import EpochDone, StepDone
-from mlptrain.train.loop import Loop, make_step, network_for, start
+from mlptrain.training.diagnostics import lowest_loss, naive_loss, normalized, optimizer_with, rescaled, starts_trained
+from mlptrain.training.epoch import EpochEnd
+from mlptrain.training.events import EpochDone, StepDone
+from mlptrain.training.loop import Loop, make_step, network_for, start
 
 FEWEST_HELD_OUT = 10
 """Rows of a part below which its figures say little."""

@@ -845,7 +845,7 @@ def rows_with_target(columns: Sequence[Column], table: Table, drop: bool, change
 
 def read_with_target(path: str, target_path: str | None, data: Data, hints: Hints) -> tuple[Table, dict[str, str]]:
     """A table, with the target from a separate file where there is one, and the digests of the files."""
-    table = read_table(path, data.delimiter, hints)
+    table = data.held(path) or read_table(path, data.delimiter, hints)
     if target_path is None:
         return table, {path: table.sha256}
     labels = read_table(target_path, data.delimiter)

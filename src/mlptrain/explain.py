@@ -23,8 +23,8 @@ from mlptrain.nn.layers import Stage
 from mlptrain.nn.layout import LayerViews
 from mlptrain.nn.network import LINEAR
 from mlptrain.spec.plan import Plan
-from mlptrain.train.events import Consumer, Event, StepDone, feed
-from mlptrain.train.loop import Loop, network_for, start
+from mlptrain.training.events import Consumer, Event, StepDone, feed
+from mlptrain.training.loop import Loop, network_for, start
 
 
 @dataclass

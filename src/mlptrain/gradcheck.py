@@ -34,7 +34,7 @@ from mlptrain.nn.normalization import BatchNorm, Normalization
 from mlptrain.optim.penalties import Penalty
 from mlptrain.randomness import stream
 from mlptrain.spec.plan import Plan
-from mlptrain.train.loop import network_for
+from mlptrain.training.loop import network_for
 
 Verdict = Literal["passed", "failed", "zero", "too small to tell", "not compared"]
 

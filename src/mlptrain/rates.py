@@ -18,8 +18,8 @@ from mlptrain.dataset import Dataset
 from mlptrain.errors import Diverged
 from mlptrain.nn.threads import blas_threads
 from mlptrain.spec.plan import Plan
-from mlptrain.train.diagnostics import lowest_loss
-from mlptrain.train.loop import Loop, network_for, start
+from mlptrain.training.diagnostics import lowest_loss
+from mlptrain.training.loop import Loop, network_for, start
 
 LOW, HIGH, STEPS = 1e-6, 10.0, 200
 """The first and the last rate, and the steps from one to the other."""

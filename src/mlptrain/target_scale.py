@@ -20,8 +20,8 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.spec.sections import Ensemble
-from mlptrain.train.evaluation import part_scores
-from mlptrain.train.loop import network_for, start, train
+from mlptrain.training.evaluation import part_scores
+from mlptrain.training.loop import network_for, start, train
 
 HELD_OUT = 0.25
 """The share of the rows that compares the two networks, if the spec does not name validation rows."""

@@ -113,6 +113,11 @@ class Task(Component):
         return None
 
     @property
+    def choices(self) -> tuple[str, ...] | None:
+        """The classes as they are predicted, one of which each row has; None where that is not so."""
+        return None
+
+    @property
     def cutoff(self) -> float | None:
         """The probability above which the positive class is predicted; None if this task has no such decision."""
         return None
@@ -284,6 +289,10 @@ class Classification(Task):
         return len(self.classes)
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
     def positive(self) -> str | None:
         return self.classes[1] if len(self.classes) == 2 else None
 
@@ -443,6 +452,10 @@ class MultiLabel(Task):
     def sides(self) -> tuple[str, str]:
         """The words for 0 and 1 of a single column."""
         return self.labels[0] or ("0", "1")
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        return self.sides if self.outputs == 1 else None
 
     @property
     def positive(self) -> str | None:

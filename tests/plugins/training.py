@@ -10,7 +10,7 @@ import numpy as np
 from mlptrain.nn.arrays import Array
 from mlptrain.optim.optimizers import TensorOptimizer
 from mlptrain.optim.schedules import Schedule, ScheduleState
-from mlptrain.train.diagnostics import Diagnosis, Moment, Seen
+from mlptrain.training.diagnostics import Diagnosis, Moment, Seen
 
 
 class Wave(Schedule):

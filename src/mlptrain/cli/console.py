@@ -23,8 +23,8 @@ from mlptrain.cli.streams import printable, silence
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.numbers import number
-from mlptrain.train.intervals import LEVEL, Intervals
-from mlptrain.train.state import Diagnosed
+from mlptrain.training.intervals import LEVEL, Intervals
+from mlptrain.training.state import Diagnosed
 
 MAX_NOTE_LINES = 5
 

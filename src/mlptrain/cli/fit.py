@@ -31,14 +31,15 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import yaml_flow
 from mlptrain.runs.directory import RUNS, RunFolder, name_for, spec_beside
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.run import Results, Run, begin, finish, lengthen, proceed, resume, summary
+from mlptrain.runs.run import Run, begin, finish, lengthen, proceed, resume
+from mlptrain.runs.session import Results, summary
 from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
 from mlptrain.spec.yaml import TABLE
 from mlptrain.system import STOP_SIGNALS
-from mlptrain.train.diagnostics import lowest_loss
-from mlptrain.train.early_stopping import monitored
-from mlptrain.train.events import Consumer
+from mlptrain.training.diagnostics import lowest_loss
+from mlptrain.training.early_stopping import monitored
+from mlptrain.training.events import Consumer
 
 
 class Request(NamedTuple):

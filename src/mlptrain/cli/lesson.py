@@ -36,9 +36,9 @@ from mlptrain.runs.directory import RUNS, name_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.run import SAVE_SECONDS, begin
 from mlptrain.spec.load import load_experiment
-from mlptrain.train.events import Consumer, EpochDone
-from mlptrain.train.snapshots import Snapshots
-from mlptrain.train.state import Diagnosed
+from mlptrain.training.events import Consumer, EpochDone
+from mlptrain.training.snapshots import Snapshots
+from mlptrain.training.state import Diagnosed
 
 WIDEST_TEXT = 100
 TALLEST, SHORTEST = 22, 14

@@ -14,7 +14,7 @@ from rich.text import Text
 from mlptrain.cli.chart import Curve, Span, draw, styled, styled_line, wrapped
 from mlptrain.cli.progress import LOSSES, Course, Shown, main_metrics
 from mlptrain.numbers import number
-from mlptrain.train.events import EpochDone, Record
+from mlptrain.training.events import EpochDone, Record
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_POINTS = 256

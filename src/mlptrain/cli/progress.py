@@ -14,8 +14,8 @@ from mlptrain.component import variants
 from mlptrain.errors import Diverged
 from mlptrain.metrics import Metric
 from mlptrain.numbers import number
-from mlptrain.train.events import Consumer, EpochDone, Record, TrainingDone
-from mlptrain.train.state import Diagnosed, Progress
+from mlptrain.training.events import Consumer, EpochDone, Record, TrainingDone
+from mlptrain.training.state import Diagnosed, Progress
 
 MAX_INTERVAL = 30.0  # seconds between two lines
 LOSSES = ("train_loss", "validation_loss")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,7 +21,7 @@ from mlptrain.component import Conflict, Frozen, OneOf, ResolvedPath, ShortForm,
 from mlptrain.data.bins import MOST_COLUMNS, MOST_INPUTS
 from mlptrain.data.scalers import Scaler, Standard
 from mlptrain.data.split import Split
-from mlptrain.data.tables import Hints, composed
+from mlptrain.data.tables import Hints, Table, composed
 from mlptrain.remedies import setting
 
 Words = Annotated[tuple[str, ...], Field(strict=False)]
@@ -190,6 +191,18 @@ class Data(Frozen):
     )
 
     _written: "Data | None" = PrivateAttr(None)
+    _held: Table | None = PrivateAttr(None)
+
+    def holding(self, table: Table) -> "Data":
+        """The same settings for a table in memory, which has a name instead of a path."""
+        found = self.model_copy(update={"path": table.path})
+        found._held = table
+        return found
+
+    def held(self, path: str) -> Table | None:
+        """The table at `path` if it is in memory; its rows may be selected, which empties a table."""
+        table = self._held if path == self.path else None
+        return None if table is None else replace(table, columns=dict(table.columns))
 
     @property
     def files(self) -> set[str]:

@@ -97,21 +97,16 @@ def draft(path: Path, targets: Sequence[str], folder: Path, schema: str | None =
     """
     table, delimiter = read_table_for(path, targets)
     seen = survey(table, settings_for(table, targets, delimiter))
-    if not any(one.inputs for one in seen.facts):
-        why = "; ".join(f"'{one.name}' {next(iter(one.notes), one.becomes)}" for one in seen.facts if one.values)
-        raise DataError(f"{path}: no column is left to learn from beside the target: {why}")
-    data: dict[str, Any] = {"path": relative(path, folder), "target": targets[0] if len(targets) == 1 else [*targets]}
-    data |= {"delimiter": delimiter} if delimiter else {}
-    data |= {"missing_target": "drop"} if seen.dropped else {}
-    data |= {"exclude": [one.name for one in seen.unusable]} if seen.unusable else {}
-    choices = {"name": name_for(path), "seed": 0, "preset": Standard().name(), "task": seen.task.name()}
-    return Draft({**choices, "data": data}, comments(path, seen, schema), tuple(seen.assumed))
+    settings = seen.settings(targets, delimiter)
+    settings["data"] = {"path": relative(path, folder), **settings["data"]}
+    return Draft({"name": name_for(path), **settings}, comments(path, seen, schema), tuple(seen.assumed))
 
 
 @dataclass(frozen=True)
 class Survey:
     """What a draft is made from."""
 
+    path: str
     rows: int
     dropped: int
     """Rows without a target."""
@@ -128,6 +123,17 @@ class Survey:
     def unusable(self) -> list[ColumnFacts]:
         """The columns that cannot be used as they are."""
         return [one for one in self.facts if one.trouble is not None]
+
+    def settings(self, targets: Sequence[str], delimiter: str | None = None) -> dict[str, Any]:
+        """The settings of a spec that predicts the columns `targets`, without the path of the table."""
+        if not any(one.inputs for one in self.facts):
+            why = "; ".join(f"'{one.name}' {next(iter(one.notes), one.becomes)}" for one in self.facts if one.values)
+            raise DataError(f"{self.path}: no column is left to learn from beside the target: {why}")
+        data: dict[str, Any] = {"target": targets[0] if len(targets) == 1 else [*targets]}
+        data |= {"delimiter": delimiter} if delimiter else {}
+        data |= {"missing_target": "drop"} if self.dropped else {}
+        data |= {"exclude": [one.name for one in self.unusable]} if self.unusable else {}
+        return {"seed": 0, "preset": Standard().name(), "task": self.task.name(), "data": data}
 
 
 def survey(table: Table, data: Data) -> Survey:
@@ -147,7 +153,7 @@ def survey(table: Table, data: Data) -> Survey:
     assumed = [] if sure else [reason]
     assumed += [left_out(dropped, "without a target")] if dropped else []
     assumed += [f"column '{one.name}' is left out: {one.trouble.text}" for one in facts if one.trouble]
-    return Survey(everything, dropped, kind, reason, assumed, facts, experiment.chosen, choice.loss.name())
+    return Survey(table.path, everything, dropped, kind, reason, assumed, facts, experiment.chosen, choice.loss.name())
 
 
 def facts_without_target(table: Table, delimiter: str | None) -> list[ColumnFacts]:

@@ -10,7 +10,7 @@ import numpy as np
 from mlptrain.dataset import Dataset
 from mlptrain.nn.network import LINEAR, Network
 from mlptrain.spec.plan import Plan, bytes_of_training
-from mlptrain.train.loop import network_for
+from mlptrain.training.loop import network_for
 
 
 @dataclass(frozen=True)

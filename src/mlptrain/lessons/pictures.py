@@ -22,9 +22,9 @@ from mlptrain.report.charts.training import (
 )
 from mlptrain.report.figures import Bowl
 from mlptrain.runs.run import Run
-from mlptrain.train.blend import Predictor
-from mlptrain.train.evaluation import ActivationWatch, predict_scores
-from mlptrain.train.snapshots import Snapshot
+from mlptrain.training.blend import Predictor
+from mlptrain.training.evaluation import ActivationWatch, predict_scores
+from mlptrain.training.snapshots import Snapshot
 
 MOMENTS = (0.0, 0.02, 0.15, 1.0)
 """When a border is drawn, as a share of the training: the start, early, on the way, the end."""

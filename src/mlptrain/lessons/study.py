@@ -14,7 +14,7 @@ from mlptrain.numbers import number
 from mlptrain.report.charts.base import Sheet
 from mlptrain.runs.history import Columns, read_history, read_timings
 from mlptrain.runs.run import Run
-from mlptrain.train.snapshots import Snapshots
+from mlptrain.training.snapshots import Snapshots
 
 
 @dataclass(frozen=True)

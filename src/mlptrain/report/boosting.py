@@ -22,7 +22,7 @@ from mlptrain.metrics import Metrics, Outcome, finite_or_none
 from mlptrain.nn.threads import blas_threads
 from mlptrain.report.source import Measured, Source
 from mlptrain.tasks import Classification, MultiLabel, Task
-from mlptrain.train.evaluation import held_out
+from mlptrain.training.evaluation import held_out
 
 MOST_WORK = 2e6
 """Values that the trees may look at, for each of their rounds."""

@@ -13,7 +13,7 @@ from mlptrain.data.tables import Table
 from mlptrain.dataset import Part, used_rows
 from mlptrain.spec.plan import Plan
 from mlptrain.tasks import Task
-from mlptrain.train.blend import Predictor
+from mlptrain.training.blend import Predictor
 
 SIZE = 120
 """Points of a map along each axis."""

@@ -16,7 +16,7 @@ from mlptrain.metrics import higher_is_better
 from mlptrain.nn.arrays import Indices
 from mlptrain.randomness import stream
 from mlptrain.report.source import Measured, Source
-from mlptrain.train.intervals import Interval, Statistic, means_of_draws, middle, statistics
+from mlptrain.training.intervals import Interval, Statistic, means_of_draws, middle, statistics
 
 FEWEST_ROWS = 10
 """With fewer common rows, nothing is said."""

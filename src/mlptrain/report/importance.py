@@ -25,7 +25,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.randomness import stream
 from mlptrain.report.source import Measured
 from mlptrain.runs.checkpoint import Model
-from mlptrain.train.linear import loss_of
+from mlptrain.training.linear import loss_of
 
 ROWS = 2000
 """Rows that are drawn for these figures."""

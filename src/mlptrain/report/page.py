@@ -105,7 +105,7 @@ def headline(source: Source) -> str:
 
 def verdict_parts(report: Report) -> list[str]:
     """The verdict, what is missing, the warnings and what to try next; then the figures."""
-    source, sheet = report.subject.source, metric_sheet(report.subject.source)
+    source, sheet = report.subject.source, metric_sheet(report.subject.source.summary)
     parts = [
         *state(report),
         *(f"<p>{escaped(text)}</p>" for text in sentences(report)),

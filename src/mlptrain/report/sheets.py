@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ COLUMNS = 200
 """Columns of the table of transforms."""
 
 
-def metric_sheet(source: Source) -> Sheet | None:
-    """Every metric by part, and of the simple models."""
-    if source.summary is None or not source.summary["results"]:
+def metric_sheet(summary: Mapping[str, Any] | None) -> Sheet | None:
+    """Every metric by part, and of the simple models, from the content of summary.json."""
+    if summary is None or not summary["results"]:
         return None
-    results, baselines, part = (source.summary[name] for name in ("results", "baselines", "baseline_part"))
+    results, baselines, part = (summary[name] for name in ("results", "baselines", "baseline_part"))
     head = ("", *results, *(f"{name} model ({part})" for name in baselines))
     rows = tuple(
         (

@@ -23,10 +23,10 @@ from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.history import Columns, read_history
 from mlptrain.runs.model import open_model
 from mlptrain.spec.plan import Plan, prepare
-from mlptrain.train.diagnostics import lowest_loss
-from mlptrain.train.intervals import losses_of_rows
-from mlptrain.train.linear import LinearModels
-from mlptrain.train.state import Progress
+from mlptrain.training.diagnostics import lowest_loss
+from mlptrain.training.intervals import losses_of_rows
+from mlptrain.training.linear import LinearModels
+from mlptrain.training.state import Progress
 
 
 @dataclass(frozen=True)

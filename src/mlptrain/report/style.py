@@ -14,11 +14,15 @@ def variables(colours: tuple[str, ...], page: str, code: str, warm: str) -> str:
 _LIGHT = variables(LIGHT, "#f5f7fa", "#eef1f6", "#fff4e5")
 _DARK = variables(DARK, "#0d121b", "#1e2635", "#33270f")
 
-STYLE = (
+COLOURS = (
     f":root{{color-scheme:light dark;{_LIGHT}}}"
     f"@media (prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
     f"@media print{{:root{{{_LIGHT}color-scheme:light}}}}"
-    """
+)
+"""Of a page, light and dark."""
+STYLE = (
+    COLOURS
+    + """
 *{box-sizing:border-box}
 html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--text);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,

@@ -6,8 +6,8 @@ The rules, with the figures of the rows that a run is judged by (its test rows, 
   linear model and, in the report alone, gradient boosting (`report/boosting.py`) are clearly worse or better if their
   figure lies outside of that interval, and not clearly different otherwise.
 - **Overfitting.** The excess of the loss over the lowest possible one is more than 1.2 times that on the training rows,
-  which are learned better than by 10 % over a constant (as in `train/diagnostics.py: Reached`), and the gap between the
-  two is at least 5 % of the excess of a constant.
+  which are learned better than by 10 % over a constant (as in `training/diagnostics.py: Reached`), and the gap between
+  the two is at least 5 % of the excess of a constant.
 - **Underfitting.** The excess of the loss on the training rows is above 90 % of that of a constant.
 - **Columns**, in the report alone. The three whose permutation importance is largest, if it is above twice its standard
   deviation and a twentieth of that of the first.
@@ -35,8 +35,8 @@ from mlptrain.remedies import after_divergence, setting, yaml_flow
 from mlptrain.report.importance import Importances
 from mlptrain.report.text import shortened
 from mlptrain.spec.plan import Plan
-from mlptrain.train.diagnostics import Reached, simpler
-from mlptrain.train.state import Progress
+from mlptrain.training.diagnostics import Reached, simpler
+from mlptrain.training.state import Progress
 
 MOST_ADVICE = 3
 SMALL_GAP = 0.05

@@ -41,11 +41,11 @@ from mlptrain.runs import format1
 from mlptrain.spec import yaml
 from mlptrain.spec.load import describe
 from mlptrain.spec.plan import Plan
-from mlptrain.train.blend import Blend, Predictor
-from mlptrain.train.epoch import columns
-from mlptrain.train.linear import LinearModel, linear_network
-from mlptrain.train.loop import network_for
-from mlptrain.train.state import Progress, TrainState
+from mlptrain.training.blend import Blend, Predictor
+from mlptrain.training.epoch import columns
+from mlptrain.training.linear import LinearModel, linear_network
+from mlptrain.training.loop import network_for
+from mlptrain.training.state import Progress, TrainState
 
 FORMAT = 2
 SIZE_LIMIT = 1 << 33

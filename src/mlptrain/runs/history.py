@@ -13,7 +13,7 @@ from typing import IO
 
 from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.runs.durable import write_durably
-from mlptrain.train.events import Consumer, EpochDone
+from mlptrain.training.events import Consumer, EpochDone
 
 COUNTS = frozenset({"epoch", "step"})
 TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")

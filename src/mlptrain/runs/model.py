@@ -19,8 +19,8 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.yaml import TABLE
-from mlptrain.train.evaluation import member_scores
-from mlptrain.train.intervals import Intervals, intervals, losses_of_rows
+from mlptrain.training.evaluation import member_scores
+from mlptrain.training.intervals import Intervals, intervals, losses_of_rows
 
 
 class Evaluation(NamedTuple):
@@ -136,11 +136,17 @@ def predict(model: Model, table: Table, spread: bool = False) -> tuple[dict[str,
     if spread and not model.network.layout.members:
         raise UsageError("--spread is over the members of an ensemble, and this model is a single network")
     features, notes = model.transforms.encode_other(table, model.network.dtype)
-    with blas_threads(model.plan.blas_threads):
-        scores = model.predictor.scores(features, np.arange(table.rows))
-    refuse_nonfinite(scores, model.network.loss, table.path)
-    columns = model.transforms.task.decode(model.network.loss, scores)
+    columns = model.transforms.task.decode(model.network.loss, scores_of_all(model, features, table.path))
     return columns | (spreads(model, features) if spread else {}), notes
+
+
+@np.errstate(all="ignore")
+def scores_of_all(model: Model, features: Features, path: str) -> Array:
+    """(n, outputs): the scores of `model` for all rows of `features`; refused where they are not finite."""
+    with blas_threads(model.plan.blas_threads):
+        scores = model.predictor.scores(features, np.arange(len(features.values)))
+    refuse_nonfinite(scores, model.network.loss, path)
+    return scores
 
 
 def kept(table: Table, names: Sequence[str], beside: Collection[str]) -> dict[str, Any]:

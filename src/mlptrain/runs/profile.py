@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from mlptrain.train.events import Consumer
+from mlptrain.training.events import Consumer
 
 SECTIONS: dict[str, str] = {
     "prepare": "reading and preparing the data",

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlptrain.errors import CheckpointError, Diverged
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import Columns, line
-from mlptrain.train.events import Consumer, StepDone
+from mlptrain.training.events import Consumer, StepDone
 
 KEPT = 200
 """Steps that are remembered."""

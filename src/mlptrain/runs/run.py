@@ -6,98 +6,41 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from mlptrain.dataset import Dataset, Part
 from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
-from mlptrain.metrics import Metrics
-from mlptrain.nn.arrays import Array
-from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_threads
-from mlptrain.remedies import after_divergence, setting
+from mlptrain.remedies import after_divergence
 from mlptrain.runs import checkpoint as files
-from mlptrain.runs.checkpoint import Environment, Header
+from mlptrain.runs.checkpoint import Environment
 from mlptrain.runs.directory import RUNS, RunFolder
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History, history_bytes
 from mlptrain.runs.recorder import FlightRecorder
+from mlptrain.runs.session import Results, Session, measured, open_session, prepared, summary
 from mlptrain.spec import yaml
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
-from mlptrain.spec.plan import Plan, prepare
 from mlptrain.system import free_space
-from mlptrain.target_scale import choose_target_scale
-from mlptrain.train.baselines import baselines
-from mlptrain.train.blend import Blend, Predictor, choose_blend
-from mlptrain.train.decision import check_decision, decided
-from mlptrain.train.diagnostics import Reached, diagnose_results, lowest_loss
-from mlptrain.train.early_stopping import check_monitor
-from mlptrain.train.epoch import columns
-from mlptrain.train.evaluation import ActivationWatch
-from mlptrain.train.events import Consumer, EpochDone, StepDone, TrainingDone, feed
-from mlptrain.train.intervals import Intervals, intervals
-from mlptrain.train.linear import LinearModels
-from mlptrain.train.loop import network_for, start, train
-from mlptrain.train.state import Diagnosed, TrainState
+from mlptrain.training.epoch import columns
+from mlptrain.training.events import Consumer, EpochDone, StepDone, TrainingDone, feed
+from mlptrain.training.linear import LinearModels
+from mlptrain.training.loop import network_for, start, train
+from mlptrain.training.state import TrainState
 
 SAVE_SECONDS = 5.0
 """Interval between checkpoints: the most work that a kill can lose."""
 
 
 @dataclass
-class Run:
-    """A run in memory, with its folder."""
+class Run(Session):
+    """A run with its folder."""
 
-    folder: RunFolder
-    plan: Plan
-    dataset: Dataset
-    network: Network
-    linear: LinearModels
-    """The linear models on its rows."""
-    state: TrainState
-    environment: Environment
-    notes: tuple[str, ...]
-    """Notes for the user about the start: filled values, a different environment."""
-    consumers: Sequence[Consumer] = ()
-    """Receive the events of the whole run, and the parts of its work before and after training too."""
-    blend: Blend | None = None
-    """The linear model beside the network, which is chosen after training."""
-
-    @property
-    def predictor(self) -> Predictor:
-        """What predicts: the best weights so far."""
-        return Predictor(self.network, self.state.best_parameters, self.state.best_buffers, self.blend)
-
-    def decide(self) -> None:
-        """Choose the threshold of two classes by the validation rows, if the spec asks for it."""
-        if self.plan.decision.metric is None or self.dataset.validation is None:
-            return
-        scores = self.predictor.validation_scores(self.dataset, self.linear)
-        task = decided(self.plan.transforms.task, self.plan, self.dataset, scores)
-        transforms = self.plan.transforms.model_copy(update={"task": task})
-        self.plan = self.plan.model_copy(update={"transforms": transforms})
-        self.mark("decision")
-
-    def header(self, content: Literal["model", "checkpoint"]) -> Header:
-        """The metadata of this run's files."""
-        return Header(
-            content=content,
-            plan=self.plan,
-            fingerprint=self.dataset.fingerprint,
-            environment=self.environment,
-            progress=self.state.progress if content == "checkpoint" else None,
-            history=tuple(columns(self.plan)) if content == "checkpoint" else None,
-            share=self.blend.share if self.blend is not None and content == "model" else None,
-        )
-
-    def mark(self, part: str) -> None:
-        """Tell the consumers that a part of the work is done."""
-        tell(self.consumers, part)
+    folder: RunFolder = field(kw_only=True)
 
     def save_checkpoint(self) -> None:
         """Save the current state for resuming; refuse non-finite weights."""
@@ -137,23 +80,6 @@ class Run:
         return lost
 
 
-class Results(NamedTuple):
-    """The results of a finished run."""
-
-    results: dict[str, Metrics]
-    """Metrics by part: train, validation, test."""
-    baselines: dict[str, Metrics | None]
-    """Metrics by baseline model, on `baseline_part`."""
-    baseline_part: str
-    diagnoses: tuple[Diagnosed, ...]
-    intervals: Intervals | None = None
-    """How sure the figures of `baseline_part` are; None for training rows."""
-
-    def interval_document(self) -> dict[str, Any] | None:
-        """The intervals and their part as JSON."""
-        return None if self.intervals is None else {"part": self.baseline_part} | self.intervals.document()
-
-
 def begin(
     experiment: Experiment, name: str, out: Path | None, consumers: Sequence[Consumer] = (), parent: Path = RUNS
 ) -> Run:
@@ -163,21 +89,16 @@ def begin(
     """
     if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error without permission
         raise UsageError(f"{out}: exists already, and a run never overwrites another; choose a new --out")
-    plan, dataset = prepared(experiment, name, consumers)
-    check_beginning(plan, dataset)
-    network = network_for(plan)
-    linear = LinearModels(network, dataset)
-    with blas_threads(plan.blas_threads):
-        state = start(plan, network, dataset, linear)
-    folder = RunFolder.create(plan.name, out, parent)
+    session = open_session(experiment, name, consumers)
+    folder = RunFolder.create(session.plan.name, out, parent)
     try:
-        check_space(folder, state)
-        write_durably(folder.spec, yaml.dump(plan.written()).encode())
+        check_space(folder, session.state)
+        write_durably(folder.spec, yaml.dump(session.plan.written()).encode())
     except BaseException:  # an interrupt too: an empty folder is no run
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    return Run(folder, plan, dataset, network, linear, state, Environment.now(plan.threads), dataset.notes, consumers)
+    return Run(**vars(session), folder=folder)
 
 
 def check_space(folder: RunFolder, state: TrainState) -> None:
@@ -190,47 +111,6 @@ def check_space(folder: RunFolder, state: TrainState) -> None:
             f"{folder.path}: the disk has {free:,} bytes left, and the run needs about {needed:,} for two checkpoints "
             "and the model; choose another disk with --out"
         )
-
-
-def check_beginning(plan: Plan, dataset: Dataset) -> None:
-    """Refuse what would fail only in the course of a run."""
-    check_monitor(plan, columns(plan))
-    check_decision(plan, dataset)
-    check_start(plan)
-
-
-def check_start(plan: Plan) -> None:
-    """Refuse to start from the model of a run with other inputs, or with the same inputs in another order."""
-    file = plan.network.initializer.file
-    if file is None or not Path(file).is_file():
-        return
-    header = files.header_of(files.read_file(Path(file)), file)
-    if header is None:
-        return
-    before, now = header.plan.transforms, plan.transforms
-    if before.inputs == now.inputs:
-        return
-    names = list(dict.fromkeys(encoder.column for encoder in before.encoders))
-    place = next(i for i, pair in enumerate(zip_longest(before.inputs, now.inputs)) if pair[0] != pair[1])
-    theirs, ours = (inputs[place] if place < len(inputs) else "none" for inputs in (before.inputs, now.inputs))
-    raise CheckpointError(
-        f"{file}: input {place + 1} of its network is '{theirs}', but '{ours}' in this one; weights can only be reused "
-        f"for the same columns in the same order: {setting(data={'features': names})}"
-    )
-
-
-def tell(consumers: Sequence[Consumer], part: str) -> None:
-    """Tell `consumers` that a part of the work is done."""
-    for consumer in consumers:
-        consumer.part(part, 0)
-
-
-def prepared(experiment: Experiment, name: str, consumers: Sequence[Consumer]) -> tuple[Plan, Dataset]:
-    """The plan and the data; `consumers` are told before and after."""
-    tell(consumers, "other")
-    found = prepare(experiment, name, choose_scale=choose_target_scale)
-    tell(consumers, "prepare")
-    return found
 
 
 def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
@@ -252,11 +132,11 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     if saved is None:
         with blas_threads(plan.blas_threads):
             state = start(plan, network, dataset, linear)
-        return Run(folder, plan, dataset, network, linear, state, environment, notes, consumers)
+        return Run(plan, dataset, network, linear, state, environment, notes, consumers, folder=folder)
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")
-    return Run(folder, plan, dataset, network, linear, saved.state, environment, notes, consumers)
+    return Run(plan, dataset, network, linear, saved.state, environment, notes, consumers, folder=folder)
 
 
 def lengthen(folder: RunFolder, epochs: int) -> None:
@@ -368,70 +248,10 @@ def interruption(run: Run) -> str:
     )
 
 
-@np.errstate(all="ignore")
 def finish(run: Run) -> Results:
-    """Measure the best weights and the baselines, write the model and the summary."""
-    run.mark("other")
-    if run.plan.ensemble.blend:
-        run.blend = choose_blend(run.predictor, run.dataset, run.linear)
-        run.mark("blend")
-    run.decide()
+    """Choose what is chosen after training, write the model, measure it, and write the summary."""
+    run.settle()
     run.save_model()
-    watch = None if run.dataset.validation is None else ActivationWatch(run.network)
-    name, part = report_part(run.dataset)
-    results, sure = {}, None
-    for each, rows in run.dataset.parts.items():
-        scores = scored(run, rows, watch)
-        results[each] = run.plan.transforms.task.measure(run.network.loss, scores, rows)
-        run.mark("metrics")
-        if each == name != "train":
-            sure = intervals(run.plan.transforms.task, run.network.loss, scores, rows, run.plan.seed)
-            run.mark("intervals")
-    trivial = baselines(run.plan, run.network, run.dataset, part, run.linear) if run.plan.training.baselines else {}
-    run.mark("baselines")
-    progress, lowest = run.state.progress, lowest_loss(run.network, part)
-    reached = Reached(run.plan, progress, results[name], results["train"]["loss"], trivial, lowest, watch)
-    diagnoses = (*run.state.progress.warnings, *diagnose_results(reached))
-    finished = Results(results, trivial, name, diagnoses, sure)
+    finished = measured(run)
     run.folder.write_summary(summary(run, finished))
     return finished
-
-
-def scored(run: Run, part: Part, watch: ActivationWatch | None) -> Array:
-    """The scores of the best weights on `part`; `watch` records their activations on the validation rows."""
-    run.mark("other")
-    if part is run.dataset.validation:
-        scores = run.predictor.validation_scores(run.dataset, run.linear, watch)
-    else:
-        scores = run.predictor.scores(part.features, part.rows)
-    run.mark("scores")
-    return scores
-
-
-def report_part(dataset: Dataset) -> tuple[str, Part]:
-    """The part that the baselines are compared on: test rows, else validation rows, else training rows."""
-    name = next(name for name in ("test", "validation", "train") if name in dataset.parts)
-    return name, dataset.parts[name]
-
-
-def summary(run: Run, finished: Results, stopped: str | None = None) -> dict[str, Any]:
-    """The content of summary.json; `stopped` is the reason if the run did not end regularly."""
-    progress = run.state.progress
-    return {
-        "name": run.plan.name,
-        "stopped": stopped or progress.stopped,
-        "epochs": progress.epoch,
-        "steps": progress.step,
-        "best_epoch": progress.best_epoch,
-        "results": finished.results,
-        "baselines": finished.baselines,
-        "baseline_part": finished.baseline_part,
-        "positive_class": run.plan.transforms.task.positive,
-        "threshold": run.plan.transforms.task.cutoff,
-        "intervals": finished.interval_document(),
-        "warnings": [diagnosed.model_dump() for diagnosed in finished.diagnoses],
-        "notes": list(run.notes),
-        "parameters": run.network.layout.parameter_size,
-        "environment": run.environment.model_dump(),
-        "fingerprint": run.dataset.fingerprint,
-    }

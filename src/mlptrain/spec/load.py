@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -96,6 +96,33 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_experiment(text: str, path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment in `text`, as if it were in the file at `path`, changed by `overrides`."""
     return validated(with_overrides(text, yaml.parse(text, str(path)), str(path), overrides), path.absolute().parent)
+
+
+def experiment_of(settings: Mapping[str, Any], name: str, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment in `settings`, nested as in a file, whose paths are relative to the working directory.
+
+    `name` is what messages call them.
+    """
+    root = node_of(settings)
+    written = with_overrides("", root, name, overrides)
+    written.sources[()] = Source(name, (), override=True)
+    return validated(written, Path.cwd())
+
+
+def node_of(value: Any) -> Node:
+    """A value from Python as it would be read from a file; arrays, tuples and NumPy's numbers become plain ones."""
+    if isinstance(value, BaseModel):
+        kind = {"kind": value.name()} if isinstance(value, Component) else {}
+        value = kind | {
+            name: getattr(value, name) for name in type(value).model_fields if name in value.model_fields_set
+        }
+    if isinstance(value, Mapping):
+        return Node({str(key): node_of(item) for key, item in value.items()}, 0, 0, 0, 0)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return Node(tuple(map(node_of, value)), 0, 0, 0, 0)
+    return Node(str(value) if isinstance(value, Path) else value, 0, 0, 0, 0)
 
 
 def with_overrides(text: str, root: Node, name: str, overrides: Sequence[str]) -> Written:

@@ -25,10 +25,10 @@ from mlptrain.nn.network import Network
 from mlptrain.numbers import brief, number
 from mlptrain.remedies import setting
 from mlptrain.spec.plan import Plan
-from mlptrain.train.early_stopping import monitored
-from mlptrain.train.evaluation import ActivationWatch
-from mlptrain.train.events import Record
-from mlptrain.train.state import Diagnosed, Progress
+from mlptrain.training.early_stopping import monitored
+from mlptrain.training.evaluation import ActivationWatch
+from mlptrain.training.events import Record
+from mlptrain.training.state import Diagnosed, Progress
 
 WINDOW = 5
 """Epochs over which a trend is averaged."""

@@ -14,11 +14,11 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.network import Network
 from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
-from mlptrain.train.diagnostics import Diagnostician
-from mlptrain.train.early_stopping import monitored
-from mlptrain.train.evaluation import ActivationWatch, held_out, validation_scores
-from mlptrain.train.events import Record
-from mlptrain.train.state import Diagnosed, TrainState
+from mlptrain.training.diagnostics import Diagnostician
+from mlptrain.training.early_stopping import monitored
+from mlptrain.training.evaluation import ActivationWatch, held_out, validation_scores
+from mlptrain.training.events import Record
+from mlptrain.training.state import Diagnosed, TrainState
 
 
 def columns(plan: Plan) -> list[str]:

@@ -26,7 +26,7 @@ from mlptrain.nn.network import LINEAR, Network
 from mlptrain.optim.lbfgs import minimize
 from mlptrain.optim.optimizers import Adam
 from mlptrain.randomness import stream
-from mlptrain.train.evaluation import held_out, predict_scores
+from mlptrain.training.evaluation import held_out, predict_scores
 
 EXACT = 1 << 23
 """Cells (rows times inputs) of the largest table for which the minimum is found exactly, in float64."""

@@ -31,8 +31,8 @@ from mlptrain.randomness import DropoutStream
 from mlptrain.remedies import after_divergence
 from mlptrain.spec.plan import Plan
 from mlptrain.spec.sections import Training
-from mlptrain.train.events import Consumer, PartDone, part_listener
-from mlptrain.train.state import TrainState
+from mlptrain.training.events import Consumer, PartDone, part_listener
+from mlptrain.training.state import TrainState
 
 
 @dataclass(frozen=True)

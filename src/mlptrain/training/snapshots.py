@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mlptrain.nn.arrays import Array
-from mlptrain.train.events import Consumer, EpochDone
-from mlptrain.train.state import TrainState
+from mlptrain.training.events import Consumer, EpochDone
+from mlptrain.training.state import TrainState
 
 MOST = 4096
 """Snapshots that are kept: of every epoch, of every second, of every fourth, ... of a long run."""

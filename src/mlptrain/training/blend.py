@@ -15,8 +15,8 @@ import numpy as np
 from mlptrain.dataset import Dataset, Features
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.network import Network
-from mlptrain.train.evaluation import ActivationWatch, ensemble_scores, validation_scores
-from mlptrain.train.linear import LinearModel, LinearModels, loss_of
+from mlptrain.training.evaluation import ActivationWatch, ensemble_scores, validation_scores
+from mlptrain.training.linear import LinearModel, LinearModels, loss_of
 
 SHARES = tuple(i / 10 for i in range(11))
 

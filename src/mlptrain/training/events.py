@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlptrain.errors import Diverged
-from mlptrain.train.state import Diagnosed, Stopped
+from mlptrain.training.state import Diagnosed, Stopped
 
 Record = dict[str, float | None]
 """One epoch: a value for each column of metrics.csv."""

@@ -1,7 +1,7 @@
 """Which simple models is the network compared with?
 
 `constant` predicts the same for every row: the best constant on the training rows. `linear` is the best linear model on
-them (`train/linear.py`), with a threshold of its own where one is chosen (`train/decision.py`). With folds, each
+them (`training/linear.py`), with a threshold of its own where one is chosen (`training/decision.py`). With folds, each
 member's rows are predicted by the model fitted without them.
 """
 
@@ -13,9 +13,9 @@ from mlptrain.dataset import Dataset, Fold, Part
 from mlptrain.metrics import Metrics
 from mlptrain.nn.network import Network
 from mlptrain.spec.plan import Plan
-from mlptrain.train.decision import decided
-from mlptrain.train.evaluation import held_out
-from mlptrain.train.linear import LinearModels
+from mlptrain.training.decision import decided
+from mlptrain.training.evaluation import held_out
+from mlptrain.training.linear import LinearModels
 
 
 def baselines(

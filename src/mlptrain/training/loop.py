@@ -12,13 +12,13 @@ from mlptrain.nn.arrays import Array, Target, Weights
 from mlptrain.nn.network import Network
 from mlptrain.randomness import DropoutStream
 from mlptrain.spec.plan import Plan
-from mlptrain.train.batches import Batches, MemberBatches
-from mlptrain.train.early_stopping import higher_is_better, monitored
-from mlptrain.train.epoch import EpochEnd, Measured
-from mlptrain.train.events import Consumer, EpochDone, Event, StepDone, TrainingDone, part_listener
-from mlptrain.train.linear import LinearModels
-from mlptrain.train.state import Progress, TrainState
-from mlptrain.train.step import Step, Update
+from mlptrain.training.batches import Batches, MemberBatches
+from mlptrain.training.early_stopping import higher_is_better, monitored
+from mlptrain.training.epoch import EpochEnd, Measured
+from mlptrain.training.events import Consumer, EpochDone, Event, StepDone, TrainingDone, part_listener
+from mlptrain.training.linear import LinearModels
+from mlptrain.training.state import Progress, TrainState
+from mlptrain.training.step import Step, Update
 
 
 def network_for(plan: Plan) -> Network:
