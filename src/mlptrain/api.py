@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlptrain.component import Frozen
 from mlptrain.data import frames
+from mlptrain.data.settings import Data
 from mlptrain.data.tables import Table, read_table
 from mlptrain.dataset import join_target
 from mlptrain.errors import UsageError
@@ -406,9 +408,8 @@ def asked_on_file(
         assert path is not None
         drafted = draft(path, targets, Path())
         return Asked(experiment_from(drafted.settings, changes), name_for(path), drafted.assumed, out)
-    if path is not None:
-        changes = {**changes, "data.path": str(path.absolute())}
-    return Asked(experiment_from(spec, changes), name_of(spec), (), out)
+    found = experiment_from(spec, changes, None if path is None else str(path.absolute()))
+    return Asked(found, name_of(spec), (), out)
 
 
 def asked_on_frame(
@@ -424,20 +425,36 @@ def asked_on_frame(
         suffix, content = frames.as_file(table)
         digest = hashlib.sha256(content).hexdigest()
         table = replace(table, path=str(out.absolute() / f"data{suffix}"), sha256=digest)
-    found = experiment_from(spec, {**changes, "data.path": table.path})
+    found = experiment_from(spec, changes, table.path)
     found = found.model_copy(update={"data": found.data.holding(table)})
     return Asked(found, name_of(spec), notes, out, content)
 
 
-def experiment_from(spec: Spec, changes: Mapping[str, Any]) -> Experiment:
-    """The experiment that `spec` is, with some settings changed."""
+def experiment_from(spec: Spec, changes: Mapping[str, Any], table: str | None = None) -> Experiment:
+    """The experiment that `spec` is, with some settings changed; `table` replaces the path of its table."""
     overrides = [f"{path}={yaml_flow(value)}" for path, value in changes.items()]
     if isinstance(spec, str | os.PathLike):
-        return load_experiment(Path(spec), overrides)
+        place = [] if table is None else [f"data.path={yaml_flow(table)}"]
+        return load_experiment(Path(spec), [*overrides, *place], option="")
+    settings = dict(settings_of(spec))
+    data = settings.get("data", {})
+    if table is not None and isinstance(data, Mapping | Data):
+        settings["data"] = {**(data if isinstance(data, Mapping) else given(data)), "path": table}
+    return experiment_of(settings, SPEC, overrides)
+
+
+def settings_of(spec: Mapping[str, Any] | Experiment) -> Mapping[str, Any]:
+    """The sections of a spec that are given, by name."""
     if isinstance(spec, Experiment):
-        given = [name for name in Experiment.model_fields if name in spec.model_fields_set]
-        spec = {name: getattr(spec, name) for name in given}
-    return experiment_of(spec, SPEC, overrides)
+        return {name: value for name, value in given(spec).items() if name in Experiment.model_fields}
+    if not isinstance(spec, Mapping):
+        raise UsageError(f"a spec is a path, a dictionary or an Experiment, not of type {type(spec).__name__}")
+    return spec
+
+
+def given(section: Frozen) -> dict[str, Any]:
+    """The settings of a section that are given, by name."""
+    return {name: getattr(section, name) for name in type(section).model_fields if name in section.model_fields_set}
 
 
 def name_of(spec: Spec) -> str:

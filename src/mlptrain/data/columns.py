@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.amounts import Notation
+from mlptrain.data.cells import known_cell
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
 from mlptrain.errors import DataError
@@ -356,6 +357,10 @@ def is_text(raw: Any, name: str, path: str) -> bool:
         return False
     if raw.dtype in (pl.String, pl.Boolean, pl.Categorical) or isinstance(raw.dtype, pl.Enum):
         return True
+    if raw.dtype == pl.Object:
+        types = dict.fromkeys(type(cell).__name__ for cell in raw if not known_cell(cell))
+        text = f"column '{name}' holds values of type {', '.join(list(types)[:3])}"
+        raise Trouble(path, f"{text}; a cell is a number, text, true or false, a date, or missing (None, NaN)")
     raise Trouble(path, f"column '{name}' is of type {raw.dtype}; only numbers, text and dates are read")
 
 

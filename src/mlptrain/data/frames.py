@@ -11,30 +11,21 @@ from __future__ import annotations
 import datetime
 import hashlib
 import io
-import numbers
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlptrain.data.tables import Table, composed, row_list
+from mlptrain.data.cells import is_missing, kind_of
+from mlptrain.data.tables import Table, composed
 from mlptrain.errors import DataError
 
 NAME = "the data"
 """What messages call a table that has no file."""
 KNOWN = "give a path, a frame, a dictionary of columns, a list of rows as dictionaries, or an array (rows, columns)"
-_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (str, "text"),
-    ((bool, np.bool_), "flag"),
-    ((numbers.Real, Decimal), "number"),
-    (datetime.datetime, "moment"),
-    (datetime.date, "date"),
-    (datetime.time, "time"),
-)
-"""The kinds of cells of a column of objects; a datetime is a date too, and a bool a number: the first one counts."""
 
 
 def table_from(data: Any, name: str = NAME) -> Table:
@@ -46,8 +37,8 @@ def table_from(data: Any, name: str = NAME) -> Table:
     Raises
     ------
     DataError
-        No table, or one without rows; names that are no text or that repeat; columns of different lengths; cells that
-        are neither numbers, text, flags, dates nor missing.
+        No table, or one without rows; names that are no text or that repeat; columns of different lengths. A column
+        with cells of other types is refused when it is used.
     """
     columns = named_columns(data, name)
     series = {key: as_column(values, key, name) for key, values in columns.items()}
@@ -135,7 +126,7 @@ def as_column(values: Any, key: str, name: str) -> Any:
 
     if isinstance(values, pl.Series):
         if values.dtype == pl.Object:
-            return column_of_objects(values.to_list(), key, name)
+            return column_of_objects(values.to_list(), key)
         return values.cast(pl.Float64) if values.dtype.is_decimal() else values.alias(key)
     if is_pandas(values):
         values = plain_values(values)
@@ -143,7 +134,7 @@ def as_column(values: Any, key: str, name: str) -> Any:
         return column_of_array(values, key, name)
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(f"{name}: column '{key}' is of type {type(values).__name__}, not a list of values")
-    return column_of_objects(list(values), key, name)
+    return column_of_objects(list(values), key)
 
 
 def column_of_array(values: NDArray[Any], key: str, name: str) -> Any:
@@ -155,9 +146,9 @@ def column_of_array(values: NDArray[Any], key: str, name: str) -> Any:
     if values.dtype.kind == "O":
         if values.ndim > 1:
             raise DataError(f"{name}: '{key}' is an array {values.shape} of objects; a column has one value a row")
-        return column_of_objects(values.tolist(), key, name)
+        return column_of_objects(values.tolist(), key)
     if values.dtype.kind in "fiu":
-        block = values.reshape(len(values), -1)
+        block = values.reshape(len(values), math.prod(values.shape[1:]))
         wide = block.dtype.kind == "f" and block.dtype.itemsize > 8
         block = block.astype(np.float64) if wide or block.dtype == np.float16 else block
         return np.ascontiguousarray(block[:, 0]) if block.shape[1] == 1 else block
@@ -165,7 +156,7 @@ def column_of_array(values: NDArray[Any], key: str, name: str) -> Any:
         return pl.Series(key, values.astype("M8[us]"))
     if values.dtype.kind in "bU" and values.ndim == 1:
         return pl.Series(key, values)
-    raise DataError(f"{name}: column '{key}' is an array of {values.dtype}, which is neither numbers, text nor dates")
+    return pl.Series(key, list(values), dtype=pl.Object)
 
 
 def plain_values(series: Any) -> Any:
@@ -174,7 +165,7 @@ def plain_values(series: Any) -> Any:
     if hasattr(dtype, "categories"):
         categories = np.array([*dtype.categories.astype(str), None], dtype=object)
         return categories[series.cat.codes.to_numpy()]
-    if kind == "M":
+    if kind == "M" and (isinstance(dtype, np.dtype) or hasattr(dtype, "tz")):
         naive = series.dt.tz_localize(None) if getattr(dtype, "tz", None) is not None else series
         return naive.to_numpy().astype("M8[us]")
     if isinstance(dtype, np.dtype):
@@ -184,19 +175,14 @@ def plain_values(series: Any) -> Any:
     return series.to_numpy(dtype=object, na_value=None)
 
 
-def column_of_objects(cells: list[Any], key: str, name: str) -> Any:
+def column_of_objects(cells: list[Any], key: str) -> Any:
     """A column of Python objects: numbers, flags, dates or times if all of them are, else text."""
     import polars as pl
 
     cells = [None if is_missing(cell) else cell for cell in cells]
     kinds = {kind_of(cell) for cell in cells} - {None}
     if "other" in kinds:
-        row = next(i for i, cell in enumerate(cells) if kind_of(cell) == "other")
-        what = type(cells[row]).__name__
-        raise DataError(
-            f"{name}: column '{key}' holds a {what} in {row_list(np.array([row]))}; a cell is a number, text, "
-            "true or false, a date, or missing (None, NaN)"
-        )
+        return pl.Series(key, cells, dtype=pl.Object)  # which is refused if it is used
     if kinds <= {"number"}:
         return np.array([np.nan if cell is None else as_float(cell) for cell in cells], np.float64)
     if kinds == {"flag"}:
@@ -207,20 +193,6 @@ def column_of_objects(cells: list[Any], key: str, name: str) -> Any:
         moments = [None if cell is None else on_the_wall(cell) for cell in cells]
         return pl.Series(key, moments, dtype=pl.Date if kinds == {"date"} else pl.Datetime("us"))
     return pl.Series(key, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
-
-
-def kind_of(cell: Any) -> str | None:
-    """What a cell is; None if it is missing."""
-    if cell is None:
-        return None
-    return next((kind for types, kind in _KINDS if isinstance(cell, types)), "other")
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is missing: None, NaN, NaT, or the NA of pandas."""
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(cell, numbers.Real | Decimal) and bool(cell != cell)
 
 
 def as_float(cell: Any) -> float:
@@ -256,7 +228,7 @@ def contents(column: Any) -> list[NDArray[Any]]:
         text = column.cast(pl.String)
         lengths = text.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy()
         return [lengths, np.frombuffer("".join(text.drop_nulls()).encode(), np.uint8)]
-    if column.dtype.is_nested() or column.dtype == pl.Binary:  # not read, and refused if it is used
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):  # not read, and refused if it is used
         return [np.frombuffer(str(column.to_list()).encode(), np.uint8)]
     values = column.to_physical()
     filled = values.fill_null(0) if values.null_count() else values

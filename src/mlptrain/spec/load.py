@@ -87,10 +87,10 @@ class Written(NamedTuple):
         return source.name if source.override else f"{source.name}:{node.line}"
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path, overrides: Sequence[str] = (), option: str = "--set ") -> Experiment:
     """The experiment in the YAML file at `path`, changed by `overrides` of the form `a.b=value`."""
     text, root = yaml.load(path)
-    return validated(with_overrides(text, root, str(path), overrides), path.absolute().parent)
+    return validated(with_overrides(text, root, str(path), overrides, option), path.absolute().parent)
 
 
 def parse_experiment(text: str, path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -104,7 +104,7 @@ def experiment_of(settings: Mapping[str, Any], name: str, overrides: Sequence[st
     `name` is what messages call them.
     """
     root = node_of(settings)
-    written = with_overrides("", root, name, overrides)
+    written = with_overrides("", root, name, overrides, option="")
     written.sources[()] = Source(name, (), override=True)
     return validated(written, Path.cwd())
 
@@ -125,47 +125,51 @@ def node_of(value: Any) -> Node:
     return Node(str(value) if isinstance(value, Path) else value, 0, 0, 0, 0)
 
 
-def with_overrides(text: str, root: Node, name: str, overrides: Sequence[str]) -> Written:
-    """The spec `root`, read from the `text` of the file called `name`, changed by `overrides`."""
+def with_overrides(text: str, root: Node, name: str, overrides: Sequence[str], option: str = "--set ") -> Written:
+    """The spec `root`, read from the `text` of the file called `name`, changed by `overrides`.
+
+    `option` is what messages write before an override.
+    """
     sources: dict[Location, Source] = {(): Source(name, text.splitlines())}
     seen: set[Location] = set()
     for override in overrides:
-        location, node, source = parse_override(override)
+        label = f"{option}{override}"
+        location, node, source = parse_override(override, label)
         name = ".".join(map(str, location))
         if location in seen:
-            raise UsageError(f"--set {name} is given twice; remove one")
+            raise UsageError(f"{option}{name} is given twice; remove one")
         if any(place[: len(location)] == location for place in seen):
-            raise UsageError(f"--set {override} would undo a --set below {name} that comes before it; put it first")
+            raise UsageError(f"{label} would undo a {option}below {name} that comes before it; put it first")
         seen.add(location)
         made = reach(root, location)[1] + 1
-        root = replaced(root, location, node, override)
+        root = replaced(root, location, node, label)
         sources[location[:made]] = sources[location] = source
     return Written(root, sources)
 
 
-def parse_override(override: str) -> tuple[Location, Node, Source]:
+def parse_override(override: str, label: str) -> tuple[Location, Node, Source]:
     """The location, the value (read as YAML) and the source of `a.b=value`."""
     key, equals, text = override.partition("=")
     parts = tuple(int(part) if part.isascii() and part.isdigit() else part for part in key.strip().split("."))
     if not equals or not all(str(part) for part in parts):
-        raise UsageError(f"--set {override}: expected KEY=VALUE, as in --set optimizer.learning_rate=0.01")
+        raise UsageError(f"{label}: expected KEY=VALUE, as in --set optimizer.learning_rate=0.01")
     if not text.strip():
-        raise UsageError(f"--set {override}: no value after '='; write null for none")
-    value = yaml.parse(f"value: {text}\n", f"--set {override}").value
+        raise UsageError(f"{label}: no value after '='; write null for none")
+    value = yaml.parse(f"value: {text}\n", label).value
     assert isinstance(value, dict)
-    return parts, value["value"], Source(f"--set {override}", [], override=True)
+    return parts, value["value"], Source(label, [], override=True)
 
 
-def replaced(root: Node, location: Location, node: Node, override: str) -> Node:
+def replaced(root: Node, location: Location, node: Node, label: str) -> Node:
     """`root` with the value at `location` set to `node`; creates missing mappings, a bare name becomes its kind."""
     if not location:
         return node
     head, rest = location[0], location[1:]
     if isinstance(head, int):
         if not isinstance(root.value, tuple) or head >= len(root.value):
-            raise UsageError(f"--set {override}: there is no item {head} in the file to change")
+            raise UsageError(f"{label}: there is no item {head} in the file to change")
         items = list(root.value)
-        items[head] = replaced(items[head], rest, node, override)
+        items[head] = replaced(items[head], rest, node, label)
         return with_value(root, tuple(items))
     entries = dict(root.value) if isinstance(root.value, dict) else {}
     if isinstance(root.value, str):
@@ -173,7 +177,7 @@ def replaced(root: Node, location: Location, node: Node, override: str) -> Node:
     if isinstance(root.value, int) and not isinstance(root.value, bool):
         entries = {"width": root}
     below = entries.get(head, Node(None, root.line, root.column, root.key_line, root.key_column))
-    entries[head] = replaced(below, rest, node, override)
+    entries[head] = replaced(below, rest, node, label)
     return with_value(root, entries)
 
 
