@@ -150,7 +150,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Nothing in the file is executed, imported or opened. Raises `CheckpointError` for a file that cannot be trusted.
     """
-    return Model(model.open_model(Path(path)), Path(path))
+    return Model(model.open_model(Path(path)))
 
 
 class Model:
@@ -159,8 +159,8 @@ class Model:
     It can be used by several threads, which take turns.
     """
 
-    def __init__(self, loaded: checkpoint.Model, path: Path | None = None) -> None:
-        self._loaded, self._path, self._lock = loaded, path, threading.Lock()
+    def __init__(self, loaded: checkpoint.Model) -> None:
+        self._loaded, self._lock = loaded, threading.Lock()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -271,10 +271,9 @@ class Model:
 
     def _evaluate_own(self) -> Evaluation:
         """The metrics on the test rows of the run in whose folder the model is."""
-        if self._path is None:
-            raise UsageError("this model is in memory only and has no rows of its own; give a table: evaluate(table)")
-        model.refuse_alone(self._path)
-        part = model.own_test(self._loaded)
+        if self._loaded.folder is None:
+            raise UsageError("this model is without its run and has no rows of its own; give a table: evaluate(table)")
+        part = model.own_test(model.at_home(self._loaded))
         if part is None:
             raise UsageError("the run of this model held out no test rows; give a table: evaluate(table)")
         with self._lock:
@@ -479,7 +478,7 @@ def run_of(session: Session, found: Results, notes: Sequence[str], folder: Path 
     lowest = lowest_loss(session.network, session.dataset.parts[found.baseline_part])
     names, rows = columns(session.plan), session.state.history
     history = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    trained = Model(session.model(), folder)
+    trained = Model(session.model()._replace(folder=folder))
     return Run(trained, history, document, verdict(session.plan, document, lowest), (*notes, *session.notes), folder)
 
 

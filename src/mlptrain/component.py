@@ -213,6 +213,8 @@ def resolve_path(value: str, info: ValidationInfo) -> str:
     if "://" in value or value.startswith("file:"):
         raise mistake(f"'{value}' is a URL; only files on this machine are read: download it first")
     folder = (info.context or {}).get("folder", Path.cwd())
+    if folder is None:  # in a file that a run has written, which says what its tables are called, not where they are
+        return value
     try:
         return os.path.normpath(Path(folder) / Path(value).expanduser())
     except RuntimeError as error:
@@ -220,4 +222,4 @@ def resolve_path(value: str, info: ValidationInfo) -> str:
 
 
 ResolvedPath = Annotated[str, Field(min_length=1), AfterValidator(resolve_path)]
-"""A path in a spec: relative to the folder of the spec in the file, absolute once it is read."""
+"""A path in a spec: relative to the folder of the spec in the file, absolute once it is read; see `resolve_path`."""

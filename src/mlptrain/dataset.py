@@ -40,7 +40,7 @@ from mlptrain.data.encoders.amounts import amounts_if_all
 from mlptrain.data.encoders.categories import ManyCategories, automatic_own_input_rows, category_counts
 from mlptrain.data.keys import Keys, groups_if_known, read_keys
 from mlptrain.data.scalers import NoScaling, Scaler
-from mlptrain.data.settings import Data, Words
+from mlptrain.data.settings import PREFIXES, Data, Words
 from mlptrain.data.spellings import ADVICE
 from mlptrain.data.split import (
     Rows,
@@ -319,8 +319,10 @@ class Dataset:
     transforms: Transforms
     loss: Loss
     fingerprint: dict[str, str]
-    """sha256 of every file that was read, by path"""
+    """sha256 of every file that was read, by setting"""
     notes: tuple[str, ...]
+    numbers: Indices | None = None
+    """(rows,): the number of each row of the main table in its file, from 0; None if no row was left out."""
     folds: tuple[Fold, ...] = ()
     """The rows of each member, where they differ; else every member has the training and the validation rows."""
 
@@ -395,7 +397,7 @@ class Examined:
 
 def examine(data: Data, loss: Loss | None = None, task: str | None = None) -> Examined:
     """Read the main table of `data`; if `task` or `loss` is None, the target implies it."""
-    table, fingerprint = read_with_target(data.path, data.target_path, data, data.hints)
+    table, fingerprint = read_part(data, "train", data.hints)
     troubles = Troubles()
     check_names(table, data)
     table, weights, columns, notes = usable_rows(table, data, troubles)
@@ -434,19 +436,16 @@ def load_dataset(examined: Examined, fit: Fit) -> Dataset:
     """Split the rows, fit the transforms on the training rows and encode all parts; `examined` is used up."""
     data, fingerprint = fit.data, examined.fingerprint
     parts, transforms, loss, notes, lessons = learn(examined, fit)
-    for name, path, target_path in (
-        ("validation", data.validation_path, data.validation_target_path),
-        ("test", data.test_path, data.test_target_path),
-    ):
+    for name, path in (("validation", data.validation_path), ("test", data.test_path)):
         if path is not None:
-            hints = transforms.hints._replace(wanted=())
-            other, digests = read_with_target(path, target_path, data, hints)
+            other, digests = read_part(data, name, transforms.hints._replace(wanted=()))
             fingerprint |= digests
             parts[name], more = transforms.part(other, fit.dtype, data.missing_target == "drop")
             notes += [f"{note} ({path})" for note in more]
     training = parts["train"]
     assert training is not None
-    dataset = Dataset(training, parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes))
+    rest = parts["validation"], parts["test"], transforms, loss, fingerprint, tuple(notes)
+    dataset = Dataset(training, *rest, numbers=examined.table.numbers)
     return with_folds(dataset, fit, examined.keys.units, lessons) if fit.folds else dataset
 
 
@@ -488,9 +487,9 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
     """
     drop = data.missing_target == "drop"
     if data.test_path is not None:
-        table, _ = read_with_target(data.test_path, data.test_target_path, data, transforms.hints)
+        table, _ = read_part(data, "test", transforms.hints)
         return transforms.part(table, dtype, drop)[0]
-    table, _ = read_with_target(data.path, data.target_path, data, transforms.hints)
+    table, _ = read_part(data, "train", transforms.hints)
     table, weights, _ = rows_with_weight(table, data.sample_weight, data.missing_values)
     task, missing = transforms.task, data.missing_values
     present = rows_with_target(task.read(table, missing), table, drop)
@@ -505,14 +504,9 @@ def load_test_part(data: Data, transforms: Transforms, dtype: Any, seed: int) ->
 
 def used_rows(data: Data, transforms: Transforms, part: str) -> tuple[Table, int]:
     """The table that the rows of `part` count in, without rows that were left out, and the rows of its file."""
-    own = {
-        "validation": (data.validation_path, data.validation_target_path),
-        "test": (data.test_path, data.test_target_path),
-    }
-    path, target_path = own.get(part, (None, None))
-    if path is None:
-        path, target_path = data.path, data.target_path
-    whole, _ = read_with_target(path, target_path, data, transforms.hints._replace(wanted=()))
+    own = {"validation": data.validation_path, "test": data.test_path}
+    source = part if own.get(part) is not None else "train"
+    whole, _ = read_part(data, source, transforms.hints._replace(wanted=()))
     return transforms.used(whole, data.missing_target == "drop"), whole.rows
 
 
@@ -843,13 +837,19 @@ def rows_with_target(columns: Sequence[Column], table: Table, drop: bool, change
     return np.flatnonzero(~absent.any(axis=0))
 
 
-def read_with_target(path: str, target_path: str | None, data: Data, hints: Hints) -> tuple[Table, dict[str, str]]:
-    """A table, with the target from a separate file where there is one, and the digests of the files."""
+def read_part(data: Data, part: str, hints: Hints) -> tuple[Table, dict[str, str]]:
+    """The table of a part, with the target from a separate file where there is one.
+
+    Also the digests of the files, by setting. The main table is that of the training rows.
+    """
+    prefix = PREFIXES[part]
+    path, target_path = getattr(data, f"{prefix}path"), getattr(data, f"{prefix}target_path")
     table = data.held(path) or read_table(path, data.delimiter, hints)
     if target_path is None:
-        return table, {path: table.sha256}
+        return table, {f"{prefix}path": table.sha256}
     labels = read_table(target_path, data.delimiter)
-    return join_target(table, labels, data.target_names), {path: table.sha256, target_path: labels.sha256}
+    digests = {f"{prefix}path": table.sha256, f"{prefix}target_path": labels.sha256}
+    return join_target(table, labels, data.target_names), digests
 
 
 def join_target(table: Table, labels: Table, names: Sequence[str]) -> Table:

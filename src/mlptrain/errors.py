@@ -82,6 +82,11 @@ class CheckFailed(MlptrainError):
 class Diverged(CheckFailed):
     """The loss or the gradient is not finite; the step was not applied."""
 
+    @property
+    def event(self) -> str:
+        """When it was and what was not finite, without the rest of the message."""
+        return str(self).partition(";")[0]
+
 
 class Interrupted(MlptrainError):
     """A signal stopped the run; everything up to the last finished step was saved."""

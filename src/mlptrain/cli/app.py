@@ -332,6 +332,14 @@ def fit(
             rich_help_panel=RUN,
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --resume: where the table of the run is now, if it was moved.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     save_every: Annotated[
         float,
         typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.", rich_help_panel=RUN),
@@ -359,7 +367,7 @@ def fit(
 
     verb.run(
         verb.Request(
-            config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or [], epochs
+            config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or [], epochs, data
         )
     )
 
@@ -625,6 +633,9 @@ def reproduce(
     interrupt: Annotated[
         int, typer.Option(min=0, metavar="N", help="Stop and resume the second run that many times on the way.")
     ] = 0,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the table of the run is now, if it was moved.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
@@ -639,4 +650,4 @@ def reproduce(
     """
     from mlptrain.cli import reproduce as verb
 
-    verb.run(run, interrupt, json, quiet)
+    verb.run(verb.Request(run, interrupt, data, json, quiet))

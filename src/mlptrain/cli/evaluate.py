@@ -24,7 +24,7 @@ from mlptrain.cli.console import (
 )
 from mlptrain.cli.tables import csv_text, table_for, target_for
 from mlptrain.component import did_you_mean
-from mlptrain.data.tables import Table
+from mlptrain.data.tables import Table, digest_of
 from mlptrain.dataset import Part, used_rows
 from mlptrain.errors import CheckFailed, UsageError
 from mlptrain.inspect.files import known_state
@@ -35,12 +35,13 @@ from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import (
     Evaluation,
+    at_home,
     drops,
     evaluate,
+    is_at_home,
     open_model,
     own_test,
     predicted_rows,
-    refuse_alone,
     scores_of,
     table_part,
     with_target,
@@ -72,7 +73,10 @@ def run(request: Request) -> None:
     model = open_model(request.model)
     bounds = [(*parse_bound(text, "--fail-under"), True) for text in request.fail_under]
     bounds += [(*parse_bound(text, "--fail-over"), False) for text in request.fail_over]
-    subject = own_rows(model, request) if request.data is None else rows_of_table(model, request.data, request)
+    own = is_own_table(model, request)
+    if own:
+        model = at_home(model, request.data)
+    subject = own_rows(model, request) if own else rows_of_table(model, request)
     state, about = known_state(request.model) or (None, "")
     notes = [f"{request.model}: {about}"] if state not in (None, "finished") else []
     evaluation = evaluate(model, subject.part, subject.scores, [*notes, *subject.notes])
@@ -101,7 +105,6 @@ class Subject(NamedTuple):
 
 def own_rows(model: Model, request: Request) -> Subject:
     """The test rows of the run of `model`; if it has none, those that it was validated on."""
-    refuse_alone(request.model)
     part = own_test(model)
     if part is not None:
         table = used_rows(model.plan.data, model.transforms, "test")[0] if request.rows else None
@@ -114,8 +117,19 @@ def own_rows(model: Model, request: Request) -> Subject:
     return Subject(found.part, found.scores, found.table, [f"this run has no test rows: of {found.about()}"])
 
 
-def rows_of_table(model: Model, data: Path, request: Request) -> Subject:
+def is_own_table(model: Model, request: Request) -> bool:
+    """Whether the rows of the run are measured: no table is named, or its own, which is elsewhere now."""
+    if request.data is None:
+        return True
+    if model.folder is None or request.target_data is not None or str(request.data) == "-" or is_at_home(model):
+        return False
+    return request.data.is_file() and digest_of(request.data) == model.header.fingerprint.get("path")
+
+
+def rows_of_table(model: Model, request: Request) -> Subject:
     """The rows of another table."""
+    data = request.data
+    assert data is not None
     if str(data) == str(request.target_data) == "-":
         raise UsageError("--data and --target-data cannot both be stdin; put one of them into a file")
     target = None if request.target_data is None else target_for(model, request.target_data)

@@ -58,9 +58,9 @@ def explain_row(request: Request, number: int) -> None:
     from mlptrain.cli.reasons import document, shown
     from mlptrain.cli.tables import table_for
     from mlptrain.report.reasons import own_table, reasons
-    from mlptrain.runs.model import open_model
+    from mlptrain.runs.model import at_home, open_model
 
-    model = open_model(request.path)
+    model = at_home(open_model(request.path))
     table = own_table(model) if request.data is None else table_for(model, request.data)
     why = reasons(model, table, number)
     print_notes(stderr_console(), ending_notes(request.path))

@@ -31,7 +31,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import yaml_flow
 from mlptrain.runs.directory import RUNS, RunFolder, name_for, spec_beside
 from mlptrain.runs.durable import write_durably
-from mlptrain.runs.run import Run, begin, finish, lengthen, proceed, resume
+from mlptrain.runs.run import Run, begin, finish, lengthen, move_table, proceed, resume
 from mlptrain.runs.session import Results, summary
 from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
@@ -61,6 +61,8 @@ class Request(NamedTuple):
     """Columns to predict; those of a spec if there are none."""
     epochs: int | None = None
     """How many there shall be."""
+    data: Path | None = None
+    """Where the table of the run to continue is now."""
 
     @property
     def settings(self) -> list[str]:
@@ -103,6 +105,8 @@ def opened(request: Request, consumers: Sequence[Consumer], console: Console) ->
             )
         folder = RunFolder.open(request.resume)
         with folder.locked():
+            if request.data is not None:
+                move_table(folder, request.data)
             if request.epochs is not None:
                 lengthen(folder, request.epochs)
             with working(console, "reading the data"):
@@ -118,6 +122,8 @@ def opened(request: Request, consumers: Sequence[Consumer], console: Console) ->
 def begun_by(request: Request, consumers: Sequence[Consumer], console: Console) -> Run:
     """A new run."""
     config = request.config
+    if request.data is not None:
+        raise UsageError("--data says where the table of a run is now, and needs --resume RUN; a config names its own")
     if config is None:
         raise UsageError("fit needs a config: mlptrain fit config.yaml (or --resume RUN to continue a run)")
     if (config / "spec.yaml").exists():

@@ -289,8 +289,8 @@ def header_rows(header: Header) -> Iterator[tuple[str, str]]:
     networks = f"{plan.members} networks" if plan.members else "1 network"
     share = "" if header.share is None else f", {header.share:.0%} beside a linear model"
     yield "network", f"{networks}{share}: {', '.join(layer.label() for layer in plan.layers)}"
-    for path, digest in header.fingerprint.items():
-        yield "trained on", f"{path} (sha256 {digest[:12]})"
+    for name, path in plan.data.files.items():
+        yield "trained on", f"{path} (sha256 {header.fingerprint.get(name, 'unknown')[:12]})"
     yield "written by", f"mlptrain {env.mlptrain}, NumPy {env.numpy}, Python {env.python} on {env.machine}"
     if header.progress is not None:
         yield "progress", f"epoch {header.progress.epoch}, step {header.progress.step}"

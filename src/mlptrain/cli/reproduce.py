@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from mlptrain.cli.console import print_json, print_results, stderr_console
 from mlptrain.cli.progress import working
@@ -11,20 +12,31 @@ from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.reproduce import Reproduction, reproduce
 
 
-def run(path: Path, interruptions: int, as_json: bool, quiet: bool) -> None:
+class Request(NamedTuple):
+    """The arguments of the command."""
+
+    run: Path
+    interruptions: int
+    data: Path | None
+    """Where the table of the run is now."""
+    json: bool
+    quiet: bool
+
+
+def run(request: Request) -> None:
     """Run the command."""
-    folder, console = RunFolder.open(path), stderr_console(quiet)
+    folder, console = RunFolder.open(request.run), stderr_console(request.quiet)
     with working(console, "training again"):
-        found = reproduce(folder, interruptions)
-    if as_json:
+        found = reproduce(folder, request.interruptions, request.data)
+    if request.json:
         print_json({**found._asdict(), "is_equal": found.is_equal})
     elif found.is_equal:
-        print_results(f"{path}: reproduced, equal to the byte{resumed(found)}: {', '.join(found.equal)}")
+        print_results(f"{request.run}: reproduced, equal to the byte{resumed(found)}: {', '.join(found.equal)}")
     for change in found.environment:
         console.print(f"note: the environment is another one: {change}")
     if not found.is_equal:
         files = ", ".join(name for name, equal in found.equal.items() if not equal)
-        raise CheckFailed(f"{path}: not reproduced{resumed(found)}: {files} differ; {found.first_difference}")
+        raise CheckFailed(f"{request.run}: not reproduced{resumed(found)}: {files} differ; {found.first_difference}")
 
 
 def resumed(found: Reproduction) -> str:

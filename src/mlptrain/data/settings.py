@@ -1,7 +1,7 @@
 """Which settings does the data section of an experiment file have?"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,10 @@ Words = Annotated[tuple[str, ...], Field(strict=False)]
 Name = Annotated[str, AfterValidator(composed)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 """Column names with composed letters (NFC), as in a table."""
+PATHS = ("path", "target_path", "validation_path", "validation_target_path", "test_path", "test_target_path")
+"""The settings that name tables."""
+PREFIXES = {"train": "", "validation": "validation_", "test": "test_"}
+"""Of the settings that name the tables of a part."""
 MAX_CATEGORIES = 100
 ROWS_PER_CATEGORY = 100
 
@@ -199,17 +203,23 @@ class Data(Frozen):
         found._held = table
         return found
 
+    def at(self, paths: Mapping[str, str]) -> "Data":
+        """The same settings with other paths, by setting."""
+        found = self.model_copy(update=dict(paths))
+        if self._held is not None:
+            found._held = replace(self._held, path=found.path)
+        return found
+
     def held(self, path: str) -> Table | None:
         """The table at `path` if it is in memory; its rows may be selected, which empties a table."""
         table = self._held if path == self.path else None
         return None if table is None else replace(table, columns=dict(table.columns))
 
     @property
-    def files(self) -> set[str]:
-        """The paths of all tables that are read."""
-        paths = (self.path, self.validation_path, self.test_path)
-        targets = (self.target_path, self.validation_target_path, self.test_target_path)
-        return {str(path) for path in (*paths, *targets) if path is not None}
+    def files(self) -> dict[str, str]:
+        """The paths of all tables that are read, by setting."""
+        found = {name: getattr(self, name) for name in PATHS}
+        return {name: path for name, path in found.items() if path is not None}
 
     @property
     def target_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlptrain.data.tables import Table
-from mlptrain.dataset import Features, read_with_target, used_rows
+from mlptrain.dataset import Features, read_part, used_rows
 from mlptrain.errors import UsageError
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.threads import blas_threads
@@ -85,9 +85,8 @@ class Reasons:
 
 
 def own_table(model: Model) -> Table:
-    """The table that the model was trained on, as it is now."""
-    data = model.plan.data
-    return read_with_target(data.path, data.target_path, data, model.transforms.hints._replace(wanted=()))[0]
+    """The table of the run of `model`, which must be at home."""
+    return read_part(model.plan.data, "train", model.transforms.hints._replace(wanted=()))[0]
 
 
 @np.errstate(all="ignore")

@@ -176,7 +176,9 @@ def environment_sheet(source: Source) -> Sheet:
     header = source.model.header if source.model else None
     values = [] if header is None else [(name, str(value)) for name, value in header.environment.model_dump().items()]
     files = (
-        [] if header is None else [(f"sha256 of {path}", digest[:16]) for path, digest in header.fingerprint.items()]
+        []
+        if header is None
+        else [(f"sha256 of data.{name}", digest[:16]) for name, digest in header.fingerprint.items()]
     )
     parameters = [] if source.model is None else [("parameters", f"{source.model.network.layout.parameter_size:,}")]
     return Sheet(("", ""), (*parameters, *values, *files))

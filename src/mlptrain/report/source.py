@@ -18,10 +18,10 @@ from mlptrain.errors import CheckpointError, MlptrainError
 from mlptrain.metrics import Outcome
 from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.threads import blas_threads
-from mlptrain.runs.checkpoint import Model, check_fingerprint, header_of, read_file
+from mlptrain.runs.checkpoint import Model, header_of, read_file
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.history import Columns, read_history
-from mlptrain.runs.model import open_model
+from mlptrain.runs.model import at_home, open_model
 from mlptrain.spec.plan import Plan, prepare
 from mlptrain.training.diagnostics import lowest_loss
 from mlptrain.training.intervals import losses_of_rows
@@ -94,9 +94,16 @@ class Source:
 def open_source(path: Path) -> Source:
     """Everything that can be known of the run at `path`."""
     folder = RunFolder.open(path)
-    model = open_model(path)
+    model, gaps = open_model(path), list[str]()
+    try:
+        model = at_home(model)
+    except MlptrainError as error:
+        gaps.append(f"nothing is shown about rows and columns: {error}")
     summary = folder.read_summary() if folder.summary.exists() else None
-    found = Source(path, model.plan, read_history(path), summary, None if summary else progress_of(folder), model)
+    progress = None if summary else progress_of(folder)
+    found = Source(path, model.plan, read_history(path), summary, progress, model, gaps=gaps)
+    if gaps:
+        return found
     try:
         dataset = own_dataset(model)
         return replace(found, dataset=dataset, measured=measure(model, dataset))
@@ -114,8 +121,7 @@ def progress_of(folder: RunFolder) -> Progress | None:
 
 
 def own_dataset(model: Model) -> Dataset:
-    """The rows of the run of `model`, which must be those of its training."""
-    check_fingerprint(model.header, "the model was trained")
+    """The rows of the run of `model`, which must be at home."""
     _, dataset = prepare(model.plan, model.plan.name)
     if preparation(dataset.transforms) != preparation(model.transforms):
         raise CheckpointError(

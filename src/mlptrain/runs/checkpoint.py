@@ -45,7 +45,7 @@ from mlptrain.training.blend import Blend, Predictor
 from mlptrain.training.epoch import columns
 from mlptrain.training.linear import LinearModel, linear_network
 from mlptrain.training.loop import network_for
-from mlptrain.training.state import Progress, TrainState
+from mlptrain.training.state import Progress, Records, TrainState
 
 FORMAT = 2
 SIZE_LIMIT = 1 << 33
@@ -115,6 +115,8 @@ class Model(NamedTuple):
     parameters: Array
     buffers: Array
     blend: Blend | None = None
+    folder: Path | None = None
+    """Of its run, where its tables can be found; None for a file alone."""
 
     @property
     def predictor(self) -> Predictor:
@@ -157,7 +159,7 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
         tensors |= named(state.layout, *state.ema, "ema.")
     for name, slot in state.slots.items():
         tensors |= named_slot(name, slot, header.plan.optimizer.slot_scales().get(name))
-    tensors["history"] = np.array(state.history, dtype=np.float64).reshape(len(state.history), len(header.history))
+    tensors["history"] = state.history.array.reshape(len(state.history), len(header.history))
     return encode(header, tensors)
 
 
@@ -221,15 +223,11 @@ def stored_slot(name: str, tensors: Tensors, scale: float | None) -> Array:
     return value.copy() if scale is None else value / scale + tensors[f"rounding.{name}"]
 
 
-def history_rows(table: NDArray[Any], written: Sequence[str], wanted: Sequence[str]) -> list[list[float | None]]:
+def history_rows(table: NDArray[Any], written: Sequence[str], wanted: Sequence[str]) -> Records:
     """The rows of a stored history in the columns `wanted`; columns that are not in `written` have no value."""
     place = {name: i for i, name in enumerate(written)}
-    return [[cell(row, place.get(name)) for name in wanted] for row in table]
-
-
-def cell(row: NDArray[Any], place: int | None) -> float | None:
-    """One value of a stored row; NaN means no value."""
-    return None if place is None or np.isnan(row[place]) else float(row[place])
+    nothing = np.full(len(table), np.nan)
+    return Records(np.column_stack([table[:, place[name]] if name in place else nothing for name in wanted]))
 
 
 def named(layout: Layout, parameters: Array, buffers: Array, prefix: str = "") -> Tensors:
@@ -335,11 +333,13 @@ def check_fingerprint(header: Header, since: str) -> None:
 
     Only the files of the experiment are opened, whatever else the header may name.
     """
-    if unknown := header.fingerprint.keys() ^ header.plan.data.files:
+    files = header.plan.data.files
+    if unknown := header.fingerprint.keys() ^ files:
         raise CheckpointError(
             f"the fingerprints are not those of the tables of the experiment: {', '.join(sorted(unknown))}"
         )
-    for path, digest in header.fingerprint.items():
+    for name, digest in header.fingerprint.items():
+        path = files[name]
         now = digest_of(Path(path))
         if now != digest:
             raise CheckpointError(f"{path}: changed since {since} (sha256 was {digest[:12]}, is {now[:12]})")
@@ -423,13 +423,19 @@ def parse_header(values: dict[str, Any], path: str) -> Header:
             f"{path}: has format {values.get('format')!r}, this version of mlptrain reads formats 1 to {FORMAT}"
         )
     try:
-        header = Header.model_validate_json(json.dumps(values))
+        header = Header.model_validate_json(json.dumps(values), context={"folder": None})
         parts = (header.progress is not None, header.history is not None)
         if parts != (header.content == "checkpoint",) * 2:
             raise ValueError("a checkpoint has progress and a history, a model has none")
-        return header
+        return header.model_copy(update={"fingerprint": by_setting(header)})
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be used: {reason(error)}") from error
+
+
+def by_setting(header: Header) -> dict[str, str]:
+    """The digests of tables by setting; earlier versions named their paths."""
+    names = {path: name for name, path in header.plan.data.files.items()}
+    return {names.get(name, name): digest for name, digest in header.fingerprint.items()}
 
 
 def reason(error: Exception) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlptrain.errors import CheckpointError, EnvironmentFault, UsageError
 from mlptrain.runs.durable import remove_leftovers, write_durably
 from mlptrain.spec.yaml import TABLE
+from mlptrain.system import flush_folder
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -146,10 +147,13 @@ def acquired(lock: BaseFileLock) -> BaseFileLock:
 
 
 def make_exclusively(path: Path) -> Path:
-    """Create the folder at `path`, which must not exist."""
+    """Create the folder at `path`, which must not exist, or hold only what a killed process left of a beginning."""
     try:
         path.mkdir()
+        flush_folder(path.parent)
     except FileExistsError as error:
+        if is_leftover(path):
+            return path
         kind = "folder" if path.is_dir() else "file"
         raise UsageError(
             f"{path}: this {kind} exists, and a run never overwrites another; choose a new --out, "
@@ -158,6 +162,18 @@ def make_exclusively(path: Path) -> Path:
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be created: {error.strerror}") from error
     return path
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a folder holds nothing but temporary files of processes that were killed while they began a run."""
+    if not path.is_dir() or path.is_symlink():
+        return False
+    with contextlib.suppress(OSError):
+        if not any(path.iterdir()):  # another process may have created it just now
+            return False
+        remove_leftovers(path)
+        return not {entry.name for entry in path.iterdir()} - {".lock", ".owner"}
+    return False
 
 
 def name_for(file: Path) -> str:

@@ -13,7 +13,8 @@ from typing import IO
 
 from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.runs.durable import write_durably
-from mlptrain.training.events import Consumer, EpochDone
+from mlptrain.system import flush_file
+from mlptrain.training.events import Consumer, EpochDone, TrainingDone
 
 COUNTS = frozenset({"epoch", "step"})
 TIMING_COLUMNS = ("epoch", "seconds", "rows_per_second")
@@ -69,6 +70,14 @@ class History(Consumer):
         except OSError as error:
             raise EnvironmentFault(f"{self._metrics.name}: cannot be written: {error.strerror}") from error
         self._began = time.monotonic()
+
+    def done(self, event: TrainingDone) -> None:
+        """Flush both files to the disk."""
+        for file in (self._metrics, self._timings):
+            try:
+                flush_file(file.fileno())
+            except OSError as error:
+                raise EnvironmentFault(f"{file.name}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Close both files."""

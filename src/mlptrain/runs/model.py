@@ -18,6 +18,7 @@ from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
 from mlptrain.runs.directory import RunFolder
+from mlptrain.spec.load import load_experiment
 from mlptrain.spec.yaml import TABLE
 from mlptrain.training.evaluation import member_scores
 from mlptrain.training.intervals import Intervals, intervals, losses_of_rows
@@ -43,6 +44,7 @@ class Evaluation(NamedTuple):
 
 def open_model(path: Path) -> Model:
     """The model in a run's folder, a model file or a checkpoint; for an unfinished run, the best one so far."""
+    home = path if path.is_dir() else path.parent if (path.parent / "spec.yaml").is_file() else None
     if path.is_dir():
         folder = RunFolder.open(path)
         path = folder.model if folder.model.exists() else folder.checkpoint
@@ -54,23 +56,34 @@ def open_model(path: Path) -> Model:
         )
     elif TABLE.search(path.name) and path.is_file():
         raise UsageError(f"{path}: is a table; evaluate and predict take a run's folder or a model file first")
-    return decode_model(read_file(path), str(path))
+    return decode_model(read_file(path), str(path))._replace(folder=home)
 
 
-def refuse_alone(path: Path) -> None:
-    """Refuse to look for the rows of a model file that is not in the folder of its run.
+def at_home(model: Model, table: Path | None = None) -> Model:
+    """`model` with the places of the tables of its run, which must be as they were in training.
 
-    Its experiment names a table, but a file that came from elsewhere must not choose which files are opened here.
+    The places are those in the spec of the run, and `table` is where its main table is now. A file without its run
+    has no rows of its own: one that came from elsewhere must not choose which files are opened here.
     """
-    if not path.is_dir() and not (path.parent / "spec.yaml").is_file():
-        raise UsageError(
-            f"{path}: is a model file without its run, so it has no rows of its own; name a table with --data"
-        )
+    if model.folder is None:
+        raise UsageError("this is a model file without its run, so it has no rows of its own; name a table with --data")
+    spec = load_experiment(RunFolder(model.folder).spec)
+    places = spec.paths | ({} if table is None else {"data.path": str(table.absolute())})
+    plan = model.plan.with_paths(lambda name, path: places.get(name, path))
+    header = model.header.model_copy(update={"plan": plan})
+    check_fingerprint(header, "the model was trained, so its rows are not the same; use --data")
+    return model._replace(header=header)
+
+
+def is_at_home(model: Model) -> bool:
+    """Whether the tables of the run of `model` are where its spec says."""
+    return model.folder is not None and all(
+        Path(path).is_file() for path in load_experiment(RunFolder(model.folder).spec).data.files.values()
+    )
 
 
 def own_test(model: Model) -> Part | None:
-    """The test rows of the run of `model`, from the files of the run, which must be unchanged; None if it has none."""
-    check_fingerprint(model.header, "the model was trained, so its test rows are not the same; use --data")
+    """The test rows of the run of `model`, which must be at home; None if it has none."""
     return load_test_part(model.plan.data, model.transforms, model.network.dtype, model.plan.seed)
 
 

@@ -16,6 +16,7 @@ from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header, Tensors
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Run, begin, differences, finish, proceed, resume
+from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import load_experiment
 
 COMPARED = ("metrics.csv", "checkpoint.safetensors", "model.safetensors")
@@ -40,16 +41,23 @@ class Reproduction(NamedTuple):
         return all(self.equal.values())
 
 
-def reproduce(folder: RunFolder, interruptions: int = 0) -> Reproduction:
+def reproduce(folder: RunFolder, interruptions: int = 0, table: Path | None = None) -> Reproduction:
     """Run the experiment of `folder` again in a folder of its own, stop and resume it at evenly spaced steps, compare.
 
-    The run must be finished, and its tables unchanged. What differs in the environment is told.
+    The run must be finished, and its tables unchanged; `table` is where its main table is now. What differs in the
+    environment is told.
     """
     first = finished_header(folder)
-    files.check_fingerprint(first, "the run was trained")
+    experiment = load_experiment(folder.spec)
+    if table is not None:
+        place = str(table.absolute())
+        experiment = experiment.with_paths(lambda name, path: place if name == "data.path" else path)
+    experiment.call_like(first.plan.named_only())
+    plan = first.plan.with_paths(lambda name, path: experiment.paths.get(name, path))
+    files.check_fingerprint(first.model_copy(update={"plan": plan}), "the run was trained")
     with TemporaryDirectory(prefix="mlptrain-") as scratch:
         second = RunFolder(Path(scratch) / "run")
-        train_again(folder, first, second, interruptions)
+        train_again(experiment, first, second, interruptions)
         equal = {name: (folder.path / name).read_bytes() == (second.path / name).read_bytes() for name in COMPARED}
         difference = None if all(equal.values()) else first_difference(folder, second)
     now = Environment.now(first.environment.threads)
@@ -72,15 +80,14 @@ def finished_header(folder: RunFolder) -> Header:
     return header
 
 
-def train_again(folder: RunFolder, first: Header, second: RunFolder, interruptions: int) -> None:
-    """Train the experiment of `folder` in `second`, stopped and resumed as often as asked."""
+def train_again(experiment: Experiment, first: Header, second: RunFolder, interruptions: int) -> None:
+    """Train `experiment`, that of the run `first`, in `second`, stopped and resumed as often as asked."""
     assert first.progress is not None
     steps = first.progress.step
     if interruptions >= steps:
         raise UsageError(
             f"--interrupt {interruptions}: the run has {steps} steps, and can be stopped at most {steps - 1} times"
         )
-    experiment = load_experiment(folder.spec)
     threads = experiment.training.model_copy(update={"threads": first.environment.threads})
     stops = iter([steps * (i + 1) // (interruptions + 1) for i in range(interruptions)])
     run = begin(experiment.model_copy(update={"training": threads}), first.plan.name, second.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault, Interrupted, UsageError
+from mlptrain.data.tables import digest_of
+from mlptrain.errors import CheckpointError, DataError, Diverged, EnvironmentFault, Interrupted, UsageError
 from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import after_divergence
 from mlptrain.runs import checkpoint as files
-from mlptrain.runs.checkpoint import Environment
+from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.directory import RUNS, RunFolder
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History, history_bytes
@@ -93,7 +95,7 @@ def begin(
     folder = RunFolder.create(session.plan.name, out, parent)
     try:
         check_space(folder, session.state)
-        write_durably(folder.spec, yaml.dump(session.plan.written()).encode())
+        write_spec(folder, session.plan)
     except BaseException:  # an interrupt too: an empty folder is no run
         with contextlib.suppress(OSError):
             folder.path.rmdir()
@@ -119,11 +121,12 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     saved = None if raw is None else files.decode_checkpoint(raw, str(folder.checkpoint))
     spec = load_experiment(folder.spec)
     if saved is not None:
-        if changes := "; ".join(differences(saved.header.plan.written(), spec.written())):
+        if changes := "; ".join(differences(without_paths(saved.header.plan), without_paths(spec))):
             raise CheckpointError(
                 f"{folder.spec}: changed since the run began: {changes}. Undo the change, or start a new run"
             )
-        files.check_fingerprint(saved.header, "the run began")
+        check_tables(saved.header, spec, folder)
+        spec.call_like(saved.header.plan.named_only())
     plan, dataset = prepared(spec, folder.path.name, consumers)
     if saved is not None:
         plan = plan.model_copy(update={"threads": saved.header.environment.threads})
@@ -139,6 +142,41 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     return Run(plan, dataset, network, linear, saved.state, environment, notes, consumers, folder=folder)
 
 
+def write_spec(folder: RunFolder, experiment: Experiment) -> None:
+    """Write the spec of a run."""
+    write_durably(folder.spec, yaml.dump(experiment.seen_from(folder.path).written()).encode())
+
+
+def without_paths(experiment: Experiment) -> dict[str, Any]:
+    """The settings without the places of files, which may be moved."""
+    return experiment.with_paths(lambda _, path: "").written()
+
+
+def check_tables(header: Header, spec: Experiment, folder: RunFolder) -> None:
+    """Refuse tables that are not where the spec says, or that have changed since the run began."""
+    for name, path in spec.data.files.items():
+        if not os.path.lexists(path):
+            other = f"write its new place into {folder.spec}"
+            how = f"mlptrain fit --resume {shlex.quote(str(folder.path))} --data FILE" if name == "path" else other
+            raise DataError(f"{path}: no such data file; if it was moved, say where it is: {how}")
+    plan = header.plan.with_paths(lambda name, path: spec.paths.get(name, path))
+    files.check_fingerprint(header.model_copy(update={"plan": plan}), "the run began")
+
+
+def move_table(folder: RunFolder, table: Path) -> None:
+    """Write into the spec of a run where its table is now; the table must be the same."""
+    spec = load_experiment(folder.spec)
+    if folder.checkpoint.exists():
+        header = files.decode(files.read_file(folder.checkpoint), str(folder.checkpoint))[0]
+        known, now = header.fingerprint.get("path", ""), digest_of(table)
+        if known != now:
+            raise CheckpointError(
+                f"{table}: is not the table that the run began with (sha256 was {known[:12]}, is {now[:12]})"
+            )
+    place = str(table.absolute())
+    write_spec(folder, spec.with_paths(lambda name, path: place if name == "data.path" else path))
+
+
 def lengthen(folder: RunFolder, epochs: int) -> None:
     """Let a run that trained all of its epochs train up to `epochs` of them; `resume` goes on.
 
@@ -151,6 +189,8 @@ def lengthen(folder: RunFolder, epochs: int) -> None:
             f"{folder.path}: this run has no checkpoint yet; start it again with: --set training.epochs={epochs}"
         )
     saved = files.decode_checkpoint(raw, str(folder.checkpoint))
+    spec = load_experiment(folder.spec)
+    check_tables(saved.header, spec, folder)  # before anything is changed
     plan, progress = saved.header.plan, saved.state.progress
     longer = plan.model_copy(update={"training": plan.training.model_copy(update={"epochs": epochs})})
     if progress.stopped is not None or plan.training.epochs != epochs:  # else it was lengthened, and then stopped
@@ -162,7 +202,8 @@ def lengthen(folder: RunFolder, epochs: int) -> None:
         progress.go_on()
         header = saved.header.model_copy(update={"plan": longer, "progress": progress})
         write_durably(folder.checkpoint, files.encode_checkpoint(header, saved.state))
-    write_durably(folder.spec, yaml.dump(longer.written()).encode())
+    training = spec.training.model_copy(update={"epochs": epochs})
+    write_spec(folder, spec.model_copy(update={"training": training}))
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -220,6 +261,8 @@ def proceed(
 
     Raises `Interrupted` and `Diverged`, after saving the run.
     """
+    if not run.folder.checkpoint.exists():  # it knows the tables and the number of threads, should they change
+        run.save_checkpoint()
     saver = Saver(run, signalled, save_seconds)
     recorder = FlightRecorder(run.folder.path, run.state.progress.step)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))

@@ -84,7 +84,7 @@ class Session:
         """The metadata of this run's files."""
         return Header(
             content=content,
-            plan=self.plan,
+            plan=self.plan.named_only(),
             fingerprint=self.dataset.fingerprint,
             environment=self.environment,
             progress=self.state.progress if content == "checkpoint" else None,

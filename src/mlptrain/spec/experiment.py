@@ -10,6 +10,9 @@ Experiment
 └── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
 """
 
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Protocol, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -38,10 +41,25 @@ class Places(Protocol):
     def origin(self, location: tuple[int | str, ...]) -> str | None:
         """The line or the option that sets the value at `location`; None if nothing does."""
 
+    def value(self, location: tuple[int | str, ...]) -> object:
+        """The value at `location` as it is written; None if it is not."""
+
 
 def known_task(value: str | None) -> str | None:
     """The kind of a task; an error for an unknown one."""
     return value if value is None else resolve(value, {kind: kind for kind in task_kinds()})
+
+
+def seen_from(folder: Path, path: str, relative: bool) -> str:
+    """A path as a file in `folder` names it; absolute where a link leads to the folder, which `..` would not undo."""
+    place = os.path.normpath(folder.absolute())
+    try:
+        common = os.path.commonpath([place, path])
+    except ValueError:  # a name that is no path, or another drive of Windows
+        return path
+    if common != place and (not relative or common == Path(common).anchor or os.path.realpath(place) != place):
+        return path
+    return PurePath(os.path.relpath(path, place)).as_posix()
 
 
 def without_validation(data: Data) -> Data:
@@ -89,6 +107,8 @@ class Experiment(Frozen):
     training: Training = Field(Training(), description="Length, batches, early stopping, clipping, precision.")
     _written: Places | None = PrivateAttr(None)
     """Where the settings are in the file that the experiment was read from."""
+    _names: dict[str, str] = PrivateAttr({})
+    """What files are called, by setting, where that is not their name: they were renamed after the run began."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -206,9 +226,45 @@ class Experiment(Frozen):
         """The settings as plain values, as in spec.yaml."""
         return self.model_dump(mode="json", include=set(Experiment.model_fields))
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """The files that the experiment names, by setting."""
+        found = {f"data.{name}": path for name, path in self.data.files.items()}
+        file = self.network.initializer.file
+        return found if file is None else found | {"network.initializer.path": file}
+
+    def with_paths(self, change: Callable[[str, str], str]) -> Self:
+        """The same experiment with the path of every setting changed."""
+        paths = {name: change(name, path) for name, path in self.paths.items()}
+        data = self.data.at({name: paths[f"data.{name}"] for name in self.data.files})
+        network = self.network
+        if "network.initializer.path" in paths:
+            initializer = network.initializer.model_copy(update={"path": paths["network.initializer.path"]})
+            network = network.model_copy(update={"initializer": initializer})
+        return self.model_copy(update={"data": data, "network": network})
+
+    def named_only(self) -> Self:
+        """The experiment with names of files instead of paths: what it is wherever its files are."""
+        return self.with_paths(lambda setting, path: self._names.get(setting) or PurePath(path).name or path)
+
+    def call_like(self, named: "Experiment") -> None:
+        """Call the files as `named` does, which has names instead of paths."""
+        self._names = named.paths
+
+    def seen_from(self, folder: Path) -> Self:
+        """The experiment as a file in `folder` says it: a path is relative if it is so where it was written.
+
+        A file inside of `folder` is always named by a relative path.
+        """
+        return self.with_paths(lambda name, path: seen_from(folder, path, self._is_relative(name)))
+
+    def _is_relative(self, setting: str) -> bool:
+        written = None if self._written is None else self._written.value(tuple(setting.split(".")))
+        return isinstance(written, str) and not Path(written).expanduser().is_absolute()
+
     def locate_like(self, other: "Experiment") -> None:
         """Locate settings in the file that `other` was read from."""
-        self._written = other._written
+        self._written, self._names = other._written, other._names
 
     def origin(self, location: tuple[int | str, ...]) -> str | None:
         """Where the file or an override says the setting at `location`; None if they do not."""

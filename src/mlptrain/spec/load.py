@@ -74,6 +74,11 @@ class Written(NamedTuple):
         source = source_of(location, self.sources)
         return source.problem(node, at_key or depth < len(location), yaml.dotted(location), message)
 
+    def value(self, location: Location) -> object:
+        """The value at `location` as it is written; None if it is not."""
+        node, depth = reach(self.root, location)
+        return node.plain() if depth == len(location) else None
+
     def origin(self, location: Location) -> str | None:
         """Where the value at `location` is written, such as `spec.yaml:3` or `--set a.b=1`; None if it is not.
 

@@ -148,6 +148,17 @@ class Ema(Frozen):
     decay: float = Field(0.999, gt=0, lt=1, description="Decay of the average in each step.")
 
 
+class OnDivergence(Frozen):
+    """What to do when a loss or a gradient is not finite: begin the epoch again with other weights and a lower rate.
+
+    The optimizer starts anew, and the learning rate of every later step is multiplied by `learning_rate`.
+    """
+
+    restore: Literal["best"] = Field("best", description="The weights to go on with: the best ones so far.")
+    learning_rate: float = Field(0.5, gt=0, lt=1, description="The factor of the learning rate.")
+    tries: int = Field(3, ge=1, le=100, description="How often; training ends when it diverges once more.")
+
+
 class Training(Frozen):
     """Length, batches, early stopping, clipping and precision of training."""
 
@@ -173,6 +184,9 @@ class Training(Frozen):
         "uniform",
         description="Learning rate of each tensor: the same for all, or the neural tangent parametrization, which "
         "divides it by the square root of the inputs for a weight and by 10 for a bias: one rate suits all widths.",
+    )
+    on_divergence: OnDivergence | None = Field(
+        None, description="How to go on when training diverges; null ends it there."
     )
     ema: Ema | None = Field(None, description="Evaluate and keep an exponential moving average of the weights.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of all numbers of the network.")

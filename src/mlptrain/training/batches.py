@@ -54,6 +54,11 @@ class Batches:
             self._fill(self._order[start:stop], x, target, weights, scratch)
         return x, target, weights
 
+    def rows(self, index: int) -> Indices:
+        """(n,): the rows of a batch, as numbers of rows of the file."""
+        start, stop = self.spans[index]
+        return self._order[start:stop]
+
     def _first_rows(self, n: int) -> Views:
         weights = None if self._weights is None else self._weights[:n]
         return self._x[:n], self._target[:n], weights, None if self._bytes is None else self._bytes[:n]
@@ -105,6 +110,11 @@ class MemberBatches:
         n = self._order.shape[1]
         for k, part in enumerate(self._parts):
             self._order[k] = part.rows[permutation(self._seed, epoch, len(part), k)][:n]
+
+    def rows(self, index: int) -> Indices:
+        """(members, n): the rows of a batch, as numbers of rows of the file."""
+        start, stop = self.spans[index]
+        return self._order[:, start:stop]
 
     def gather(self, index: int) -> tuple[Array, Target, Array | None]:
         """Inputs (members, n, width), targets (members, n, ...) and row weights (members, n) of a batch."""

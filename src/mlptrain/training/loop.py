@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mlptrain.data.tables import row_list
 from mlptrain.dataset import Dataset
 from mlptrain.errors import Diverged
 from mlptrain.nn.arrays import Array, Target, Weights
@@ -17,7 +18,7 @@ from mlptrain.training.early_stopping import higher_is_better, monitored
 from mlptrain.training.epoch import EpochEnd, Measured
 from mlptrain.training.events import Consumer, EpochDone, Event, StepDone, TrainingDone, part_listener
 from mlptrain.training.linear import LinearModels
-from mlptrain.training.state import Progress, TrainState
+from mlptrain.training.state import Diagnosed, Progress, TrainState
 from mlptrain.training.step import Step, Update
 
 
@@ -56,6 +57,13 @@ def shape_start(plan: Plan, network: Network, state: TrainState, linear: LinearM
         np.copyto(other, state.parameters)
 
 
+def tried_again(progress: Progress, tries: int, error: Diverged) -> Diagnosed:
+    """What is told of a run that diverged and went on."""
+    how = f"the epoch begins again with the best weights and {progress.rate_factor:g} of the learning rate"
+    message = f"{error.event}; {how} (try {progress.tries} of {tries})"
+    return Diagnosed(name="tried_again", epoch=progress.epoch, message=message, remedy="")
+
+
 def make_batches(plan: Plan, dataset: Dataset) -> Batches | MemberBatches:
     """The batches of the training rows."""
     avoid_single_row = plan.network.uses_batch_statistics
@@ -89,6 +97,7 @@ class Loop:
         self, plan: Plan, network: Network, state: TrainState, dataset: Dataset, consumers: Sequence[Consumer] = ()
     ) -> None:
         self._plan, self._network, self._state, self._part = plan, network, state, part_listener(consumers)
+        self._numbers = dataset.numbers
         self.batches = make_batches(plan, dataset)
         self.step = make_step(plan, network, state, consumers)
         self.batch: tuple[Array, Target, Weights]
@@ -97,7 +106,9 @@ class Loop:
         self._monitor = monitored(plan)
         self._higher_is_better = higher_is_better(self._monitor or "train_loss")
         self._done = StepDone()
-        self._constant_rate = plan.optimizer.learning_rate if plan.schedule.is_constant else None
+        self._constant_rate = self._rate_if_constant()
+        self._recovered: tuple[Diagnosed, ...] = ()
+        """What is to be told of tries in this epoch."""
 
     def events(self) -> Iterator[Event]:
         """Train, step by step and epoch by epoch."""
@@ -110,8 +121,12 @@ class Loop:
             self.batches.begin(progress.epoch)
             if part is not None:
                 part("shuffle", 0)
-            for index in range(progress.batch, len(self.batches)):
-                yield self._train_on(index)
+            try:
+                for index in range(progress.batch, len(self.batches)):
+                    yield self._train_on(index)
+            except Diverged as error:
+                self._recover(error)
+                continue
             yield self._end_epoch()
         self._end.check_measured()
         yield TrainingDone(progress.stopped)
@@ -128,10 +143,38 @@ class Loop:
         """The learning rate of a step, counted from 0."""
         if self._constant_rate is not None:
             return self._constant_rate
-        rate, schedule = self._plan.optimizer.learning_rate, self._plan.schedule
+        rate, schedule = self._plan.optimizer.learning_rate * self._state.progress.rate_factor, self._plan.schedule
         per_epoch = len(self.batches)
         steps = self._plan.training.epochs * per_epoch
         return rate * schedule.at(step, steps, per_epoch, self._state.progress.schedule)
+
+    def _rate_if_constant(self) -> float | None:
+        """The learning rate of every step, where it does not change."""
+        rate = self._plan.optimizer.learning_rate * self._state.progress.rate_factor
+        return rate if self._plan.schedule.is_constant else None
+
+    def _recover(self, error: Diverged) -> None:
+        """Begin the epoch again, with the best weights and a lower rate, if the spec says so and tries are left."""
+        progress, how = self._state.progress, self._plan.training.on_divergence
+        if how is None or progress.tries == how.tries:
+            raise error
+        self._state.restore_best()
+        progress.begin_epoch_again(how.learning_rate)
+        self._constant_rate = self._rate_if_constant()
+        told = tried_again(progress, how.tries, error)
+        progress.warn((told,))
+        self._recovered += (told,)
+
+    def _about_rows(self, index: int) -> str:
+        """The rows of a batch by their numbers in the file, and the one with the largest input."""
+        rows = self.batches.rows(index)
+        numbers = rows if self._numbers is None else self._numbers[rows]
+        sizes = np.abs(self.batch[0]).reshape(-1, self.batch[0].shape[-1]).max(axis=1)
+        worst = int(np.nanargmax(sizes)) if np.isfinite(sizes).any() else 0
+        return (
+            f"The batch had {row_list(np.unique(numbers))}; its largest input, {sizes[worst]:.3g} when scaled, is in "
+            f"{row_list(numbers.reshape(-1)[worst : worst + 1])}"
+        )
 
     def _train_on(self, index: int) -> StepDone:
         """One step on batch number `index`."""
@@ -145,9 +188,9 @@ class Loop:
         done.learning_rate = rate
         try:
             done.loss = step(x, target, rate, weights)
-        except Diverged:
+        except Diverged as error:
             progress.warn(self._end.diagnose_divergence())
-            raise
+            raise Diverged(f"{error}. {self._about_rows(index)}") from error
         progress.count_step(done.loss, x.shape[-2], step.squared_norm, step.layer_squared_norms)
         done.step, done.squared_norm = progress.step, step.squared_norm
         return done
@@ -162,6 +205,7 @@ class Loop:
         improved = self._update_best(measured)
         if diagnoses := self._end.diagnose(measured):
             progress.warn(diagnoses)
+        diagnoses, self._recovered = (*self._recovered, *diagnoses), ()
         progress.end_epoch(self._plan.training.epochs, stopping.patience if stopping else None)
         if part is not None:
             part("epoch", 0)

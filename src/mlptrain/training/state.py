@@ -68,6 +68,12 @@ class Progress:
     schedule: dict[str, float] = field(default_factory=dict)
     """The state of the schedule."""
     wait: Count = 0
+    tries: Count = 0
+    """How often training diverged and went on."""
+    rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the learning rate, after these tries."""
+    optimizer_start: Count = 0
+    """The step in which the optimizer started, the last time."""
     stopped: Stopped | None = None
     warnings: list[Diagnosed] = field(default_factory=list)
 
@@ -142,6 +148,15 @@ class Progress:
         elif self.epoch == epochs:
             self.stopped = "epochs"
 
+    def begin_epoch_again(self, factor: float) -> None:
+        """Go back to the first step of this epoch, with a lower learning rate and an optimizer that starts anew."""
+        self.step -= self.batch
+        self.batch = self.rows = 0
+        self.loss_sum, self.squared_norm_sum, self.layer_squared_norm_sums = 0.0, 0.0, []
+        self.tries += 1
+        self.rate_factor *= factor
+        self.optimizer_start = self.step
+
     def go_on(self) -> None:
         """Let a run that stopped after all of its epochs train more of them."""
         self.stopped = None
@@ -156,6 +171,36 @@ class Progress:
 def cost_of(value: float | None, higher_is_better: bool) -> float | None:
     """A monitored value, negated where higher is better."""
     return -value if value is not None and higher_is_better else value
+
+
+class Records(Sequence[list[float | None]]):
+    """One row for each epoch, as in metrics.csv, in one array that grows, so that a save costs little however long."""
+
+    def __init__(self, rows: NDArray[np.float64] | None = None) -> None:
+        self._rows = np.empty((0, 0)) if rows is None else np.array(rows, np.float64)
+        self._count = len(self._rows)
+
+    def append(self, row: Sequence[float | None]) -> None:
+        """Add the row of an epoch."""
+        if self._count == len(self._rows):
+            longer = np.empty((max(64, 2 * self._count), len(row)))
+            longer[: self._count] = self.array.reshape(self._count, len(row))
+            self._rows = longer
+        self._rows[self._count] = [np.nan if value is None else value for value in row]
+        self._count += 1
+
+    @property
+    def array(self) -> NDArray[np.float64]:
+        """(epochs, columns), NaN where there is no value."""
+        return self._rows[: self._count]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.array[index]
+        rows = [[None if math.isnan(value) else value for value in row] for row in np.atleast_2d(found).tolist()]
+        return rows if isinstance(index, slice) else rows[0]
 
 
 @dataclass
@@ -174,8 +219,7 @@ class TrainState:
     best_parameters: Array
     best_buffers: Array
     progress: Progress
-    history: list[list[float | None]] = field(default_factory=list)
-    """One row per epoch, as in metrics.csv."""
+    history: Records = field(default_factory=Records)
 
     @classmethod
     def start(
@@ -207,6 +251,14 @@ class TrainState:
     def evaluated(self) -> tuple[Array, Array]:
         """The parameters and running statistics for evaluation: the moving averages, if any."""
         return (self.parameters, self.buffers) if self.ema is None else self.ema
+
+    def restore_best(self) -> None:
+        """Make the best weights the current ones; the optimizer and the moving averages start anew."""
+        for parameters, buffers in ((self.parameters, self.buffers), *([self.ema] if self.ema else [])):
+            np.copyto(parameters, self.best_parameters)
+            np.copyto(buffers, self.best_buffers)
+        for slot in self.slots.values():
+            slot.fill(0)
 
     def keep_as_best(self, members: NDArray[np.bool_] | None = None) -> None:
         """Make the current weights the best ones; those of the marked `members` only, if they are given."""

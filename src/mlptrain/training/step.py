@@ -148,7 +148,7 @@ class Step:
     def _apply(self, learning_rate: float, rows: int) -> None:
         """Update parameters, running statistics and moving averages."""
         state, optimizer, part = self._state, self._update.optimizer, self._part
-        t = state.progress.step + 1
+        t = state.progress.step - state.progress.optimizer_start + 1
         if part is not None:
             part("clip", 0)
         optimizer.decay(self._weights, learning_rate)
