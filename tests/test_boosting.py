@@ -197,3 +197,25 @@ def test_nothing_to_compare_with_is_no_comparison(cli: Cli, tmp_path: Path, more
     assert source.summary is not None
     assert "boosting" not in source.summary["baselines"]
     assert source.gaps == []
+
+
+@pytest.mark.parametrize("split", ["{test: 0.3}", "{test: 0}"])
+def test_the_end_of_fit_says_what_the_report_says(split: str, tmp_path: Path, cli: Cli) -> None:
+    write_csv(tmp_path / "classes.csv", "x1,x2,colour,answer", classes_rows(120))
+    spec = f"preset: quick\ndata: {{path: classes.csv, target: answer, split: {split}}}\ntraining: {{epochs: 3}}\n"
+    (tmp_path / "spec.yaml").write_text(spec)
+    said = cli("fit", "spec.yaml", "--out", "run").succeeded()
+    found = re.search(r"HistGradientBoosting \(([\d.]+)\)", said.err)
+    assert found is not None
+    expected = figures(tmp_path / "run")  # the verdict compares the losses where the accuracy has no interval
+    assert float(found[1]) in (round(expected["accuracy"], 4), round(expected["loss"], 4))
+    assert "boosting" not in (tmp_path / "run" / "summary.json").read_text()
+    cli("fit", "spec.yaml", "--set", "preset=plain", "--out", "plain").succeeded()
+    assert "Boosting" not in cli("fit", "spec.yaml", "--set", "preset=plain", "--out", "textbook").succeeded().err
+
+
+def test_without_scikit_learn_fit_says_nothing_of_it(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "classes.csv", "x1,x2,colour,answer", classes_rows(120))
+    (tmp_path / "spec.yaml").write_text("preset: quick\ndata: {path: classes.csv, target: answer}\n")
+    monkeypatch.setattr(boosting, "find_spec", lambda name: None)
+    assert "Boosting" not in cli("fit", "spec.yaml", "--set", "training.epochs=3").succeeded().err

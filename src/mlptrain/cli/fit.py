@@ -35,6 +35,7 @@ from mlptrain.runs.run import Run, begin, finish, lengthen, move_table, proceed,
 from mlptrain.runs.session import Results, summary
 from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
+from mlptrain.spec.presets import Plain
 from mlptrain.spec.yaml import TABLE
 from mlptrain.system import STOP_SIGNALS
 from mlptrain.training.diagnostics import lowest_loss
@@ -326,7 +327,7 @@ def say_verdict(current: Run, finished: Results, console: Console) -> None:
     from mlptrain.report.verdict import verdict
 
     lowest = lowest_loss(current.network, current.dataset.parts[finished.baseline_part])
-    found = verdict(current.plan, summary(current, finished), lowest)
+    found = verdict(current.plan, compared_summary(current, finished, console), lowest)
     for sentence in filter(None, (found.quality, found.fit)):
         console.print(sentence)
     folder = current.folder.path
@@ -335,6 +336,17 @@ def say_verdict(current: Run, finished: Results, console: Console) -> None:
     lines = [line for command, why in commands for line in commented(command, why, console.width - 6)]
     for i, line in enumerate(lines):
         console.print(f"{'next:' if not i else '     '} {line}", soft_wrap=True)
+
+
+def compared_summary(current: Run, finished: Results, console: Console) -> dict[str, Any]:
+    """The summary of a run; on a table for which a preset was chosen, with gradient boosting beside it."""
+    known = summary(current, finished)
+    if isinstance(current.plan.preset, Plain):
+        return known
+    from mlptrain.report.boosting import summary_with_boosting
+
+    with working(console, "comparing with gradient boosting"):
+        return summary_with_boosting(current, known)
 
 
 def commented(command: str, why: str, width: int) -> list[str]:

@@ -3,8 +3,8 @@
 The rules, with the figures of the rows that a run is judged by (its test rows, else its validation rows):
 
 - **Quality.** The main metric (accuracy or R2) with its 95 % interval; where it has none, the loss. A constant, the
-  linear model and, in the report alone, gradient boosting (`report/boosting.py`) are clearly worse or better if their
-  figure lies outside of that interval, and not clearly different otherwise.
+  linear model and, where scikit-learn is installed, gradient boosting (`report/boosting.py`) are clearly worse or
+  better if their figure lies outside of that interval, and not clearly different otherwise.
 - **Overfitting.** The excess of the loss over the lowest possible one is more than 1.2 times that on the training rows,
   which are learned better than by 10 % over a constant (as in `training/diagnostics.py: Reached`), and the gap between
   the two is at least 5 % of the excess of a constant.
