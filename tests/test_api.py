@@ -171,7 +171,7 @@ def test_evaluate(frame: pd.DataFrame) -> None:
     assert "is the table that the model was trained on" in whole.notes[0]
     apart = model.evaluate(frame.drop(columns="answer"), frame["answer"])
     assert apart.metrics == whole.metrics == model.evaluate(frame.drop(columns="answer"), list(frame["answer"])).metrics
-    with pytest.raises(mlptrain.UsageError, match="in memory only"):
+    with pytest.raises(mlptrain.UsageError, match="without its run"):
         model.evaluate()
     with pytest.raises(mlptrain.DataError, match="no target column 'answer'"):
         model.evaluate(frame.drop(columns="answer"))

@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.notebook",),
     ("mlptrain.api",),
+    ("mlptrain.sklearn",),
     ("mlptrain.plugins", "mlptrain.step_page"),
     ("mlptrain.cli",),
     ("mlptrain.__main__",),

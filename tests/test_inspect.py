@@ -184,6 +184,7 @@ def test_the_settings_are_those_of_the_run(cli: Cli, classes: Path, spec: Write,
     found = cli("inspect", "spec.yaml", "--json").succeeded().json()
     cli("fit", "spec.yaml", "--out", "run").succeeded()
     written = json.loads(json.dumps(yaml.load(tmp_path / "run/spec.yaml")[1].plain()))
+    written["data"]["path"] = str(classes)
     assert {name: one["value"] for name, one in found["settings"].items()} == {
         ".".join(map(str, location)): value for location, value in leaves(written)
     } | {"name": "spec"}

@@ -164,11 +164,11 @@ def test_work_since_the_last_save_is_done_again(uninterrupted: Path) -> None:
     same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
 
-def test_a_run_killed_before_its_first_save_starts_again(uninterrupted: Path) -> None:
+def test_a_run_that_was_killed_before_it_saved_its_work_starts_again(uninterrupted: Path) -> None:
     run = begun(uninterrupted, "unsaved")
     with pytest.raises(Killed):
         proceed(run, never, save_seconds=1e9, consumers=[KillAfter(4)])
-    assert not run.folder.checkpoint.exists()
+    assert resume(run.folder).state.progress.step == 0
     same_bytes(to_the_end(resume(run.folder)), uninterrupted, ALL)
 
 
@@ -322,8 +322,8 @@ def test_kill_before_the_first_save_starts_again(long_run: Path) -> None:
     wait_until(lambda: epochs_written(folder / "early") >= 3, process)
     process.kill()
     finished(process)
-    assert not (folder / "early" / "checkpoint.safetensors").exists()
-    run_cli("evaluate", "early", folder=folder).refused(4, "early: this run has not saved anything yet")
+    said = run_cli("evaluate", "early", folder=folder).succeeded().err
+    assert "unfinished, stopped in epoch 0 at step 0" in said
     outcome = run_cli("fit", "--resume", "early", folder=folder).succeeded()
     assert "resuming" not in outcome.err
     same_bytes(folder / "early", long_run, ALL)
@@ -389,16 +389,20 @@ def failing(call: str, number: int, patch: pytest.MonkeyPatch) -> list[object]:
     return uses
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+FIRST = {"fsync": 2, "replace": 1}
+"""Which use of each call is that of spec.yaml; the first fsync is of the folder above the run."""
+
+
+@pytest.mark.parametrize("call", FIRST)
 def test_a_write_that_fails_is_said_and_loses_nothing(uninterrupted: Path, call: str) -> None:
-    """Whichever of the durable writes it is, from the second on; without the first, spec.yaml, there is no run."""
+    """Whichever of the durable writes it is; without the first ones, of the folder and spec.yaml, there is no run."""
     folder = uninterrupted.parent
     command = ("fit", "spec.yaml", "--save-every", "0", "--quiet", "--set", "name=tiny", "--out")
     with pytest.MonkeyPatch.context() as patch:
         uses = failing(call, 0, patch)
         run_cli(*command, f"{call}-none", folder=folder).succeeded()
     assert len(uses) > 10
-    for number in range(2, len(uses) + 1, 1 + len(uses) // 6):
+    for number in range(FIRST[call] + 1, len(uses) + 1, 1 + len(uses) // 6):
         name = f"{call}-{number}"
         with pytest.MonkeyPatch.context() as patch:
             failing(call, number, patch)
@@ -410,18 +414,26 @@ def test_a_write_that_fails_is_said_and_loses_nothing(uninterrupted: Path, call:
         same_bytes(folder / name, uninterrupted, ALL)
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("call", FIRST)
 def test_a_spec_that_cannot_be_written_leaves_no_run(uninterrupted: Path, call: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        failing(call, 1, patch)
+        failing(call, FIRST[call], patch)
         outcome = run_cli("fit", "spec.yaml", "--quiet", "--out", "none", folder=uninterrupted.parent)
     outcome.refused(5, "none/spec.yaml: cannot be written: No space left on device")
     assert not (uninterrupted.parent / "none").exists()
 
 
+def test_the_folder_of_a_run_that_cannot_be_flushed_is_taken_back(uninterrupted: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        failing("fsync", 1, patch)
+        outcome = run_cli("fit", "spec.yaml", "--quiet", "--out", "unflushed", folder=uninterrupted.parent)
+    outcome.refused(5, "unflushed: cannot be created: No space left on device")
+    assert not (uninterrupted.parent / "unflushed").exists()
+
+
 def test_no_room_for_metrics(long_run: Path) -> None:
-    """No file may grow beyond 4 KB, which metrics.csv reaches first."""
-    command = f"ulimit -f 4; exec {PROGRAM} fit spec.yaml --out full --quiet"
+    """No file may grow beyond 24 KB, which metrics.csv reaches first."""
+    command = f"ulimit -f 24; exec {PROGRAM} fit spec.yaml --out full --quiet --save-every 1000"
     done = subprocess.run(
         ["bash", "-c", command], cwd=long_run.parent, env=environment(), check=False, capture_output=True, text=True
     )
@@ -430,7 +442,7 @@ def test_no_room_for_metrics(long_run: Path) -> None:
 
 
 def test_no_room_for_the_checkpoint(long_run: Path) -> None:
-    command = f"ulimit -f 12; exec {PROGRAM} fit spec.yaml --out fuller --quiet --save-every 0"
+    command = f"ulimit -f 24; exec {PROGRAM} fit spec.yaml --out fuller --quiet --save-every 0"
     done = subprocess.run(
         ["bash", "-c", command], cwd=long_run.parent, env=environment(), check=False, capture_output=True, text=True
     )

@@ -187,7 +187,7 @@ def worst_parts(report: Report) -> list[str]:
 
 def spec(source: Source) -> str:
     """The experiment with every default written out, to be copied."""
-    text = "".join(f"{escaped(line)}\n" for line in yaml.dump(source.plan.written()).splitlines())
+    text = "".join(f"{escaped(line)}\n" for line in yaml.dump(source.plan.named_only().written()).splitlines())
     return f'<div class="card wide scroll"><h3>Spec</h3><pre>{text}</pre></div>'
 
 

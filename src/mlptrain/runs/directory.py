@@ -150,7 +150,11 @@ def make_exclusively(path: Path) -> Path:
     """Create the folder at `path`, which must not exist, or hold only what a killed process left of a beginning."""
     try:
         path.mkdir()
-        flush_folder(path.parent)
+        try:
+            flush_folder(path.parent)
+        except OSError:
+            path.rmdir()
+            raise
     except FileExistsError as error:
         if is_leftover(path):
             return path
