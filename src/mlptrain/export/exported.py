@@ -1,0 +1,100 @@
+"""What does every format write: the program of a model, its proof and where it comes from?"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+import mlptrain
+from mlptrain.export.golden import TOLERANCE, Comparison, Golden, Run, run_graph
+from mlptrain.export.program import Program
+
+
+class Exported(NamedTuple):
+    """A model that is written in some format."""
+
+    program: Program
+    golden: Golden
+    """The rows that go into the file."""
+    name: str
+    """An identifier: of the file, and of what is in it."""
+    digest: str
+    """sha256 of the model file."""
+    summary: dict[str, Any] | None = None
+    """The content of summary.json; None without a finished run."""
+    checks: Sequence[Comparison] = ()
+    """How it compared with `mlptrain predict`; empty before that."""
+
+    @property
+    def version(self) -> str:
+        """The version of mlptrain that wrote it."""
+        return mlptrain.__version__
+
+    @property
+    def about(self) -> str:
+        """What it predicts, in a line."""
+        model = self.program.model
+        target = ", ".join(model.transforms.task.columns)
+        return f"Predicts {target} from {len(self.program.sources)} columns: the model of the run {model.plan.name}."
+
+    @property
+    def proof(self) -> str:
+        """How it compared, in a line."""
+        found = [f"{one.difference:.3g} on {one.about}" for one in self.checks]
+        return f"Largest difference from mlptrain predict, where {self.tolerance:g} is allowed: {', '.join(found)}."
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference that is allowed, as a share of the size of a number."""
+        return TOLERANCE[self.program.model.network.dtype.name]
+
+    @property
+    def size(self) -> float:
+        """The size that a number has at least, where differences are measured."""
+        if self.program.found.called == "probabilities":
+            return 1.0
+        numbers = [np.abs(values) for values in self.golden.expected.values() if values.dtype.kind == "f"]
+        return float(np.median(np.concatenate(numbers))) or 1.0 if self.golden.table.rows else 1.0
+
+
+class Format(ABC):
+    """One way to write a model down."""
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    meaning: ClassVar[str]
+    """What it is, in a few words."""
+    checked_by: ClassVar[str] = "NumPy, from the graph that the file holds"
+    """What computes the predictions that are compared."""
+
+    @abstractmethod
+    def write(self, exported: Exported) -> bytes:
+        """The content of the file; a `UsageError` for a model that it cannot hold."""
+
+    def runner(self, content: bytes, program: Program) -> Run:
+        """What computes predictions by a file with this content."""
+        return run_graph(program)
+
+    def facts(self, content: bytes, exported: Exported) -> list[str]:
+        """What else is to be said of the file, each in a line."""
+        return []
+
+
+def identifier(text: str, otherwise: str = "model") -> str:
+    """A name that C and Python accept.
+
+    >>> identifier("penguins-0001"), identifier("17 Größe"), identifier("")
+    ('penguins_0001', 'model_17_Gr_e', 'model')
+    """
+    word = re.sub(r"[^0-9A-Za-z_]+", "_", text).strip("_")
+    return word if word and not word[0].isdigit() else f"{otherwise}_{word}".rstrip("_")
+
+
+def one_line(text: str) -> str:
+    """Text that can stand in a comment or a docstring: no control characters, and nothing that ends either."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return shown.replace("\\", "/").replace('"', "'").replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
