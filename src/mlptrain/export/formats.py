@@ -5,9 +5,10 @@ from __future__ import annotations
 from mlptrain.component import did_you_mean
 from mlptrain.errors import UsageError
 from mlptrain.export.exported import Format
+from mlptrain.export.onnx import OnnxFile
 from mlptrain.export.python import PythonFile
 
-FORMATS: tuple[Format, ...] = (PythonFile(),)
+FORMATS: tuple[Format, ...] = (OnnxFile(), PythonFile())
 
 
 def format_for(name: str | None, file: str | None) -> Format:
