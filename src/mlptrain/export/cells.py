@@ -25,8 +25,6 @@ def read_number(column: str, cell: Any, missing: frozenset[str], required: bool)
             raise ValueError(f"column {column!r}: {cell!r} is not a number") from None
     elif cell is not None:
         value = float(cell)
-    if not math.isnan(value) and canonical(repr(value)) in missing:
-        value = math.nan
     if math.isinf(value):
         raise ValueError(f"column {column!r}: the value is infinite")
     if required and math.isnan(value):

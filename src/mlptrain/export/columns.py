@@ -15,7 +15,7 @@ from mlptrain.data.columns import TextColumn, canonical, other_spelling
 from mlptrain.data.dates import CLOCK, DAY
 from mlptrain.data.encoders import Amount, Category, Date, Encoder, ManyCategories, Number, Pixels
 from mlptrain.data.encoders.dates import DAYS_OF_A_YEAR
-from mlptrain.data.tables import Table
+from mlptrain.data.tables import Table, is_number
 from mlptrain.dataset import Transforms
 from mlptrain.export.graph import (
     Dtype,
@@ -38,7 +38,7 @@ from mlptrain.export.graph import (
 from mlptrain.export.mathematics import SCALERS, row
 from mlptrain.export.rules import Rules
 
-ENCODERS = Rules(Encoder, "")
+ENCODERS = Rules(Encoder, "missing")
 UNKNOWN = "\x00unknown"
 """A word that no table holds."""
 _MARCH_1970 = 719_468.0  # days from 1 March of the year 0 to the start of 1970
@@ -47,7 +47,9 @@ _CYCLE = 146_097.0  # days of 400 years
 
 def inputs_of(transforms: Transforms, dtype: Dtype) -> Node:
     """The inputs of the network, from the cells of all columns."""
-    x = cast(concatenate([ENCODERS.apply(encoder) for encoder in transforms.encoders]), dtype)
+    x = cast(
+        concatenate([ENCODERS.apply(encoder, transforms.missing_values) for encoder in transforms.encoders]), dtype
+    )
     if not transforms.constant:
         return x
     without = np.isin(np.arange(x.width), transforms.constant)
@@ -55,12 +57,15 @@ def inputs_of(transforms: Transforms, dtype: Dtype) -> Node:
 
 
 @ENCODERS.of(Number, Amount)
-def numbers(encoder: Number) -> Node:
+def numbers(encoder: Number, missing: Sequence[str]) -> Node:
     """Filled and scaled numbers, indicators of missing ones, and shares of bins."""
     notation = encoder.notation if isinstance(encoder, Amount) else None
     kind = "number" if notation is None else "amount"
     allowed = encoder.fill is not None
     x = source(Source(encoder.column, kind, encoder.size, allowed, notation=notation))  # type: ignore[arg-type]
+    if notation is None:
+        for number in numbers_among(missing):
+            x = where(elementwise("equal", x, number), float("nan"), x)
     absent = isnan(x)
     filled = x if encoder.fill is None else where(absent, row(np.array(encoder.fill)), x)
     parts = [SCALERS.apply(encoder.scaler, filled, np.asarray(encoder.fitted))]
@@ -73,8 +78,13 @@ def numbers(encoder: Number) -> Node:
     return concatenate(parts)
 
 
+def numbers_among(missing: Sequence[str]) -> list[float]:
+    """The numbers that mean a missing value, such as -999."""
+    return [float(word) for word in missing if is_number(word) and np.isfinite(float(word))]
+
+
 @ENCODERS.of(Pixels)
-def pixels(encoder: Pixels) -> Node:
+def pixels(encoder: Pixels, missing: Sequence[str]) -> Node:
     """Scaled bytes, those that were constant in training with their training value."""
     x = source(Source(encoder.column, "number", encoder.pixels, missing_allowed=False))
     if encoder.constant:
@@ -88,7 +98,7 @@ def pixels(encoder: Pixels) -> Node:
 
 
 @ENCODERS.of(Date)
-def date(encoder: Date) -> Node:
+def date(encoder: Date, missing: Sequence[str]) -> Node:
     """Days and year on a line, and places on the circles of the year, the week and the day."""
     x = source(Source(encoder.column, "moment", 1, encoder.missing_allowed, spelling=encoder.spelling))
     gone = isnan(x)
@@ -130,7 +140,7 @@ def calendar(days: Node) -> tuple[Node, Node]:
 
 
 @ENCODERS.of(Category, ManyCategories)
-def categories(encoder: Category) -> Node:
+def categories(encoder: Category, missing: Sequence[str]) -> Node:
     """An input for each category, and the numbers of each category."""
     words = [canonical(word) for word in encoder.known]
     last = len(words)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 import mlptrain
-from mlptrain.export.golden import TOLERANCE, Comparison, Golden, Run, run_graph
+from mlptrain.export.golden import TOLERANCE, Comparison, Golden, Run, numbers_in, run_graph
 from mlptrain.export.program import Program
 
 
@@ -46,6 +47,10 @@ class Exported(NamedTuple):
         """How it compared, in a line."""
         found = [f"{one.difference:.3g} on {one.about}" for one in self.checks]
         return f"Largest difference from mlptrain predict, where {self.tolerance:g} is allowed: {', '.join(found)}."
+
+    def golden_numbers(self) -> dict[str, NDArray[Any]]:
+        """The numbers or codes (rows, width) of each column of the golden rows."""
+        return numbers_in(self.program, self.golden.table)
 
     @property
     def tolerance(self) -> float:

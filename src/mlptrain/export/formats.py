@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from mlptrain.component import did_you_mean
 from mlptrain.errors import UsageError
+from mlptrain.export.c import CHeader
+from mlptrain.export.card import Card
 from mlptrain.export.exported import Format
+from mlptrain.export.json import JsonFile
 from mlptrain.export.onnx import OnnxFile
 from mlptrain.export.python import PythonFile
 
-FORMATS: tuple[Format, ...] = (OnnxFile(), PythonFile())
+FORMATS: tuple[Format, ...] = (OnnxFile(), PythonFile(), CHeader(), JsonFile(), Card())
 
 
 def format_for(name: str | None, file: str | None) -> Format:

@@ -79,8 +79,10 @@ def inlined(nodes: Sequence[Node], outputs: Sequence[Node]) -> set[int]:
     return found
 
 
-def number(value: Any) -> str:
-    """The shortest text that is this number in its own type."""
+def number(value: Any, missing: str = "") -> str:
+    """The shortest text that is this number in its own type; `missing` for one that is not a number."""
+    if value != value:
+        return missing
     if isinstance(value, np.bool_ | bool):
         return "1" if value else "0"
     if isinstance(value, np.integer | int):

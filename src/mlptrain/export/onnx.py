@@ -325,7 +325,9 @@ class Builder:
         passed = self.emit("GreaterOrEqual", [inside, self.constant(knots[None, :])])
         count = self.emit("ReduceSum", [self.emit("Cast", [passed], to=self.types.INT64), self.constant(np.array([1]))])
         left = self.emit("Sub", [count, self.constant(np.array([1]))])
-        at = [self.emit("Gather", [self.constant(table), left], axis=0) for table in (knots, values, [*slopes, 0.0])]
+        at = [
+            self.emit("Gather", [self.constant(table), left], axis=0) for table in (knots, values, np.append(slopes, 0))
+        ]
         return self.emit("Add", [at[1], self.emit("Mul", [self.emit("Sub", [inside, at[0]]), at[2]])])
 
 
@@ -410,5 +412,5 @@ def opened(content: bytes) -> Callable[[dict[str, NDArray[Any]]], Sequence[NDArr
         return lambda cells: session.run(None, cells)
     import onnx.reference
 
-    evaluator = onnx.reference.ReferenceEvaluator(onnx_package().load_from_string(content))
-    return lambda cells: evaluator.run(None, cells)
+    evaluator: Any = onnx.reference.ReferenceEvaluator(onnx_package().load_from_string(content))
+    return lambda cells: list(evaluator.run(None, cells))

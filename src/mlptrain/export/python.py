@@ -47,7 +47,7 @@ FUNCTIONS = {
     "log": "logarithm",
 }
 READERS: dict[str, list[Callable[..., Any]]] = {
-    "number": [cells.canonical, cells.read_number],
+    "number": [cells.read_number],
     "amount": [cells.canonical, cells.read_number, cells.read_amount],
     "moment": [cells.read_moment],
     "category": [cells.canonical, cells.read_category],
@@ -308,7 +308,7 @@ def expression(node: Node, code: Code, width: int) -> str:
 def operand(node: Node, code: Code, width: int) -> str:
     """One number of an argument."""
     if node.op == "constant" and node.width == 1:
-        return number(node.value[0])
+        return number(node.value[0], "math.nan")
     if code.is_part(node):
         return expression(node, code, width)
     return f"{code.name(node)}[0]" if node.width == 1 else element(node, code)
