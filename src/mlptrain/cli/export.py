@@ -9,7 +9,7 @@ from mlptrain.cli.console import print_json, print_notes, print_results, refuse_
 from mlptrain.cli.fitting import bytes_text
 from mlptrain.cli.tables import table_for
 from mlptrain.export.build import Result, export, refuse_existing
-from mlptrain.export.exported import Format
+from mlptrain.export.exported import Format, GraphFormat
 from mlptrain.export.formats import format_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import open_model
@@ -48,9 +48,10 @@ def run(request: Request) -> None:
 
 def lines(out: Path, form: Format, found: Result) -> list[str]:
     """The file, how it compared, and what else is to be said of it."""
+    by = form.checked_by if isinstance(form, GraphFormat) else ""
     checks = [
         f"largest difference from predict {one.difference:.2g} on {one.about} (allowed {one.tolerance:g}), "
-        f"computed by {form.checked_by}"
+        f"computed by {by}"
         for one in found.checks
     ]
     return [f"{out}: {form.meaning}, {bytes_text(len(found.content))}", *checks, *found.facts]
@@ -63,4 +64,5 @@ def document(out: Path, form: Format, found: Result) -> dict[str, object]:
         for one in found.checks
     ]
     size = len(found.content)
-    return {"file": str(out), "format": form.name, "bytes": size, "checks": checks, "computed_by": form.checked_by}
+    by = form.checked_by if isinstance(form, GraphFormat) else None
+    return {"file": str(out), "format": form.name, "bytes": size, "checks": checks, "computed_by": by}

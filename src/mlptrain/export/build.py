@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from mlptrain.data.tables import Table
 from mlptrain.errors import EnvironmentFault, UsageError
-from mlptrain.export.exported import Exported, Format, identifier
-from mlptrain.export.golden import Comparison, compare, golden_rows, own_rows, refuse_different, rows_of
+from mlptrain.export.exported import Description, Exported, Format, GraphFormat, Subject
+from mlptrain.export.golden import Comparison, Golden, compare, golden_rows, own_rows, refuse_different, rows_of
 from mlptrain.export.program import program_of
 from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.directory import RunFolder
@@ -27,18 +27,25 @@ class Result(NamedTuple):
 
 
 def export(model: Model, path: Path, form: Format, table: Table | None) -> Result:
-    """The model at `path` in a format, compared on rows that are made, and on those of `table` or of the run."""
+    """The model at `path` in a format."""
+    subject = Subject(model, digest_of(path), summary_of(path))
+    if isinstance(form, Description):
+        return Result(form.describe(subject), [], [], [])
+    assert isinstance(form, GraphFormat)
     program = program_of(model)
-    golden = golden_rows(program)
-    exported = Exported(program, golden, identifier(model.plan.name), digest_of(path), summary_of(path))
-    run = form.runner(form.write(exported), program)
     others, notes = (rows_of(table, program), []) if table is not None else own_rows(path, program)
-    checks = [compare(program, rows, run) for rows in (golden, others) if rows is not None]
+    return proven(form, Exported(subject, program, golden_rows(program)), others)._replace(notes=notes)
+
+
+def proven(form: GraphFormat, exported: Exported, others: Golden | None) -> Result:
+    """The file, compared on rows that are made and on `others`; it says how far it was from `mlptrain predict`."""
+    run = form.runner(form.write(exported), exported.program)
+    checks = [compare(exported.program, rows, run) for rows in (exported.golden, others) if rows is not None]
     for found in checks:
         refuse_different(found, f"the {form.name} export")
     final = exported._replace(checks=checks)
     content = form.write(final)
-    return Result(content, checks, form.facts(content, final), notes)
+    return Result(content, checks, form.facts(content, final), [])
 
 
 def digest_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlptrain.data.columns import canonical
 from mlptrain.export.c_runtime import CATEGORY, HEAD, HELPERS, INTERP, MOMENT, SELFTEST, WORDS
-from mlptrain.export.exported import Exported, Format, identifier, one_line
+from mlptrain.export.exported import Exported, GraphFormat, identifier, one_line
 from mlptrain.export.graph import Node, Source
 from mlptrain.export.lower import Code, number
 from mlptrain.export.python import INFIX
@@ -32,12 +32,18 @@ FUNCTIONS = {
     "log": "log",
 }
 KEYWORDS = frozenset(
-    ["auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "and", "or", "not", "xor", "bool", "true", "false", "class", "new", "delete", "this", "template", "namespace", "operator", "public", "private", "protected", "try", "catch", "throw", "virtual", "using", "friend", "explicit", "export", "mutable", "typename"]  # a list of them would fill a page
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if inline int long
+        register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+        and or not xor bool true false class new delete this template namespace operator public private protected
+        try catch throw virtual using friend explicit export mutable typename""",
+    )
 )
 """Words of C and C++ that no field can have."""
 
 
-class CHeader(Format):
+class CHeader(GraphFormat):
     """A header with a struct of the columns, one of the predictions, and a function between them."""
 
     name: ClassVar = "c"

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlptrain.data.encoders import Category, Date, Encoder, Number
-from mlptrain.export.exported import Exported, Format, one_line
+from mlptrain.export.exported import Description, Subject, one_line
 from mlptrain.numbers import brief, number
 from mlptrain.report.text import shortened
 from mlptrain.spec import yaml
@@ -18,71 +18,71 @@ SHOWN = 8
 """Categories that are named."""
 
 
-class Card(Format):
+class Card(Description):
     """Data, figures with intervals, limits and spec."""
 
     name: ClassVar = "card"
     suffix: ClassVar = ".md"
     meaning: ClassVar = "a model card in Markdown"
-    checked_by: ClassVar = "NumPy, from the model's graph"
 
-    def write(self, exported: Exported) -> bytes:
-        return ("\n".join(lines(exported)) + "\n").encode()
+    def describe(self, subject: Subject) -> bytes:
+        return ("\n".join(lines(subject)) + "\n").encode()
 
 
-def lines(exported: Exported) -> Iterator[str]:
+def lines(subject: Subject) -> Iterator[str]:
     """The parts of the card."""
-    yield from heading(exported)
-    yield from data(exported)
-    yield from figures(exported)
-    yield from limits(exported)
-    yield from use(exported)
-    yield from spec(exported)
+    yield from heading(subject)
+    yield from data(subject)
+    yield from figures(subject)
+    yield from limits(subject)
+    yield from use(subject)
+    yield from spec(subject)
 
 
-def heading(exported: Exported) -> Iterator[str]:
+def heading(subject: Subject) -> Iterator[str]:
     """What the model is."""
-    model, found = exported.program.model, exported.program
+    model = subject.model
     network, task = model.network, model.transforms.task
     many = f"the mean prediction of {model.plan.members} networks" if model.plan.members else "one network"
     share = "" if model.blend is None else f", blended with a linear model ({model.blend.share:.0%} network)"
     yield f"# {text(model.plan.name)}\n"
-    yield f"{text(exported.about)}\n"
+    yield f"{text(subject.about)}\n"
     yield "| | |\n| --- | --- |"
     rows = {
         "task": f"{task.name()}: {', '.join(task.columns)}",
-        "classes": "; ".join(listed(words) for words in found.found.words if words),
+        "classes": listed(getattr(task, "classes", ())),
         "positive class": f"{task.positive}, predicted above a probability of {task.cutoff:.4g}" if task.cutoff else "",
         "model": f"{many}{share}: {' → '.join(map(str, network.sizes))}, {network.dtype.name}",
         "parameters": f"{network.layout.parameter_size:,}",
         "loss": network.loss.label(),
         "made by": f"mlptrain {model.header.environment.mlptrain}, NumPy {model.header.environment.numpy}",
-        "sha256 of the model file": f"`{exported.digest}`",
+        "sha256 of the model file": subject.digest,
     }
     yield from (f"| {name} | {text(value)} |" for name, value in rows.items() if value)
 
 
-def data(exported: Exported) -> Iterator[str]:
+def data(subject: Subject) -> Iterator[str]:
     """The tables and the columns."""
-    model = exported.program.model
+    model = subject.model
     yield "\n## Data\n"
     for path, digest in model.header.fingerprint.items():
         yield f"- `{text(Path(path).name)}`, sha256 `{digest}`"
-    yield f"- {split_text(exported)}"
-    notes = (exported.summary or {}).get("notes") or []
+    yield f"- {split_text(subject)}"
+    notes = (subject.summary or {}).get("notes") or []
     yield from (f"- {text(note)}" for note in notes)
     yield "\n| column | read as | in training |\n| --- | --- | --- |"
     for encoder in model.transforms.encoders:
         yield f"| {text(encoder.column)} | {encoder.name()} | {text(seen(encoder))} |"
 
 
-def split_text(exported: Exported) -> str:
+def split_text(subject: Subject) -> str:
     """How the rows were divided."""
-    plan = exported.program.model.plan
+    plan = subject.model.plan
     split = plan.data.effective_split
     learned = f"validation {split.validation:g}" if split.folds is None else f"{split.folds} folds"
     held = f"{learned}, test {split.test:g} of the rows"
-    return f"split: {held}; seed {plan.seed}"
+    rows = "; each network is validated on a fold of its own" if plan.ensemble.rows == "folds" else ""
+    return f"split: {held}{rows}; seed {plan.seed}"
 
 
 def seen(encoder: Encoder) -> str:
@@ -102,10 +102,10 @@ def seen(encoder: Encoder) -> str:
     return f"{encoder.width} inputs"
 
 
-def figures(exported: Exported) -> Iterator[str]:
+def figures(subject: Subject) -> Iterator[str]:
     """The results beside simple models, with intervals."""
     yield "\n## Figures\n"
-    summary = exported.summary
+    summary = subject.summary
     if summary is None or not summary.get("results"):
         yield "The run has no summary: its figures are not known here. `mlptrain evaluate RUN` measures them."
         return
@@ -130,9 +130,9 @@ def table(columns: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
         yield f"| {metric} | {' | '.join(number(found.get(metric)) for found in columns.values())} |"
 
 
-def limits(exported: Exported) -> Iterator[str]:
+def limits(subject: Subject) -> Iterator[str]:
     """What the model was not made for, and what training warned of."""
-    model, summary = exported.program.model, exported.summary or {}
+    model, summary = subject.model, subject.summary or {}
     yield "\n## Limits\n"
     yield "- Outside of the ranges above, predictions are guesses; `predict` notes rows that are far from training."
     yield "- What was not in the table, such as other groups, places or times, was not measured."
@@ -144,20 +144,26 @@ def limits(exported: Exported) -> Iterator[str]:
     yield from (f"- Warning of training: {text(one['message'])}" for one in summary.get("warnings") or [])
 
 
-def use(exported: Exported) -> Iterator[str]:
+def use(subject: Subject) -> Iterator[str]:
     """How to use it."""
     yield "\n## Use\n"
     yield "```console\nmlptrain predict RUN table.csv\nmlptrain export RUN --to onnx\n```\n"
-    yield f"The predictions are the columns {listed([column.name for column in exported.program.columns])}."
+    yield f"The predictions are the columns {listed(names_of(subject))}."
 
 
-def spec(exported: Exported) -> Iterator[str]:
+def spec(subject: Subject) -> Iterator[str]:
     """The experiment with every choice."""
-    written = exported.program.model.plan.written()
+    written = subject.model.plan.written()
     table = written.get("data", {})
     table |= {key: Path(value).name for key, value in table.items() if key.endswith("path") and value}
     yield "\n## Spec\n\nThe experiment with every default written out; of the tables, the names.\n"
     yield f"````yaml\n{yaml.dump(written).strip()}\n````"
+
+
+def names_of(subject: Subject) -> list[str]:
+    """The columns of the predictions."""
+    network = subject.model.network
+    return list(subject.model.transforms.task.decode(network.loss, np.zeros((1, network.outputs), network.dtype)))
 
 
 def listed(words: Sequence[str]) -> str:

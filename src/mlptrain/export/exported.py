@@ -13,34 +13,54 @@ from numpy.typing import NDArray
 import mlptrain
 from mlptrain.export.golden import TOLERANCE, Comparison, Golden, Run, numbers_in, run_graph
 from mlptrain.export.program import Program
+from mlptrain.runs.checkpoint import Model
 
 
-class Exported(NamedTuple):
-    """A model that is written in some format."""
+class Subject(NamedTuple):
+    """The model that is written, and where it comes from."""
 
-    program: Program
-    golden: Golden
-    """The rows that go into the file."""
-    name: str
-    """An identifier: of the file, and of what is in it."""
+    model: Model
     digest: str
     """sha256 of the model file."""
     summary: dict[str, Any] | None = None
     """The content of summary.json; None without a finished run."""
+
+    @property
+    def about(self) -> str:
+        """What it predicts, in a line."""
+        target, columns = ", ".join(self.model.transforms.task.columns), len(self.model.transforms.encoders)
+        return f"Predicts {target} from {columns} columns: the model of the run {self.model.plan.name}."
+
+
+class Exported(NamedTuple):
+    """A model whose graph is written in some format."""
+
+    subject: Subject
+    program: Program
+    golden: Golden
+    """The rows that go into the file."""
     checks: Sequence[Comparison] = ()
     """How it compared with `mlptrain predict`; empty before that."""
+
+    @property
+    def name(self) -> str:
+        """An identifier: of the file, and of what is in it."""
+        return identifier(self.subject.model.plan.name)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the model file."""
+        return self.subject.digest
+
+    @property
+    def about(self) -> str:
+        """What it predicts, in a line."""
+        return self.subject.about
 
     @property
     def version(self) -> str:
         """The version of mlptrain that wrote it."""
         return mlptrain.__version__
-
-    @property
-    def about(self) -> str:
-        """What it predicts, in a line."""
-        model = self.program.model
-        target = ", ".join(model.transforms.task.columns)
-        return f"Predicts {target} from {len(self.program.sources)} columns: the model of the run {model.plan.name}."
 
     @property
     def proof(self) -> str:
@@ -73,15 +93,28 @@ class Format(ABC):
     suffix: ClassVar[str]
     meaning: ClassVar[str]
     """What it is, in a few words."""
-    checked_by: ClassVar[str] = "NumPy, from the graph that the file holds"
+
+
+class Description(Format):
+    """A text about a model."""
+
+    @abstractmethod
+    def describe(self, subject: Subject) -> bytes:
+        """The content of the file."""
+
+
+class GraphFormat(Format):
+    """A file that computes what the model computes."""
+
+    checked_by: ClassVar[str]
     """What computes the predictions that are compared."""
 
     @abstractmethod
     def write(self, exported: Exported) -> bytes:
-        """The content of the file; a `UsageError` for a model that it cannot hold."""
+        """The content of the file."""
 
     def runner(self, content: bytes, program: Program) -> Run:
-        """What computes predictions by a file with this content."""
+        """What computes predictions by a file with this content; by default the graph that it was written from."""
         return run_graph(program)
 
     def facts(self, content: bytes, exported: Exported) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlptrain.data.amounts import CELL
 from mlptrain.data.dates import pattern
 from mlptrain.export.cells import canonical
-from mlptrain.export.exported import Exported, Format
+from mlptrain.export.exported import Exported, GraphFormat
 from mlptrain.export.golden import Golden, Run, named, numbers_in
 from mlptrain.export.graph import Node, Source, evaluate
 from mlptrain.export.program import Program
@@ -23,7 +23,7 @@ ARRAYS = {"constant": "values", "matmul": "matrix", "lookup": "table", "take": "
 """The key of the array of a step."""
 
 
-class JsonFile(Format):
+class JsonFile(GraphFormat):
     """The steps of the graph, the columns and the golden rows."""
 
     name: ClassVar = "json"
@@ -35,7 +35,7 @@ class JsonFile(Format):
         return (json.dumps(document(exported), ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     def runner(self, content: bytes, program: Program) -> Run:
-        steps, outputs = read(json.loads(content))
+        _, outputs = read(json.loads(content))
 
         def run(golden: Golden) -> Mapping[str, Sequence[Any]]:
             values = evaluate(outputs, numbers_in(program, golden.table))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlptrain.data.columns import TextColumn, canonical
 from mlptrain.data.tables import Table
 from mlptrain.errors import EnvironmentFault
-from mlptrain.export.exported import Exported, Format
+from mlptrain.export.exported import Exported, GraphFormat
 from mlptrain.export.golden import Golden, Run, named, numbers_in
 from mlptrain.export.graph import Node, Source
 from mlptrain.export.program import Program
@@ -52,7 +52,7 @@ OPERATORS = {
 EXTRA = 'pip install "mlptrain[onnx]"'
 
 
-class OnnxFile(Format):
+class OnnxFile(GraphFormat):
     """A graph for onnxruntime and everything else that reads ONNX."""
 
     name: ClassVar = "onnx"

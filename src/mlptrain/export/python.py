@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlptrain.data.amounts import CELL
 from mlptrain.data.dates import pattern
 from mlptrain.export import cells
-from mlptrain.export.exported import Exported, Format, one_line
+from mlptrain.export.exported import Exported, GraphFormat, one_line
 from mlptrain.export.golden import Golden, Run
 from mlptrain.export.graph import Node, Source
 from mlptrain.export.lower import Code, number
@@ -186,7 +186,7 @@ if __name__ == "__main__":
 '''
 
 
-class PythonFile(Format):
+class PythonFile(GraphFormat):
     """One file, with the functions that read cells, the weights and the statements of the graph."""
 
     name: ClassVar = "python"
