@@ -74,12 +74,8 @@ class Header:
         self.found = fields([column.name for column in self.program.columns])
         self.buffers = Buffers(self.code)
         self.body = [line for node in self.code.statements for line in self.statement(node)]
-        self.constants = {name: values for name, values in self.code.constants.items() if f"{name}[" in self.used}
-
-    @property
-    def used(self) -> str:
-        """The statements as one text."""
-        return "\n".join(self.body)
+        used = set(re.findall(rf"{self.prefix}_(c[0-9]+)\b", "\n".join(self.body)))
+        self.constants = {name: values for name, values in self.code.constants.items() if name in used}
 
     def sizes(self) -> str:
         """Bytes of the constants and of the variables."""

@@ -322,9 +322,9 @@ class Builder:
         knots, values = node.value
         slopes = np.divide(np.diff(values), np.diff(knots), out=np.zeros(len(knots) - 1), where=np.diff(knots) > 0)
         inside = self.emit("Min", [self.emit("Max", [x, self.constant(knots[:1])]), self.constant(knots[-1:])])
-        passed = self.emit("GreaterOrEqual", [inside, self.constant(knots[None, :])])
+        passed = self.emit("GreaterOrEqual", [x, self.constant(knots[None, :])])
         count = self.emit("ReduceSum", [self.emit("Cast", [passed], to=self.types.INT64), self.constant(np.array([1]))])
-        left = self.emit("Sub", [count, self.constant(np.array([1]))])
+        left = self.emit("Max", [self.emit("Sub", [count, self.constant(np.array([1]))]), self.constant(np.array([0]))])
         at = [
             self.emit("Gather", [self.constant(table), left], axis=0) for table in (knots, values, np.append(slopes, 0))
         ]
