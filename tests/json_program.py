@@ -6,6 +6,7 @@ import datetime
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 Vector = list[float]
@@ -104,7 +105,11 @@ def computed(step: dict[str, Any], args: list[Vector]) -> Vector:
     if op == "interp":
         return [interp(x, step["knots"], step["values"]) for x in first]
     if op in ("sum", "max", "argmax", "sort"):
-        whole = {"sum": math.fsum, "max": max, "argmax": lambda x: x.index(max(x))}
+        whole: dict[str, Callable[[Vector], float]] = {
+            "sum": math.fsum,
+            "max": max,
+            "argmax": lambda x: x.index(max(x)),
+        }
         return sorted(first) if op == "sort" else [whole[op](first)]
     widest = step["width"]
     columns = [one * widest if len(one) == 1 else one for one in args]
@@ -127,7 +132,7 @@ def elementwise(step: dict[str, Any], a: float, b: float = 0.0, c: float = 0.0) 
         return int(a) if step["dtype"] == "int64" else float(a)
     if op == "where":
         return b if a else c
-    two = {
+    two: dict[str, Callable[[], float]] = {
         "add": lambda: a + b,
         "subtract": lambda: a - b,
         "multiply": lambda: a * b,

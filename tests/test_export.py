@@ -20,8 +20,12 @@ import pytest
 from cli import Outcome, run_cli, run_process, write_csv
 from json_program import predictions
 from mlptrain.component import Component, example_instances, variants
-from mlptrain.data.scalers import Scaler
-from mlptrain.export import mathematics
+from mlptrain.data.amounts import CELL, Notation
+from mlptrain.data.columns import canonical
+from mlptrain.data.dates import CLOCK, MONTHS, SPELLINGS, moments, pattern
+from mlptrain.data.scalers import Scaler, Values
+from mlptrain.export import c_runtime, cells, mathematics
+from mlptrain.export.c import quoted
 from mlptrain.export.exported import identifier
 from mlptrain.export.formats import FORMATS
 from mlptrain.export.golden import golden_rows
@@ -146,10 +150,6 @@ def by_onnx(file: Path, rows: list[dict[str, Any]], model: Model) -> list[dict[s
     """The predictions of a graph by onnxruntime, for cells that a caller has read."""
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    module: dict[str, Any] = {}
-    from mlptrain.export import cells, python
-
-    exec(compile(python.inspect.getsource(cells), "cells", "exec"), module)
     missing = frozenset(model.transforms.missing_values)
     feeds = {}
     for one in program_of(model).sources:
@@ -158,11 +158,11 @@ def by_onnx(file: Path, rows: list[dict[str, Any]], model: Model) -> list[dict[s
             values = ["" if text is None else cells.canonical(text) for text in texts]
             feeds[one.column] = np.array(values, object)[:, None]
         elif one.kind == "moment":
-            pattern = python.pattern(one.spelling)
-            read = [cells.read_moment(one.column, text, missing, one.spelling, pattern, False) for text in texts]
+            form = pattern(one.spelling)
+            read = [cells.read_moment(one.column, text, missing, one.spelling, form, False) for text in texts]
             feeds[one.column] = np.array(read)[:, None]
         elif one.notation is not None:
-            patterns = python.CELL, one.notation.pattern
+            patterns = CELL, one.notation.pattern
             amounts = [cells.read_amount(one.column, text, missing, one.notation, patterns, False) for text in texts]
             feeds[one.column] = np.array(amounts)[:, None]
         else:
@@ -216,7 +216,8 @@ PRESETS = [
 def preset_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     decision = "decision: {metric: f1}\n" if request.param == ("two", "standard") else ""
-    trained(folder, *request.param, more=f"{decision}network: {{hidden: [24, 16]}}")
+    kind, preset = request.param
+    trained(folder, kind, preset, more=f"{decision}network: {{hidden: [24, 16]}}")
     hard_table(folder)
     return folder
 
@@ -375,7 +376,7 @@ def test_the_rule_of_an_activation_is_its_definition(activation: Activation, dty
 @pytest.mark.parametrize("scaler", SCALERS, ids=lambda one: one.label())
 def test_the_rule_of_a_scaler_is_its_definition(scaler: Scaler) -> None:
     rng = np.random.default_rng(0)
-    values = np.round(np.exp(rng.normal(2, 1, 300)), 1)[:, None]
+    values: Values = np.round(np.exp(rng.normal(2, 1, 300)), 1)[:, None].astype(np.float64)
     fitted, x = scaler.fit(values), np.concatenate([values[:, 0], [-1e9, 0.0, 1e9]])
     node = source(Source("x", "number"))
     scaled = scaler.apply(x[:, None], fitted)
@@ -395,8 +396,9 @@ def test_the_rules_of_a_loss_are_its_links(loss: Loss) -> None:
     node = source(Source("x", "number", scores.shape[1]))
     found = evaluate([mathematics.LINKS.apply(loss, node)], {"x": scores})[0]
     np.testing.assert_allclose(found, loss.predict(scores), rtol=1e-14)
-    inverse = evaluate([mathematics.INVERSE_LINKS.apply(loss, node)], {"x": loss.predict(scores)})[0]
-    np.testing.assert_allclose(inverse, loss.link(loss.predict(scores)), rtol=1e-14)
+    predicted = np.asarray(loss.predict(scores), np.float64)
+    inverse = evaluate([mathematics.INVERSE_LINKS.apply(loss, node)], {"x": predicted})[0]
+    np.testing.assert_allclose(inverse, loss.link(predicted), rtol=1e-14)
 
 
 @pytest.mark.parametrize("family", support())
@@ -529,7 +531,11 @@ MISTAKES = {
         2,
         ("read",),
     ),
-    "a table without its columns": (("run", "--to", "c", "-o", "x.h", "--data", "short.csv"), 3, ("columns that",)),
+    "a table without its columns": (
+        ("run", "--to", "c", "-o", "x.h", "--data", "short.csv"),
+        3,
+        ("columns that the model needs",),
+    ),
 }
 
 
@@ -577,7 +583,8 @@ def test_the_graph_names_its_inputs_as_the_table_and_says_where_it_is_from(run_f
 def test_an_export_that_says_something_else_is_not_written(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlptrain.nn.activations import ReLU
 
-    monkeypatch.setitem(mathematics.ACTIVATIONS._by_class, ReLU, mathematics.tangent)
+    by_class: dict[Any, Any] = mathematics.ACTIVATIONS._by_class
+    monkeypatch.setitem(by_class, ReLU, mathematics.tangent)
     found = command(run_folder, "run", "--to", "python", "-o", "wrong.py")
     found.refused(6, "was not written", "differs by")
     assert not (run_folder / "wrong.py").exists()
@@ -706,3 +713,181 @@ def test_the_golden_rows_hold_what_may_happen(run_folder: Path) -> None:
 @pytest.mark.parametrize("text, name", [("a-b c", "a_b_c"), ("7", "model_7"), ("é", "model"), ("_x_", "x")])
 def test_identifiers(text: str, name: str) -> None:
     assert identifier(text) == name
+
+
+# --- Dates and amounts as text, in Python and in C
+
+
+CLOCKS = (
+    "",
+    " 7:05",
+    "T23:59:59.25",
+    ", 12:30 pm",
+    " 12:00 AM",
+    " 24:00",
+    " 9:5",
+    " 13:00 pm",
+    " 06:00Z",
+    " 1:02:03+05:30",
+)
+
+
+def moment_cells() -> list[tuple[str, str]]:
+    """Texts and the spelling to read each with: written so, otherwise, or of no day."""
+    days = [(1970, 1, 1), (2024, 2, 29), (2023, 2, 29), (1999, 12, 31), (2068, 6, 7), (1969, 10, 10), (2000, 4, 31)]
+    cells = []
+    for k, spelling in enumerate(SPELLINGS):
+        for i, (year, month, day) in enumerate(days):
+            names = {"YYYY": f"{year:04}", "YY": f"{year % 100:02}", "DD": f"{day}", "MM": f"{month:02}"}
+            text = spelling.replace("MON", MONTHS[month - 1].upper()[: 3 + i % 2] + "uary" * (i % 3 == 0))
+            for name in ("YYYY", "YY", "DD", "MM"):
+                text = text.replace(name, names[name], 1) if name in spelling else text
+            cells.append((f"{'9:30' if spelling == CLOCK else text}{CLOCKS[(i + k) % len(CLOCKS)]}", spelling))
+        cells += [("", spelling), ("today", spelling), (" 1", spelling), ("2024-01-02", spelling), ("2/3/21", spelling)]
+    return cells
+
+
+NOTATIONS = (
+    Notation(".", ",", "", "kg"),
+    Notation(",", ".", "€", ""),
+    Notation(".", " ", "", ""),
+    Notation(",", " ", "", "%"),
+    Notation(".", "'", "CHF", ""),
+)
+BODIES = (
+    "5",
+    "1.5",
+    "1,5",
+    "1,234",
+    "1.234",
+    "1 234 567,5",
+    "1'234.5",
+    "0,500",
+    "12,34",
+    "1e3",
+    ".5",
+    "1.234.567",
+    "007",
+)
+
+
+def amount_cells() -> list[tuple[str, Notation]]:
+    """Texts and the notation to read each with."""
+    signs = ("", "-", "\u2212", "+")
+    cells = []
+    for notation in NOTATIONS:
+        for i, body in enumerate(BODIES):
+            sign = signs[i % 4]
+            cells += [
+                (f"{sign}{notation.prefix}{body}{notation.suffix}", notation),
+                (f"{notation.prefix} {sign}{body}\u00a0{notation.suffix}", notation),
+                (f"({notation.prefix}{body} {notation.suffix})", notation),
+                (f"{sign}{body} lb", notation),
+            ]
+    return cells
+
+
+def as_expected() -> tuple[list[float], list[float]]:
+    """What the encoders read, NaN for a cell that is not written so."""
+    pl = pytest.importorskip("polars")
+    dates = [float(moments(pl.Series([text], dtype=pl.String), spelling)[0]) for text, spelling in moment_cells()]
+    return dates, [float(notation.values([text])[0]) for text, notation in amount_cells()]
+
+
+def test_python_reads_dates_and_amounts_as_the_encoders_do() -> None:
+    dates, numbers = as_expected()
+    none: frozenset[str] = frozenset()
+    for (text, spelling), expected in zip(moment_cells(), dates, strict=True):
+        try:
+            found = cells.read_moment("x", text, none, spelling, pattern(spelling), False)
+        except ValueError:
+            found = math.nan
+        assert found == expected or (math.isnan(found) and math.isnan(expected)), (text, spelling)
+    for (text, notation), expected in zip(amount_cells(), numbers, strict=True):
+        try:
+            found = cells.read_amount("x", text, none, notation, (CELL, notation.pattern), False)
+        except ValueError:
+            found = math.nan
+        assert found == expected or (math.isnan(found) and math.isnan(expected)), (text, notation)
+    assert sum(map(math.isfinite, dates)) > 70
+    assert sum(map(math.isfinite, numbers)) > 60
+
+
+@pytest.mark.skipif(not COMPILERS, reason="there is no C compiler")
+def test_c_reads_dates_and_amounts_as_the_encoders_do(tmp_path: Path) -> None:
+    calls = [f"t_moment({quoted(text)}, {quoted(spelling)}, &v)" for text, spelling in moment_cells()]
+    for text, (point, mark, prefix, suffix) in amount_cells():
+        marks = quoted(point + mark)
+        calls.append(f"t_amount({quoted(text)}, {marks}, {quoted(prefix)}, {quoted(suffix)}, &v)")
+    lines = "\n".join(f'    printf("%.17g\\n", {call} ? v : (double)NAN);' for call in calls)
+    runtime = (c_runtime.WORD + c_runtime.MOMENT + c_runtime.AMOUNT).replace("NAME", "t")
+    head = f"#include <math.h>\n#include <stdio.h>\n{runtime}\nint main(void)\n{{\n    double v = 0;\n"
+    (tmp_path / "read.c").write_text(f"{head}{lines}\n    return 0;\n}}\n", encoding="utf8")
+    command = [COMPILERS[0], *STRICT, "read.c", "-lm", "-o", "read"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[:2000]
+    out = subprocess.run([str(tmp_path / "read")], capture_output=True, text=True, check=True, timeout=60).stdout
+    given = [*moment_cells(), *amount_cells()]
+    dates, numbers = as_expected()
+    for cell, found, expected in zip(given, map(float, out.split()), [*dates, *numbers], strict=True):
+        assert found == expected or (math.isnan(found) and math.isnan(expected)), cell
+
+
+SPELL = """
+static void spell(const char *word)
+{
+    char out[200];
+    int length = t_trimmed(&word);
+    printf("%.*s\\n", t_canonical(word, length, out) ? 200 : length, t_canonical(word, length, out) ? out : word);
+}
+"""
+
+
+@pytest.mark.skipif(not COMPILERS, reason="there is no C compiler")
+def test_c_and_python_spell_categories_as_the_encoders_do(tmp_path: Path) -> None:
+    words = [
+        "1",
+        "1.0",
+        "+1",
+        "1e3",
+        "-0.50",
+        "007",
+        " red ",
+        "TRUE",
+        "False",
+        "-0",
+        "0.0",
+        ".5",
+        "5.",
+        "1.2e-3",
+        "a.b",
+    ]
+    words += [
+        "12345678.9000",
+        "1e",
+        "e1",
+        "--1",
+        "1.2.3",
+        "-",
+        "+",
+        "",
+        "true story",
+        "0x1",
+        "1e-2",
+        "100",
+        "1_000",
+        "é",
+    ]
+    expected = [canonical(word) for word in words]
+    assert [cells.canonical(word) for word in words] == expected
+    lines = "\n".join(f"    spell({quoted(word)});" for word in words)
+    runtime = (c_runtime.WORD + c_runtime.CATEGORY).replace("NAME", "t")
+    text = (
+        f"#include <stdio.h>\n{runtime}\n{SPELL}\nint main(void)\n{{\n    (void)t_code;\n{lines}\n    return 0;\n}}\n"
+    )
+    (tmp_path / "spell.c").write_text(text, encoding="utf8")
+    command = [COMPILERS[0], *STRICT, "spell.c", "-o", "spell"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[:2000]
+    out = subprocess.run([str(tmp_path / "spell")], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert out.split("\n")[:-1] == expected

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlptrain.data.columns import canonical
-from mlptrain.export.c_runtime import CATEGORY, HEAD, HELPERS, INTERP, MOMENT, SELFTEST, WORDS
+from mlptrain.export.c_runtime import AMOUNT, CATEGORY, HEAD, HELPERS, INTERP, MOMENT, SELFTEST, WORD, WORDS
 from mlptrain.export.exported import Exported, GraphFormat, identifier, one_line
 from mlptrain.export.graph import Node, Source
 from mlptrain.export.lower import Code, number
@@ -99,8 +99,10 @@ class Header:
         yield from self.structs()
         yield HELPERS.replace("NAME", name)
         kinds = {one.kind for one in self.program.sources}
+        yield WORD.replace("NAME", name) if kinds - {"number"} else ""
         yield CATEGORY.replace("NAME", name) if "category" in kinds else ""
         yield MOMENT.replace("NAME", name) if "moment" in kinds else ""
+        yield AMOUNT.replace("NAME", name) if "amount" in kinds else ""
         yield INTERP.replace("NAME", name) if any(node.op == "interp" for node in self.code.statements) else ""
         yield from self.arrays()
         yield from self.function()
@@ -112,7 +114,7 @@ class Header:
         yield "\n/* A row of the table. */\ntypedef struct {\n"
         for one in self.program.sources:
             field, told = self.fields[one.column], f"{one_line(one.column)}: {MEANING[one.kind]}"
-            if one.kind == "category":
+            if one.kind != "number":
                 yield f"    const char *{field}; /* {told} */\n"
             else:
                 yield f"    double {field}{f'[{one.width}]' if one.width > 1 else ''}; /* {told} */\n"
@@ -137,6 +139,9 @@ class Header:
         for name, values in self.constants.items():
             kind = TYPES[values.dtype.name]
             yield f"\nstatic const {kind} {self.prefix}_{name}[{values.size}] = {{{listed_numbers(values)}}};\n"
+        if any(one.kind in ("moment", "amount") for one in self.program.sources):
+            gone = sorted({*self.program.missing, "", "NaT"}, key=str.encode)
+            yield f"\nstatic const char *const {self.prefix}_gone[{len(gone)}] = {{\n{wrapped(map(quoted, gone))}}};\n"
         for one in self.program.sources:
             if one.kind == "category":
                 codes = self.codes(one)
@@ -157,6 +162,8 @@ class Header:
         name = self.prefix
         yield f"\n/* Predict a row; 0, or one of the {name.upper()}_ codes above. */\n"
         yield f"static inline int {name}_predict(const {name}_row *row, {name}_prediction *found)\n{{\n    int i, j;\n"
+        if any(one.kind in ("moment", "amount") for one in self.program.sources):
+            yield "    const char *word;\n"
         for k, (kind, width) in enumerate(self.buffers.slots):
             yield f"    {kind} b{k}[{width}];\n"
         yield "    (void)i;\n    (void)j;\n"
@@ -207,11 +214,32 @@ class Header:
             yield f"    return {target} == {MISSING} ? {upper}_MISSING : {upper}_UNKNOWN;"
             yield "}"
             return
+        if one.kind != "number":
+            yield from self.read(node, one)
+            return
         wrong = f"{self.vector(node)}[i]"
         lines = [f"if ({wrong} - {wrong} != 0 && {wrong} == {wrong}) {{", f"    return {upper}_NOT_FINITE;", "}"]
         if not one.missing_allowed:
             lines += [f"if ({wrong} != {wrong}) {{", f"    return {upper}_MISSING;", "}"]
         yield from loop("i", one.width, lines)
+
+    def read(self, node: Node, one: Source) -> Iterator[str]:
+        """A date or an amount, which is text."""
+        target, cell, upper = f"{self.vector(node)}[0]", f"row->{self.fields[one.column]}", self.prefix.upper()
+        count = len({*self.program.missing, "", "NaT"})
+        yield f"word = {cell};"
+        yield f"i = {self.prefix}_trimmed(&word);"
+        yield f"if ({self.prefix}_place(word, i, {self.prefix}_gone, {count}) >= 0) {{"
+        yield f"    {target} = (double)NAN;" if one.missing_allowed else f"    return {upper}_MISSING;"
+        if one.notation is None:
+            call = f"{self.prefix}_moment({cell}, {quoted(one.spelling)}, &{target})"
+        else:
+            marks = quoted(one.notation.decimal + one.notation.thousands)
+            units = f"{quoted(one.notation.prefix)}, {quoted(one.notation.suffix)}"
+            call = f"{self.prefix}_amount({cell}, {marks}, {units}, &{target})"
+        yield f"}} else if (!{call}) {{"
+        yield f"    return {upper}_UNREADABLE;"
+        yield "}"
 
     def expression(self, node: Node, width: int) -> str:
         """One number of an elementwise operation."""
@@ -280,7 +308,7 @@ class Header:
 
     def cell(self, one: Source, cell: Any, cells: dict[str, NDArray[Any]], row: int) -> str:
         """A cell in the initializer of a row."""
-        if one.kind == "category":
+        if one.kind != "number":
             return "0" if cell is None else quoted(cell if isinstance(cell, str) else str(cell))
         values = ["NAN" if value != value else repr(float(value)) for value in cells[one.column][row]]
         return values[0] if one.width == 1 else f"{{{', '.join(values)}}}"
@@ -297,8 +325,8 @@ MISSING, UNKNOWN = -1, -2
 """Codes of cells that are refused."""
 MEANING = {
     "number": "NAN where missing",
-    "amount": "the number without its unit, NAN where missing",
-    "moment": "seconds since 1970 by the clock on the wall, NAN where missing",
+    "amount": "an amount as in the table, 0 where missing",
+    "moment": "a date as in the table, 0 where missing",
     "category": "0 where missing",
 }
 
@@ -314,7 +342,7 @@ class Buffers:
         last = last_uses(code)
         free: list[int] = []
         for i, node in enumerate(code.statements):
-            if node.op != "source" or node.dtype == "int64":
+            if node.op != "source" or node.value.kind != "number":
                 self.slot[id(node)] = self._taken(TYPES[node.dtype], node.width, free)
             gone = [one for one in code.statements[: i + 1] if last[id(one)] == i and id(one) in self.slot]
             free += [self.slot[id(one)] for one in gone]

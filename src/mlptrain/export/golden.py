@@ -73,9 +73,9 @@ def golden_rows(program: Program) -> Golden:
 def compared_rows(program: Program, table: Table, about: str) -> Golden:
     """Rows of a table with what `mlptrain predict` gives; those with scores that are not finite are left out."""
     model = program.model
+    scores = scores_of(model, table)
     names = {encoder.column for encoder in model.transforms.encoders}
     table = Table(table.path, table.sha256, table.rows, {name: table.column(name) for name in sorted(names)})
-    scores = scores_of(model, table)
     finite = np.flatnonzero(np.isfinite(scores).all(axis=1))
     table, scores = table.select(finite), scores[finite]
     cells = {one.column: plain(table.column(one.column)) for one in program.sources}
