@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.util
 import io
@@ -620,6 +621,13 @@ def test_a_python_file_refuses_what_predict_refuses(run_folder: Path) -> None:
         [sys.executable, "strict.py"], input=json.dumps(without), cwd=run_folder, capture_output=True, text=True
     )
     assert "columns are not there: ['x1']" in done.stderr
+
+
+def test_a_python_file_is_what_older_versions_read(run_folder: Path) -> None:
+    text = exported(run_folder, "python", "older").read_text(encoding="utf8")
+    tree = ast.parse(text, feature_version=(3, 9))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert imported | {"operator", "typing", "__future__"} <= sys.stdlib_module_names
 
 
 HOSTILE = 'a"""*/\n?>\\ $(id) `id` %s {x} \x1b[2J é'

@@ -59,9 +59,9 @@ NORMALIZATIONS = Rules(Normalization, "z, tensors, running")
 LAYERS = Rules(Layer, "x, tensors, running")
 LINKS = Rules(Loss, "scores")
 """Predictions for scores."""
-INVERSE_LINKS = Rules(Loss, "prediction")
+INVERSE_LINKS = Rules(Loss, "prediction", "exported_inverse")
 SCALERS = Rules(Scaler, "x, fitted")
-UNSCALERS = Rules(Scaler, "scaled, fitted")
+UNSCALERS = Rules(Scaler, "scaled, fitted", "exported_inverse")
 
 
 # --- Activations
