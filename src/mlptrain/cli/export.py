@@ -32,7 +32,7 @@ def run(request: Request) -> None:
     form = format_for(request.to, None if request.out is None else request.out.name)
     model = open_model(request.model)
     out = request.out or Path(f"{model.plan.name}{form.suffix}")
-    refuse_same_file(out, request.model, request.data)
+    refuse_same_file(out, request.data, *files_of(request.model))
     refuse_existing(out, request.force)
     table = None if request.data is None else table_for(model, request.data)
     console = stderr_console(request.quiet)
@@ -44,6 +44,13 @@ def run(request: Request) -> None:
         print_json(document(out, form, found))
     else:
         print_results(*lines(out, form, found))
+
+
+def files_of(model: Path) -> list[Path]:
+    """The files that must stay as they are: the model, and all that belong to its run."""
+    folder = model if model.is_dir() else model.parent
+    kept = ("spec.yaml", "model.safetensors", "checkpoint.safetensors", "metrics.csv", "timings.csv", "summary.json")
+    return [model, *(folder / name for name in kept)]
 
 
 def lines(out: Path, form: Format, found: Result) -> list[str]:

@@ -43,7 +43,7 @@ def proven(form: GraphFormat, exported: Exported, others: Golden | None) -> Resu
     checks = [compare(exported.program, rows, run) for rows in (exported.golden, others) if rows is not None]
     for found in checks:
         refuse_different(found, f"the {form.name} export")
-    final = exported._replace(checks=checks)
+    final = exported._replace(checks=checks, by=form.checked_by)
     content = form.write(final)
     return Result(content, checks, form.facts(content, final), [])
 

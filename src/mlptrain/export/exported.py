@@ -41,6 +41,8 @@ class Exported(NamedTuple):
     """The rows that go into the file."""
     checks: Sequence[Comparison] = ()
     """How it compared with `mlptrain predict`; empty before that."""
+    by: str = ""
+    """What computed the predictions that were compared."""
 
     @property
     def name(self) -> str:
@@ -66,7 +68,8 @@ class Exported(NamedTuple):
     def proof(self) -> str:
         """How it compared, in a line."""
         found = [f"{one.difference:.3g} on {one.about}" for one in self.checks]
-        return f"Largest difference from mlptrain predict, where {self.tolerance:g} is allowed: {', '.join(found)}."
+        allowed = f"computed by {self.by}, where {self.tolerance:g} is allowed"
+        return f"Largest difference from mlptrain predict, {allowed}: {', '.join(found)}."
 
     def golden_numbers(self) -> dict[str, NDArray[Any]]:
         """The numbers or codes (rows, width) of each column of the golden rows."""

@@ -56,7 +56,8 @@ READERS: dict[str, list[Callable[..., Any]]] = {
 HEAD = '''#!/usr/bin/env python3
 """{about}
 
-Made by mlptrain {version} from the model with the digest {digest}. It needs Python 3.9 and nothing else.
+Made by mlptrain {version} from the model with this sha256; it needs Python 3.9 or later and nothing else.
+{digest}
 {proof}
 
     python {file} < rows.jsonl     one JSON object a line in, one a line out

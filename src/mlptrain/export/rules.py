@@ -1,7 +1,8 @@
 """How does a component say what it computes, and what is said of one that does not?
 
 A rule is a function for one class of components, found by `Rules`; a component of a plugin may bring a method
-`exported` with the same arguments instead (and `exported_inverse` for the inverse of a link or of a scaler). A subclass does not inherit the rule of its base, which it may contradict.
+`exported` with the same arguments instead, and `exported_inverse` for the inverse of a link or of a scaler. A subclass
+does not inherit the rule of its base, which it may contradict.
 """
 
 from __future__ import annotations
