@@ -33,7 +33,8 @@ def export(model: Model, path: Path, form: Format, table: Table | None) -> Resul
         return Result(form.describe(subject), [], [], [])
     assert isinstance(form, GraphFormat)
     program = program_of(model)
-    others, notes = (rows_of(table, program), []) if table is not None else own_rows(path, program)
+    most = form.most_rows
+    others, notes = own_rows(path, program, most) if table is None else (rows_of(table, program, most), [])
     return proven(form, Exported(subject, program, golden_rows(program)), others)._replace(notes=notes)
 
 

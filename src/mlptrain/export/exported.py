@@ -111,6 +111,8 @@ class GraphFormat(Format):
 
     checked_by: ClassVar[str]
     """What computes the predictions that are compared."""
+    most_rows: ClassVar[int] = 1000
+    """Of the run or of a table, that are compared beside the golden ones."""
 
     @abstractmethod
     def write(self, exported: Exported) -> bytes:

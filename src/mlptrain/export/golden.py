@@ -29,8 +29,6 @@ from mlptrain.runs.checkpoint import Model
 from mlptrain.runs.model import own_test
 
 GOLDEN_ROWS = 100
-MOST_ROWS = 1000
-"""Of the run or of a table, that are compared."""
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 """The largest difference of a number from that of `mlptrain predict`, as a share of its size: 1 for a probability."""
 _MISSING, _UNKNOWN, _FAR = 0.08, 0.08, 0.05  # shares of the cells
@@ -180,14 +178,14 @@ def plain(raw: Any) -> list[Any]:
 # --- Rows of a table
 
 
-def own_rows(path: Path, program: Program) -> tuple[Golden | None, list[str]]:
-    """The test rows of the run, else the rows that it was validated on; None with a note where there are none."""
+def own_rows(path: Path, program: Program, most: int) -> tuple[Golden | None, list[str]]:
+    """`most` test rows of the run, else rows that it was validated on; None with a note where there are none."""
     if not path.is_dir() and not (path.parent / "spec.yaml").is_file():
         return None, [f"{path} is a model file without its run: compared on rows made for it; --data names others"]
     try:
         name, rows = own_part(program.model)
         table = used_rows(program.model.plan.data, program.model.transforms, name)[0]
-        table = table.select(np.unique(rows)[:MOST_ROWS])
+        table = table.select(np.unique(rows)[:most])
         return compared_rows(program, table, f"{table.rows} {name} rows of the run"), []
     except MlptrainError as error:
         return None, [f"the rows of the run were not compared: {error}"]
@@ -204,9 +202,9 @@ def own_part(model: Model) -> tuple[str, NDArray[np.intp]]:
     return measured.name, measured.part.rows
 
 
-def rows_of(table: Table, program: Program) -> Golden:
-    """The first rows of another table."""
-    table = table.select(np.arange(min(table.rows, MOST_ROWS)))
+def rows_of(table: Table, program: Program, most: int) -> Golden:
+    """The first `most` rows of another table."""
+    table = table.select(np.arange(min(table.rows, most)))
     return compared_rows(program, table, f"{table.rows} rows of {table.path}")
 
 

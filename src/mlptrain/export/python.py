@@ -194,6 +194,7 @@ class PythonFile(GraphFormat):
     suffix: ClassVar = ".py"
     meaning: ClassVar = "one Python file that needs the standard library alone"
     checked_by: ClassVar = "the file itself"
+    most_rows: ClassVar = 200
 
     def write(self, exported: Exported) -> bytes:
         program, golden = exported.program, exported.golden
