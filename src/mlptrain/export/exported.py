@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlptrain
-from mlptrain.export.golden import TOLERANCE, Comparison, Golden, Run, numbers_in, run_graph
+from mlptrain.export.golden import Comparison, Golden, Run, numbers_in, run_graph, tolerance_of
 from mlptrain.export.program import Program
 from mlptrain.runs.checkpoint import Model
 
@@ -78,7 +78,7 @@ class Exported(NamedTuple):
     @property
     def tolerance(self) -> float:
         """The largest difference that is allowed, as a share of the size of a number."""
-        return TOLERANCE[self.program.model.network.dtype.name]
+        return tolerance_of(self.program)
 
     @property
     def size(self) -> float:

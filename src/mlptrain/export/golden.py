@@ -20,7 +20,7 @@ from mlptrain.data.dates import CLOCK, DAY, MONTHS
 from mlptrain.data.encoders import Amount, Category, Date, Encoder, Number, Pixels
 from mlptrain.data.tables import Table
 from mlptrain.dataset import used_rows
-from mlptrain.errors import CheckFailed, MlptrainError
+from mlptrain.errors import CheckFailed, DataError, MlptrainError
 from mlptrain.export.graph import Source, evaluate
 from mlptrain.export.program import Program
 from mlptrain.nn.threads import blas_threads
@@ -30,7 +30,9 @@ from mlptrain.runs.model import own_test
 
 GOLDEN_ROWS = 100
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
-"""The largest difference of a number from that of `mlptrain predict`, as a share of its size: 1 for a probability."""
+"""The largest difference of a probability from that of `mlptrain predict`."""
+OF_VALUES = 10.0
+"""How many times that a value may differ, as a share of its size: the exponential of a score magnifies rounding."""
 _MISSING, _UNKNOWN, _FAR = 0.08, 0.08, 0.05  # shares of the cells
 _FAR_RANGES = 10.0  # how many times the range of training a far value is beyond it
 Cells = dict[str, list[Any]]
@@ -75,6 +77,8 @@ def compared_rows(program: Program, table: Table, about: str) -> Golden:
     names = {encoder.column for encoder in model.transforms.encoders}
     table = Table(table.path, table.sha256, table.rows, {name: table.column(name) for name in sorted(names)})
     finite = np.flatnonzero(np.isfinite(scores).all(axis=1))
+    if not len(finite):
+        raise DataError(f"{table.path}: the scores of no row are finite, so that there is nothing to compare")
     table, scores = table.select(finite), scores[finite]
     cells = {one.column: plain(table.column(one.column)) for one in program.sources}
     return Golden(about, table, cells, model.transforms.task.decode(model.network.loss, scores))
@@ -234,7 +238,7 @@ Run = Callable[[Golden], Mapping[str, Sequence[Any] | NDArray[Any]]]
 
 def compare(program: Program, golden: Golden, run: Run) -> Comparison:
     """Compare the predictions of an export with those that are expected."""
-    found, tolerance = run(golden), TOLERANCE[program.model.network.dtype.name]
+    found, tolerance = run(golden), tolerance_of(program)
     numbers = [column for column in program.columns if not column.label]
     differences = [
         difference(np.asarray(found[column.name], np.float64), golden.expected[column.name], probabilities(program))
@@ -249,6 +253,12 @@ def compare(program: Program, golden: Golden, run: Run) -> Comparison:
             )
             wrong |= other & ~near_border(program, golden, column.place, 10 * tolerance)
     return Comparison(golden.about, golden.table.rows, largest, tolerance, int(wrong.sum()))
+
+
+def tolerance_of(program: Program) -> float:
+    """The largest difference that is allowed."""
+    least = TOLERANCE[program.model.network.dtype.name]
+    return least if probabilities(program) else OF_VALUES * least
 
 
 def probabilities(program: Program) -> bool:
