@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import datetime
 import importlib.util
 import io
 import json
@@ -15,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -246,6 +249,57 @@ def test_the_header_compiles_without_a_warning_and_proves_itself(preset_run: Pat
     proof = compiled(exported(preset_run, "c"), preset_run, compiler)
     assert proof.code == 0, proof.out + proof.err
     assert proof.out.startswith("100 rows") and "0 wrong" in proof.out
+
+
+NUMBER_CELLS = st.one_of(
+    st.floats(-1e6, 1e6).map(repr),
+    st.floats(allow_nan=False, allow_infinity=False, width=32).map(repr),
+    st.sampled_from(["", "NA", " 5 ", "+3", "1e3", "1e400", "word", "1_0", "0x1", "True", "inf", ".5", "5.", "-0"]),
+)
+WORD_CELLS = st.one_of(
+    st.sampled_from(["town 7", " town 8", "the town", "", "NULL", "nan", "TRUE", "1", "0", "1.0", "low", "e\u0301"]),
+    st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8),
+)
+DATE_CELLS = st.one_of(
+    st.dates(datetime.date(1930, 1, 1), datetime.date(2200, 1, 1)).map(lambda day: f"{day.day}.{day.month}.{day.year}"),
+    st.sampled_from(["", "NA", "NaT", "31.12.2021 7:05 pm", "30.2.2020", "2020-01-01", "1.1.20", "1.1.2020T00:00Z"]),
+)
+AMOUNT_CELLS = st.one_of(
+    st.floats(-1e7, 1e7).map(lambda value: f"{'-' * (value < 0)}€{abs(value):,.2f}"),
+    st.sampled_from(["", "NA", "€5", "5", "€ 1,000", "(€7)", "€1.000,00", "-€0.5", "$5", "€", "€12,34"]),
+)
+ROWS = st.fixed_dictionaries(
+    {
+        "when": DATE_CELLS,
+        "amount": AMOUNT_CELLS,
+        "x1": NUMBER_CELLS,
+        "x2": NUMBER_CELLS,
+        "town": WORD_CELLS,
+        "flag": WORD_CELLS,
+        "level": WORD_CELLS,
+    }
+)
+
+
+@hypothesis.given(row=ROWS)
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_any_row_is_predicted_or_refused_as_predict_does(run_folder: Path, row: dict[str, str]) -> None:
+    if not (run_folder / "any.python").exists():
+        exported(run_folder, "python", "any")
+    space: dict[str, Any] = {"__name__": "model"}
+    exec(compile((run_folder / "any.python").read_text(), "model", "exec"), space)
+    with (run_folder / "any.csv").open("w", encoding="utf8", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    said = run_cli("predict", "run", "any.csv", "--quiet", folder=run_folder)
+    try:
+        found = space["predict"](row)
+    except ValueError as error:
+        said.refused(3)
+        hypothesis.event(str(error)[-20:])
+    else:
+        same([found], list(csv.DictReader(io.StringIO(said.succeeded().out))))
 
 
 # --- Every component
@@ -504,6 +558,16 @@ def test_a_model_file_alone(run_folder: Path, tmp_path: Path) -> None:
     found = command(tmp_path, "alone.safetensors", "--to", "python", "-o", "alone.py").succeeded()
     assert "is a model file without its run" in found.err
     assert found.out.count("largest difference") == 1
+
+
+EARLIER = sorted((ROOT / "tests" / "formats").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("model", EARLIER, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_models_of_every_earlier_format(model: Path, tmp_path: Path) -> None:
+    shutil.copy(model, tmp_path / "run")
+    for form in COMPUTING:
+        exported(tmp_path, form)
 
 
 def test_a_run_whose_table_is_gone(tmp_path: Path) -> None:

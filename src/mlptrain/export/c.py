@@ -373,7 +373,10 @@ def concatenated(header: Header, node: Node, out: str, *parts: str) -> Iterator[
     """One after the other."""
     start = 0
     for part, one in zip(parts, node.args, strict=True):
-        yield from loop("i", one.width, [f"{out}[{start} + i] = {part}[i];"])
+        if one.width == 1:
+            yield f"{out}[{start}] = {part}[0];"
+        else:
+            yield from loop("i", one.width, [f"{out}[{start} + i] = {part}[i];"])
         start += one.width
 
 
