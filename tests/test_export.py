@@ -163,11 +163,11 @@ def by_onnx(file: Path, rows: list[dict[str, Any]], model: Model) -> list[dict[s
             feeds[one.column] = np.array(values, object)[:, None]
         elif one.kind == "moment":
             form = pattern(one.spelling)
-            read = [cells.read_moment(one.column, text, missing, one.spelling, form, False) for text in texts]
+            read = [cells.read_moment(one.column, text, missing, (one.spelling, form), False) for text in texts]
             feeds[one.column] = np.array(read)[:, None]
         elif one.notation is not None:
-            patterns = CELL, one.notation.pattern
-            amounts = [cells.read_amount(one.column, text, missing, one.notation, patterns, False) for text in texts]
+            how = (*one.notation, CELL, one.notation.pattern)
+            amounts = [cells.read_amount(one.column, text, missing, how, False) for text in texts]
             feeds[one.column] = np.array(amounts)[:, None]
         else:
             feeds[one.column] = np.array([cells.read_number(one.column, text, missing, False) for text in texts])[
@@ -924,13 +924,13 @@ def test_python_reads_dates_and_amounts_as_the_encoders_do() -> None:
     none: frozenset[str] = frozenset()
     for (text, spelling), expected in zip(moment_cells(), dates, strict=True):
         try:
-            found = cells.read_moment("x", text, none, spelling, pattern(spelling), False)
+            found = cells.read_moment("x", text, none, (spelling, pattern(spelling)), False)
         except ValueError:
             found = math.nan
         assert found == expected or (math.isnan(found) and math.isnan(expected)), (text, spelling)
     for (text, notation), expected in zip(amount_cells(), numbers, strict=True):
         try:
-            found = cells.read_amount("x", text, none, notation, (CELL, notation.pattern), False)
+            found = cells.read_amount("x", text, none, (*notation, CELL, notation.pattern), False)
         except ValueError:
             found = math.nan
         assert found == expected or (math.isnan(found) and math.isnan(expected)), (text, notation)

@@ -13,8 +13,7 @@ from mlptrain.data.columns import canonical
 from mlptrain.export.c_runtime import AMOUNT, CATEGORY, HEAD, HELPERS, INTERP, MOMENT, SELFTEST, WORD, WORDS
 from mlptrain.export.exported import Exported, GraphFormat, identifier, one_line
 from mlptrain.export.graph import Node, Source
-from mlptrain.export.lower import Code, number
-from mlptrain.export.python import INFIX
+from mlptrain.export.lower import INFIX, Code, number
 
 TYPES = {"float32": "float", "float64": "double", "int64": "int", "bool": "int"}
 BYTES = {"float": 4, "double": 8, "int": 4}

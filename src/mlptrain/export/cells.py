@@ -46,9 +46,10 @@ def canonical(word: str) -> str:
 
 
 def read_category(
-    column: str, cell: Any, missing: frozenset[str], codes: dict[str, int], unknown: int | None, absent: int | None
+    column: str, cell: Any, missing: frozenset[str], codes: dict[str, int], others: tuple[int | None, int | None]
 ) -> int:
-    """The code of a cell."""
+    """The code of a cell; `others` are those of an unknown and of a missing one, None where it is refused."""
+    unknown, absent = others
     is_nan = isinstance(cell, float) and math.isnan(cell)
     word = "" if cell is None or is_nan else canonical(cell if isinstance(cell, str) else repr(cell))
     if not word or word in missing:
@@ -61,8 +62,12 @@ def read_category(
     return code
 
 
-def read_moment(column: str, cell: Any, missing: frozenset[str], spelling: str, pattern: str, required: bool) -> float:
-    """The seconds since the start of 1970 by the clock on the wall, NaN where the cell is missing."""
+def read_moment(column: str, cell: Any, missing: frozenset[str], form: tuple[str, str], required: bool) -> float:
+    """The seconds since the start of 1970 by the clock on the wall, NaN where the cell is missing.
+
+    `form` is the spelling and its regular expression.
+    """
+    spelling, pattern = form
     text = "" if cell is None else str(cell).strip()
     if not text or text in missing or text == "NaT":
         if required:
@@ -94,25 +99,22 @@ def read_moment(column: str, cell: Any, missing: frozenset[str], spelling: str, 
     return days * 86400.0 + seconds
 
 
-def read_amount(
-    column: str,
-    cell: Any,
-    missing: frozenset[str],
-    marks: tuple[str, str, str, str],
-    patterns: tuple[str, str],
-    required: bool,
-) -> float:
-    """The number in a cell with a unit or marks of thousands, NaN where it is missing."""
+def read_amount(column: str, cell: Any, missing: frozenset[str], form: tuple[str, ...], required: bool) -> float:
+    """The number in a cell with a unit or marks of thousands, NaN where it is missing.
+
+    `form` is the decimal mark, the mark of thousands, prefix and suffix, and the regular expressions of a cell and of
+    the number in it.
+    """
+    decimal_mark, thousands, prefix, suffix, whole, body = form
     if not isinstance(cell, str):
         return read_number(column, cell, missing, required)
     text = re.sub("[\u00a0\u202f\u2009]", " ", cell.strip())
     if not text or text in missing or canonical(text) in missing:
         return read_number(column, None, missing, required)
-    decimal_mark, thousands, prefix, suffix = marks
-    match = re.fullmatch(patterns[0], text)
+    match = re.fullmatch(whole, text)
     found = match.groupdict() if match else {}
     sound = found and bool(found["open"]) == bool(found["close"]) and not (found["first"] and found["second"])
-    if not sound or (found["prefix"], found["suffix"]) != (prefix, suffix) or not re.match(patterns[1], found["body"]):
+    if not sound or (found["prefix"], found["suffix"]) != (prefix, suffix) or not re.match(body, found["body"]):
         raise ValueError(f"column {column!r}: {cell!r} is not written as in training")
     value = float(found["body"].replace(thousands, "").replace(decimal_mark, ".", 1))
     return -value if found["open"] or found["first"] + found["second"] in ("-", "\u2212") else value

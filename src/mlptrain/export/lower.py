@@ -15,6 +15,18 @@ from numpy.typing import NDArray
 
 from mlptrain.export.graph import Node, in_order
 
+INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "greater": ">",
+    "greater_equal": ">=",
+    "less": "<",
+    "less_equal": "<=",
+    "equal": "==",
+}
+"""Operators that Python and C have for elementwise operations."""
 DEEPEST = 8
 """Elementwise operations within each other in one statement."""
 

@@ -15,20 +15,9 @@ from mlptrain.export import cells
 from mlptrain.export.exported import Exported, GraphFormat, one_line
 from mlptrain.export.golden import Golden, Run
 from mlptrain.export.graph import Node, Source
-from mlptrain.export.lower import Code, number
+from mlptrain.export.lower import INFIX, Code, number
 from mlptrain.export.program import Program
 
-INFIX = {
-    "add": "+",
-    "subtract": "-",
-    "multiply": "*",
-    "divide": "/",
-    "greater": ">",
-    "greater_equal": ">=",
-    "less": "<",
-    "less_equal": "<=",
-    "equal": "==",
-}
 FUNCTIONS = {
     "absolute": "abs",
     "sqrt": "sqrt",
@@ -323,12 +312,12 @@ def source_text(node: Node, code: Code) -> str:
     cell = f"row[{name}]"
     if one.kind == "category":
         absent = one.missing if one.missing_allowed else None
-        return f"[read_category({name}, {cell}, MISSING, {dict(one.codes)!r}, {one.unknown!r}, {absent!r})]"
+        return f"[read_category({name}, {cell}, MISSING, {dict(one.codes)!r}, {(one.unknown, absent)!r})]"
     if one.kind == "moment":
-        return f"[read_moment({name}, {cell}, MISSING, {one.spelling!r}, {pattern(one.spelling)!r}, {required})]"
+        return f"[read_moment({name}, {cell}, MISSING, {(one.spelling, pattern(one.spelling))!r}, {required})]"
     if one.notation is not None:
-        patterns = CELL, one.notation.pattern
-        return f"[read_amount({name}, {cell}, MISSING, {tuple(one.notation)!r}, {patterns!r}, {required})]"
+        form = (*one.notation, CELL, one.notation.pattern)
+        return f"[read_amount({name}, {cell}, MISSING, {form!r}, {required})]"
     if one.width == 1:
         return f"[read_number({name}, {cell}, MISSING, {required})]"
     return f"[read_number({name}, cell, MISSING, {required}) for cell in block({name}, {cell}, {one.width})]"
