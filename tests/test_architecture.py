@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.target_scale",),
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
-    ("mlptrain.inspect", "mlptrain.lessons"),
+    ("mlptrain.inspect", "mlptrain.lessons", "mlptrain.export"),
     ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.notebook",),
     ("mlptrain.api",),

@@ -59,7 +59,9 @@ def test_the_session_is_what_the_command_prints(cli: Cli, tmp_path: Path) -> Non
     assert printed.out.splitlines()[0].split() == session.splitlines()[len(expected) + 3].split()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "datasets/README.md", "docs/checks.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "datasets/README.md", "docs/checks.md", "docs/export.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf8")
     targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)

@@ -25,6 +25,7 @@ Purpose = Literal[
     "inspect",
     "comparison",
     "contributions",
+    "export",
 ]
 _NUMBERS: dict[Purpose, int] = {
     "split": 1,
@@ -39,6 +40,7 @@ _NUMBERS: dict[Purpose, int] = {
     "inspect": 11,
     "comparison": 12,
     "contributions": 13,
+    "export": 31,
 }
 _DRAWS_PER_STEP = 1 << 64
 

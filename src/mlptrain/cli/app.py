@@ -457,6 +457,39 @@ def predict(
     verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
 
 
+@app.command(rich_help_panel="Use")
+def export(
+    model: ModelPath,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="onnx, python, c, json or card; by default what the suffix of --out says."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file; by default named as the run.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Compare on the rows of this table instead of those of the run.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Write a trained model as a file for other programs and languages.
+
+    Raw cells in, predictions out: filling, scaling and encoding are in the file. It is compared with predict on rows
+    of the run before it is written, and refused if it says anything else.
+
+    Examples:
+      mlptrain export latest --to python
+      mlptrain export latest --to onnx -o penguins.onnx
+      mlptrain export latest --to c -o penguins.h
+    """
+    from mlptrain.cli import export as verb
+
+    verb.run(verb.Request(model, to, out, data, force, json, quiet))
+
+
 @app.command(rich_help_panel="Understand")
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a run.")],

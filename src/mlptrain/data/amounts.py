@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 MARKS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 """Decimal mark and mark of thousands, in the order in which they are tried."""
 _SAMPLE = 2000  # words that are looked at, of many
-_SPACES = "[\u00a0\u202f\u2009]"
+SPACES = "[\u00a0\u202f\u2009]"
 _SIGN = r"[-+\u2212]?"
-_CELL = (
+CELL = (
     rf"^(?P<open>\(?)(?P<first>{_SIGN}) ?(?P<prefix>(?:{CURRENCY})?) ?(?P<second>{_SIGN})"
     rf"(?P<body>[.,]?\d[\d.,' ]*?(?:[eE][-+]?\d+)?) ?(?P<suffix>(?:{UNIT})?)(?P<close>\)?)$"
 )
@@ -74,8 +74,8 @@ def taken_apart(cells: Sequence[str]) -> pl.DataFrame:
     """Sign, unit and number of each cell, null for a cell that is no amount."""
     import polars as pl
 
-    series = pl.Series("cell", cells, dtype=pl.String).str.replace_all(_SPACES, " ")
-    parts = series.to_frame().select(groups=pl.col("cell").str.extract_groups(_CELL)).unnest("groups")
+    series = pl.Series("cell", cells, dtype=pl.String).str.replace_all(SPACES, " ")
+    parts = series.to_frame().select(groups=pl.col("cell").str.extract_groups(CELL)).unnest("groups")
     first, second, opened, closed = (pl.col(name) != "" for name in ("first", "second", "open", "close"))
     sound = (opened == closed) & ~(first & second)
     negative = opened | (pl.col("first") + pl.col("second")).is_in(["-", "\u2212"])

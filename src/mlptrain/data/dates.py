@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DAY = 86400.0
 CLOCK = "hh:mm"
 """The spelling of a time of day alone."""
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _TIME = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:[.,]\d+)?))?\s*(?:(?P<half>[aApP])\.?[mM]\.?)?"
     r"\s*(?:Z|UTC|GMT|[-+]\d{2}(?::?\d{2})?)?"
@@ -30,14 +30,14 @@ _PARTS = {
     "YYYY": r"(?P<year>\d{4})",
     "YY": r"(?P<year>\d{2})",
     "MM": r"(?P<month>\d{1,2})",
-    "MON": rf"(?P<name>(?i:{'|'.join(_MONTHS)}))[A-Za-z]*",
+    "MON": rf"(?P<name>(?i:{'|'.join(MONTHS)}))[A-Za-z]*",
     "DD": r"(?P<day>\d{1,2})(?:st|nd|rd|th)?",
 }
 _NUMERIC = ("YYYY MM DD", "DD MM YYYY", "MM DD YYYY", "DD MM YY", "MM DD YY")
 _NAMED = ("DD MON YYYY", "MON DD YYYY", "YYYY MON DD", "DD MON YY", "MON DD YY")
 SPELLINGS = (*(form.replace(" ", mark) for form, mark in product(_NUMERIC, "-/.")), *_NAMED, CLOCK)
 """Every spelling of dates that is read, each with or without a time after it."""
-_PIVOT = 69  # years of two digits from here on are of the last century
+PIVOT = 69  # years of two digits from here on are of the last century
 _SAMPLE = 200  # cells that decide which spellings are tried on all
 
 
@@ -71,7 +71,7 @@ def moments(cells: pl.Series, spelling: str) -> NDArray[np.float64]:
 
     fields = cells.to_frame("cell").select(groups=pl.col("cell").str.extract_groups(pattern(spelling))).unnest("groups")
     read = {
-        "name": pl.col("^name$").str.to_lowercase().cast(pl.Enum(_MONTHS), strict=False).to_physical() + 1,
+        "name": pl.col("^name$").str.to_lowercase().cast(pl.Enum(MONTHS), strict=False).to_physical() + 1,
         "half": pl.col("half")
         .str.to_lowercase()
         .replace_strict({"a": 0, "p": 12}, default=None, return_dtype=pl.Float64),
@@ -97,7 +97,7 @@ def days(found: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     year, month, day = found["year"], found.get("month", found.get("name", np.zeros(0))), found["day"]
     valid = ~np.isnan(year) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
     year, month, day = (np.where(valid, values, 1) for values in (year, month, day))
-    year = np.where(year < 100, year + np.where(year < _PIVOT, 2000, 1900), year)
+    year = np.where(year < 100, year + np.where(year < PIVOT, 2000, 1900), year)
     start = ((year - 1970) * 12 + month - 1).astype(np.int64).astype("M8[M]")
     found_days = start.astype("M8[D]") + (day - 1).astype(np.int64).astype("m8[D]")
     valid &= found_days.astype("M8[M]") == start

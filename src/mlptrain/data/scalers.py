@@ -13,9 +13,9 @@ from mlptrain.nn.special import normal_distribution
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
-_BOUND = 3.0  # of the values that RobustClip gives
-_STEEPEST = 300.0  # exponent up to which Log is inverted: e^300, whose square is a number
-_FAR = 1e9  # scaled values beyond it are at the bound to rounding
+BOUND = 3.0  # of the values that RobustClip gives
+STEEPEST = 300.0  # exponent up to which Log is inverted: e^300, whose square is a number
+FAR = 1e9  # scaled values beyond it are at the bound to rounding
 _SAMPLE = 1 << 20  # values of a longer column that a scaler without `fit_counted` is fitted on
 
 
@@ -183,14 +183,14 @@ class RobustClip(Scaler):
     def apply(self, values: Values, fitted: Values) -> Values:
         z: Values = values - fitted[0]
         np.divide(z, fitted[1], out=z)
-        np.clip(z, -_FAR, _FAR, out=z)  # so that no square overflows
-        scratch = np.square(z / _BOUND)
+        np.clip(z, -FAR, FAR, out=z)  # so that no square overflows
+        scratch = np.square(z / BOUND)
         scratch += 1
         return np.divide(z, np.sqrt(scratch, out=scratch), out=z)
 
     def invert(self, scaled: Values, fitted: Values) -> Values:
-        inside = np.clip(scaled / _BOUND, -1 + 1e-12, 1 - 1e-12)
-        return np.asarray(_BOUND * inside / np.sqrt(1 - inside**2) * fitted[1] + fitted[0])
+        inside = np.clip(scaled / BOUND, -1 + 1e-12, 1 - 1e-12)
+        return np.asarray(BOUND * inside / np.sqrt(1 - inside**2) * fitted[1] + fitted[0])
 
 
 class Log(Scaler):
@@ -220,7 +220,7 @@ class Log(Scaler):
 
     def invert(self, scaled: Values, fitted: Values) -> Values:
         z = scaled * fitted[2] + fitted[1]
-        return np.asarray(np.sign(z) * fitted[0] * np.expm1(np.minimum(np.abs(z), _STEEPEST)))
+        return np.asarray(np.sign(z) * fitted[0] * np.expm1(np.minimum(np.abs(z), STEEPEST)))
 
     @staticmethod
     def _logarithm(values: Values, unit: Values) -> Values:

@@ -63,9 +63,14 @@ _SINGLE = (
 """The end of the interval, then the coefficients of Q in powers of t = 2x/end - 1, constant first."""
 
 
+def erf_polynomial(itemsize: int) -> tuple[float, ...]:
+    """The end of the interval and the coefficients of Q for numbers of so many bytes."""
+    return _SINGLE if itemsize == 4 else _DOUBLE
+
+
 def erf(z: Array, scale: float, out: Array, scratch: Array) -> None:
     """Write the error function of `scale * z`, for a positive `scale`, into `out`; the three arrays must differ."""
-    end, *q = _SINGLE if z.dtype.itemsize == 4 else _DOUBLE
+    end, *q = erf_polynomial(z.dtype.itemsize)
     t = scratch
     np.abs(z, out=t)
     clip(t, 0, end / scale, out=t)
