@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.target_scale",),
     ("mlptrain.runs",),
     ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
-    ("mlptrain.inspect", "mlptrain.lessons"),
+    ("mlptrain.inspect", "mlptrain.lessons", "mlptrain.serving"),
     ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.plugins", "mlptrain.step_page"),
     ("mlptrain.cli",),

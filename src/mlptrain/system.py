@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -43,6 +44,14 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def is_waiting(handle: int) -> bool:
+    """Whether reading from an open file returns at once; False if that is unknown."""
+    try:
+        return bool(select.select([handle], [], [], 0)[0])
+    except (OSError, ValueError):  # on Windows, only sockets can be asked
+        return False
 
 
 def bound_cores() -> int:

@@ -433,20 +433,32 @@ def predict(
         bool,
         typer.Option("--spread", help="Add the standard deviation of each number over the members of an ensemble."),
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Answer line by line: JSON objects, or a CSV with its header first."),
+    ] = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
     """Predict the target of every row of a table, as CSV.
 
-    Columns are found by name. Notes say what was filled, unknown or far outside of training.
+    Columns are found by name. Notes say what was filled, unknown or far outside of training. With --stream, each line
+    is answered by a line of the same form as soon as nothing more is waiting, a bad one by the reason.
 
     Examples:
       mlptrain predict latest flowers.csv > predicted.csv
       mlptrain predict latest flowers.csv --keep petal_length --labels-only
+      mlptrain predict latest - --stream < flowers.csv
     """
     from mlptrain.cli import predict as verb
 
-    verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
+    request = verb.Request(model, data, out, keep or [], labels_only, spread, quiet)
+    if stream:
+        from mlptrain.cli import stream as lines
+
+        lines.run(request)
+    else:
+        verb.run(request)
 
 
 @app.command(rich_help_panel="Understand")

@@ -13,7 +13,7 @@ from mlptrain.data.tables import Table, row_list
 from mlptrain.dataset import Features, Part, join_target, load_test_part
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
@@ -21,6 +21,9 @@ from mlptrain.runs.directory import RunFolder
 from mlptrain.spec.yaml import TABLE
 from mlptrain.train.evaluation import member_scores
 from mlptrain.train.intervals import Intervals, intervals, losses_of_rows
+
+TILE = 32
+"""Rows of which every tile of a matrix product is made: a multiple of what the kernels of BLAS libraries work on."""
 
 
 class Evaluation(NamedTuple):
@@ -123,7 +126,8 @@ def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
     if len(rows):
         raise DataError(
             f"{path}: the model gives scores that are not finite in {row_list(rows)}; "
-            "the values there are too far from those of training"
+            "the values there are too far from those of training",
+            rows.tolist(),
         )
 
 
@@ -131,16 +135,46 @@ def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
 def predict(model: Model, table: Table, spread: bool = False) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Output columns for every row of `table`: label and probabilities, or values in the units of the target.
 
-    With `spread`, each number has a second column: its standard deviation over the members of an ensemble.
+    With `spread`, each number has a second column: its standard deviation over the members of an ensemble. The notes
+    say what was filled, unknown or far outside of training.
     """
     if spread and not model.network.layout.members:
         raise UsageError("--spread is over the members of an ensemble, and this model is a single network")
     features, notes = model.transforms.encode_other(table, model.network.dtype)
     with blas_threads(model.plan.blas_threads):
-        scores = model.predictor.scores(features, np.arange(table.rows))
+        return decoded(model, features, table, spread), notes
+
+
+def predicted(model: Model, table: Table, spread: bool = False) -> dict[str, NDArray[Any]]:
+    """`predict` for few rows at a time: without notes, and with the threads of matrix products as they are."""
+    return decoded(model, model.transforms.encode(table, model.network.dtype)[0], table, spread)
+
+
+def decoded(model: Model, features: Features, table: Table, spread: bool) -> dict[str, NDArray[Any]]:
+    """The output columns for `features`, those of the rows of `table`."""
+    rows = whole_tiles(table.rows)
+    scores = model.predictor.scores(features, rows)[: table.rows]
     refuse_nonfinite(scores, model.network.loss, table.path)
     columns = model.transforms.task.decode(model.network.loss, scores)
-    return columns | (spreads(model, features) if spread else {}), notes
+    return columns | (spreads(model, features, rows, table.rows) if spread else {})
+
+
+def whole_tiles(rows: int) -> Indices:
+    """The numbers of all rows, the last one repeated up to a multiple of `TILE`.
+
+    BLAS computes a matrix product in tiles of some rows, and rows that are left over in another order of additions.
+    None is left over, so that the last digits of a prediction do not depend on how many rows are beside it.
+    """
+    return np.minimum(np.arange(-(-rows // TILE) * TILE), rows - 1)
+
+
+def output_names(model: Model, spread: bool = False) -> list[str]:
+    """The names of the columns that `predict` gives."""
+    columns = model.transforms.task.decode(
+        model.network.loss, np.zeros((1, model.network.outputs), model.network.dtype)
+    )
+    numbers = [name for name, values in columns.items() if values.dtype.kind == "f"]
+    return [*columns, *(f"spread_{name}" for name in numbers if spread)]
 
 
 def kept(table: Table, names: Sequence[str], beside: Collection[str]) -> dict[str, Any]:
@@ -164,11 +198,9 @@ def predicted_rows(model: Model, part: Part, scores: Array, table: Table) -> dic
     return {"row": numbers + 1, **truth, **task.decode(loss, scores), "loss": losses + 0.0}
 
 
-def spreads(model: Model, features: Features) -> dict[str, NDArray[Any]]:
-    """The standard deviation over the members of each number that is predicted, by column."""
-    rows = np.arange(len(features.values))
-    with blas_threads(model.plan.blas_threads):
-        by_member = member_scores(model.network, model.parameters, model.buffers, features, rows)
-    decoded = [model.transforms.task.decode(model.network.loss, scores) for scores in by_member]
-    numbers = [name for name, values in decoded[0].items() if values.dtype.kind == "f"]
-    return {f"spread_{name}": np.std([columns[name] for columns in decoded], axis=0) for name in numbers}
+def spreads(model: Model, features: Features, rows: Indices, number: int) -> dict[str, NDArray[Any]]:
+    """The standard deviation over the members of each number that is predicted, for the first `number` rows."""
+    by_member = member_scores(model.network, model.parameters, model.buffers, features, rows)[:, :number]
+    found = [model.transforms.task.decode(model.network.loss, scores) for scores in by_member]
+    numbers = [name for name, values in found[0].items() if values.dtype.kind == "f"]
+    return {f"spread_{name}": np.std([columns[name] for columns in found], axis=0) for name in numbers}

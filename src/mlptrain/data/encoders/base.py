@@ -180,4 +180,5 @@ def missing_trouble(table: Table, name: str, rows: Indices, role: str) -> Troubl
         table.path,
         f"column '{name}' has {len(rows)} missing values, in {table.row_list(np.sort(rows))}, "
         f"and data.{role}.missing is 'error'; fill them in, or choose another rule there",
+        rows=rows.tolist(),
     )

@@ -155,6 +155,7 @@ class Category(Encoder):
             table.path,
             f"column '{self.column}' holds categories that training did not see: {words} {where}; "
             f"the model knows {quoted(self.categories, 8)}",
+            rows=unknown.tolist(),
         )
 
     def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:

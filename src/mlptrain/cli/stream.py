@@ -1,0 +1,72 @@
+"""mlptrain predict --stream: an answer for each line of stdin, as soon as nothing more is waiting."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlptrain.cli.console import print_piece, stderr_console
+from mlptrain.cli.predict import Request
+from mlptrain.errors import DataError, EnvironmentFault, UsageError
+from mlptrain.runs.model import open_model
+from mlptrain.serving.answers import Answerer, Wanted
+from mlptrain.serving.lines import Stream
+from mlptrain.system import is_waiting
+
+_PIECE = 1 << 18
+"""Bytes that are read and answered at a time, if so many are waiting."""
+
+
+def run(request: Request) -> None:
+    """Run the command."""
+    if request.out is not None:
+        raise UsageError("--out: a stream is written to stdout, line by line; redirect it with > FILE")
+    name = "stdin" if str(request.data) == "-" else str(request.data)
+    answerer = Answerer(open_model(request.model), Wanted(request.labels_only, request.spread), name)
+    stream = Stream(answerer, request.keep)
+    console = stderr_console(request.quiet)
+    with pieces(request.data) as read, answerer.ready():
+        if name == "stdin" and sys.stdin.isatty():
+            console.print("rows as lines: JSON objects, or a CSV with its header first; Ctrl-D ends")
+        while piece := read():
+            if not print_piece(stream.feed(piece)):
+                return
+        if not print_piece(stream.end()):
+            return
+    answered, refused, first = stream.counts
+    if refused:
+        raise DataError(f"{name}: {refused:,} of {answered + refused:,} rows have no answer; {first}")
+
+
+@contextmanager
+def pieces(path: Path) -> Iterator[Callable[[], bytes]]:
+    """Reads what is waiting in the file at `path`, or in stdin for `-`; waits if nothing is. Empty at the end."""
+    if str(path) != "-":
+        try:
+            with path.open("rb", buffering=0) as file:
+                yield lambda: waiting(file.fileno())
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file") from error
+        except OSError as error:
+            raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+        return
+    try:
+        number = sys.stdin.fileno()
+    except io.UnsupportedOperation:  # a stream of this process
+        yield lambda: sys.stdin.buffer.read(_PIECE)
+    else:
+        yield lambda: waiting(number)
+
+
+def waiting(number: int) -> bytes:
+    """The bytes that wait in a file descriptor, at most a piece; waits for the first."""
+    found = [os.read(number, _PIECE)]
+    size = len(found[0])
+    while found[-1] and size < _PIECE and is_waiting(number):
+        found.append(os.read(number, _PIECE - size))
+        size += len(found[-1])
+    return b"".join(found)
