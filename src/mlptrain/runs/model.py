@@ -22,8 +22,9 @@ from mlptrain.spec.yaml import TABLE
 from mlptrain.train.evaluation import member_scores
 from mlptrain.train.intervals import Intervals, intervals, losses_of_rows
 
-TILE = 32
-"""Rows of which every tile of a matrix product is made: a multiple of what the kernels of BLAS libraries work on."""
+SMALLEST_TILE, LARGEST_TILE = 32, 1024
+"""Rows that are predicted at a time."""
+_TILE_PRODUCTS = 1 << 25  # multiplications of a tile: a few milliseconds
 
 
 class Evaluation(NamedTuple):
@@ -152,20 +153,23 @@ def predicted(model: Model, table: Table, spread: bool = False) -> dict[str, NDA
 
 def decoded(model: Model, features: Features, table: Table, spread: bool) -> dict[str, NDArray[Any]]:
     """The output columns for `features`, those of the rows of `table`."""
-    rows = whole_tiles(table.rows)
-    scores = model.predictor.scores(features, rows)[: table.rows]
+    tiles = tiles_of(model, table.rows)
+    scores = np.concatenate([model.predictor.scores(features, rows) for rows in tiles])[: table.rows]
     refuse_nonfinite(scores, model.network.loss, table.path)
     columns = model.transforms.task.decode(model.network.loss, scores)
-    return columns | (spreads(model, features, rows, table.rows) if spread else {})
+    return columns | (spreads(model, features, tiles, table.rows) if spread else {})
 
 
-def whole_tiles(rows: int) -> Indices:
-    """The numbers of all rows, the last one repeated up to a multiple of `TILE`.
+def tiles_of(model: Model, rows: int) -> list[Indices]:
+    """The numbers of all rows, in tiles of one size; the last one is filled up with the last row.
 
-    BLAS computes a matrix product in tiles of some rows, and rows that are left over in another order of additions.
-    None is left over, so that the last digits of a prediction do not depend on how many rows are beside it.
+    BLAS chooses the order of the additions in a product of matrices by their shapes. Products of one shape give a row the
+    same prediction, to the last digit, whatever rows are beside it. A tile of a large network is small, so that a single
+    row need not wait for a thousand.
     """
-    return np.minimum(np.arange(-(-rows // TILE) * TILE), rows - 1)
+    fitting = _TILE_PRODUCTS // model.network.layout.parameter_size
+    size = min(max(1 << fitting.bit_length() >> 1, SMALLEST_TILE), LARGEST_TILE)
+    return list(np.minimum(np.arange(-(-rows // size) * size), rows - 1).reshape(-1, size))
 
 
 def output_names(model: Model, spread: bool = False) -> list[str]:
@@ -198,9 +202,10 @@ def predicted_rows(model: Model, part: Part, scores: Array, table: Table) -> dic
     return {"row": numbers + 1, **truth, **task.decode(loss, scores), "loss": losses + 0.0}
 
 
-def spreads(model: Model, features: Features, rows: Indices, number: int) -> dict[str, NDArray[Any]]:
-    """The standard deviation over the members of each number that is predicted, for the first `number` rows."""
-    by_member = member_scores(model.network, model.parameters, model.buffers, features, rows)[:, :number]
-    found = [model.transforms.task.decode(model.network.loss, scores) for scores in by_member]
+def spreads(model: Model, features: Features, tiles: Sequence[Indices], rows: int) -> dict[str, NDArray[Any]]:
+    """The standard deviation over the members of each number that is predicted, for the first `rows` rows."""
+    network, vectors = model.network, (model.parameters, model.buffers)
+    by_member = np.concatenate([member_scores(network, *vectors, features, one) for one in tiles], axis=1)[:, :rows]
+    found = [model.transforms.task.decode(network.loss, scores) for scores in by_member]
     numbers = [name for name, values in found[0].items() if values.dtype.kind == "f"]
     return {f"spread_{name}": np.std([columns[name] for columns in found], axis=0) for name in numbers}
