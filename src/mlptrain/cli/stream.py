@@ -15,7 +15,7 @@ from mlptrain.errors import DataError, EnvironmentFault, UsageError
 from mlptrain.runs.model import open_model
 from mlptrain.serving.answers import Answerer, Wanted
 from mlptrain.serving.lines import Stream
-from mlptrain.system import is_waiting
+from mlptrain.system import heeding_signals, is_waiting
 
 _PIECE = 1 << 18
 """Bytes that are read and answered at a time, if so many are waiting."""
@@ -45,25 +45,31 @@ def run(request: Request) -> None:
 @contextmanager
 def pieces(path: Path) -> Iterator[Callable[[], bytes]]:
     """Reads what is waiting in the file at `path`, or in stdin for `-`; waits if nothing is. Empty at the end."""
-    if str(path) != "-":
+    with heeding_signals() as wait:
+        if str(path) == "-":
+            yield pieces_of_stdin(wait)
+            return
         try:
             with path.open("rb", buffering=0) as file:
-                yield lambda: waiting(file.fileno())
+                yield lambda: waiting(file.fileno(), wait)
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file") from error
         except OSError as error:
             raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
-        return
+
+
+def pieces_of_stdin(wait: Callable[[int], None]) -> Callable[[], bytes]:
+    """Reads what is waiting in stdin."""
     try:
         number = sys.stdin.fileno()
     except io.UnsupportedOperation:  # a stream of this process
-        yield lambda: sys.stdin.buffer.read(_PIECE)
-    else:
-        yield lambda: waiting(number)
+        return lambda: sys.stdin.buffer.read(_PIECE)
+    return lambda: waiting(number, wait)
 
 
-def waiting(number: int) -> bytes:
+def waiting(number: int, wait: Callable[[int], None]) -> bytes:
     """The bytes that wait in a file descriptor, at most a piece; waits for the first."""
+    wait(number)
     found = [os.read(number, _PIECE)]
     size = len(found[0])
     while found[-1] and size < _PIECE and is_waiting(number):

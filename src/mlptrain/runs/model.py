@@ -163,9 +163,9 @@ def decoded(model: Model, features: Features, table: Table, spread: bool) -> dic
 def tiles_of(model: Model, rows: int) -> list[Indices]:
     """The numbers of all rows, in tiles of one size; the last one is filled up with the last row.
 
-    BLAS chooses the order of the additions in a product of matrices by their shapes. Products of one shape give a row the
-    same prediction, to the last digit, whatever rows are beside it. A tile of a large network is small, so that a single
-    row need not wait for a thousand.
+    BLAS chooses the order of the additions in a product of matrices by their shapes. Products of one shape give a row
+    the same prediction, to the last digit, whatever rows are beside it. A tile of a large network is small, so that a
+    single row need not wait for a thousand.
     """
     fitting = _TILE_PRODUCTS // model.network.layout.parameter_size
     size = min(max(1 << fitting.bit_length() >> 1, SMALLEST_TILE), LARGEST_TILE)
