@@ -93,8 +93,10 @@ def test_an_answer_does_not_depend_on_the_rows_beside_it(tmp_path: Path, hidden:
     """Not even in its last digit, although BLAS adds in another order where a product has few rows."""
     rng = np.random.default_rng(0)
     table = write_csv(tmp_path / "t.csv", "a,b,y,z", [tuple(one) for one in rng.standard_normal((60, 4)).tolist()])
-    settings = ("--set", "data.target=[y, z]", "--set", f"network.hidden={hidden}", "--set", "training.epochs=2")
-    run_cli("fit", table, "--target", "y", *settings, "--out", "run", "-q", folder=tmp_path).succeeded()
+    text = f"preset: plain\ntraining: {{epochs: 2}}\nnetwork: {{hidden: {hidden}}}\n"
+    text += f"data: {{path: {table.name}, target: [y, z]}}"
+    (tmp_path / "s.yaml").write_text(text)
+    run_cli("fit", "s.yaml", "--out", "run", "-q", folder=tmp_path).succeeded()
     answerer = Answerer(open_model(tmp_path / "run"))
     rows = [f"{a},{b}\n".encode() for a, b in rng.standard_normal((1100, 2))]
     whole = Stream(answerer).feed(b"a,b\n" + b"".join(rows))
