@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.remedies",),
     ("mlptrain.component",),
     ("mlptrain._loops",),  # in C
-    ("mlptrain.nn.arrays",),
+    ("mlptrain.nn.arrays", "mlptrain.trackers.names"),
     ("mlptrain.randomness",),
     ("mlptrain.nn",),
     ("mlptrain.optim", "mlptrain.data"),
@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mlptrain.train",),
     ("mlptrain.target_scale",),
     ("mlptrain.runs",),
-    ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report"),
+    ("mlptrain.gradcheck", "mlptrain.explain", "mlptrain.reference", "mlptrain.report", "mlptrain.trackers"),
     ("mlptrain.inspect", "mlptrain.lessons", "mlptrain.serving"),
     ("mlptrain.checks", "mlptrain.rates"),
     ("mlptrain.plugins", "mlptrain.step_page"),

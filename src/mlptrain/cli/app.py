@@ -336,6 +336,14 @@ def fit(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.", rich_help_panel=RUN),
     ] = 5.0,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also log to jsonl (events.jsonl), tensorboard or mlflow. Repeatable.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Also write the page of `mlptrain report`.", rich_help_panel=OUTPUT)
     ] = False,
@@ -353,15 +361,13 @@ def fit(
     Examples:
       mlptrain fit flowers.csv --target species
       mlptrain fit flowers.yaml --set optimizer.learning_rate=0.01 --report
+      mlptrain fit flowers.yaml --log tensorboard
       mlptrain fit --resume latest --epochs 400
     """
     from mlptrain.cli import fit as verb
 
-    verb.run(
-        verb.Request(
-            config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or [], epochs
-        )
-    )
+    how = (save_every, json, quiet, profile, report, target or [], epochs, log or [])
+    verb.run(verb.Request(config, overrides or [], out, resume, *how))
 
 
 @app.command(rich_help_panel="Use")
@@ -448,7 +454,7 @@ def predict(
     Examples:
       mlptrain predict latest flowers.csv > predicted.csv
       mlptrain predict latest flowers.csv --keep petal_length --labels-only
-      mlptrain predict latest - --stream < flowers.csv
+      mlptrain predict latest - --stream --keep petal_length
     """
     from mlptrain.cli import predict as verb
 

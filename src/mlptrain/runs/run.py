@@ -239,7 +239,7 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     saved = None if raw is None else files.decode_checkpoint(raw, str(folder.checkpoint))
     spec = load_experiment(folder.spec)
     if saved is not None:
-        if changes := "; ".join(differences(saved.header.plan.written(), spec.written())):
+        if changes := "; ".join(differences(saved.header.plan.determining(), spec.determining())):
             raise CheckpointError(
                 f"{folder.spec}: changed since the run began: {changes}. Undo the change, or start a new run"
             )
@@ -282,7 +282,8 @@ def lengthen(folder: RunFolder, epochs: int) -> None:
         progress.go_on()
         header = saved.header.model_copy(update={"plan": longer, "progress": progress})
         write_durably(folder.checkpoint, files.encode_checkpoint(header, saved.state))
-    write_durably(folder.spec, yaml.dump(longer.written()).encode())
+    logged = longer.model_copy(update={"log": load_experiment(folder.spec).log})
+    write_durably(folder.spec, yaml.dump(logged.written()).encode())
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
@@ -343,7 +344,7 @@ def proceed(
     saver = Saver(run, signalled, save_seconds)
     recorder = FlightRecorder(run.folder.path, run.state.progress.step)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
-    everyone = [saver, history, recorder, *run.consumers, *consumers]
+    everyone = [history, recorder, *run.consumers, *consumers, saver]  # who stops at a signal is the last to hear
     try:
         feed(train(run.plan, run.network, run.state, run.dataset, everyone), everyone)
     except Diverged as error:
