@@ -458,13 +458,7 @@ def predict(
     """
     from mlptrain.cli import predict as verb
 
-    request = verb.Request(model, data, out, keep or [], labels_only, spread, quiet)
-    if stream:
-        from mlptrain.cli import stream as lines
-
-        lines.run(request)
-    else:
-        verb.run(request)
+    verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet, stream))
 
 
 @app.command(rich_help_panel="Understand")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlptrain.cli.console import print_piece, stderr_console
-from mlptrain.cli.predict import Request
-from mlptrain.errors import DataError, EnvironmentFault, UsageError
-from mlptrain.runs.model import open_model
-from mlptrain.serving.answers import Answerer, Wanted
+from mlptrain.errors import DataError, EnvironmentFault
+from mlptrain.serving.answers import Answerer
 from mlptrain.serving.lines import Stream
 from mlptrain.system import heeding_signals, is_waiting
 
@@ -21,16 +19,12 @@ _PIECE = 1 << 18
 """Bytes that are read and answered at a time, if so many are waiting."""
 
 
-def run(request: Request) -> None:
-    """Run the command."""
-    if request.out is not None:
-        raise UsageError("--out: a stream is written to stdout, line by line; redirect it with > FILE")
-    name = "stdin" if str(request.data) == "-" else str(request.data)
-    answerer = Answerer(open_model(request.model), Wanted(request.labels_only, request.spread), name)
-    stream = Stream(answerer, request.keep)
-    console = stderr_console(request.quiet)
-    with pieces(request.data) as read, answerer.ready():
-        if name == "stdin" and sys.stdin.isatty():
+def run(answerer: Answerer, data: Path, keep: Sequence[str], quiet: bool) -> None:
+    """Answer the lines of the file at `data`, or of stdin for `-`; `keep` are columns to copy."""
+    stream, name = Stream(answerer, keep), answerer.name
+    console = stderr_console(quiet)
+    with pieces(data) as read, answerer.ready():
+        if str(data) == "-" and sys.stdin.isatty():
             console.print("rows as lines: JSON objects, or a CSV with its header first; Ctrl-D ends")
         while piece := read():
             if not print_piece(stream.feed(piece)):
