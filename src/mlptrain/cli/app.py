@@ -461,6 +461,32 @@ def predict(
     verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet, stream))
 
 
+@app.command(rich_help_panel="Use")
+def serve(
+    model: ModelPath,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is for everyone.")] = "127.0.0.1",
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Longest time until the body of a request is complete.")
+    ] = 30.0,
+    max_megabytes: Annotated[float, typer.Option(metavar="N", help="Largest body of a request.")] = 16.0,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Answer requests over HTTP, with a page on which a row is predicted as you type.
+
+    POST /predict takes {"rows": [...]} or a CSV, POST /invocations what MLflow's clients send; GET /schema describes
+    the columns. Prints its address. Needs pip install "mlptrain[serve]".
+
+    Examples:
+      mlptrain serve latest
+      mlptrain serve runs/flowers-0001 --port 0 --timeout 5
+    """
+    from mlptrain.cli import serve as verb
+
+    verb.run(verb.Request(model, host, port, timeout, max_megabytes, quiet))
+
+
 @app.command(rich_help_panel="Understand")
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a run.")],

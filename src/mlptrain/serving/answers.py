@@ -73,7 +73,7 @@ class Answerer:
     @contextmanager
     def ready(self) -> Iterator[Self]:
         """Many small predictions are fast inside: the threads of matrix products are set once."""
-        with blas_threads(self.model.plan.blas_threads), np.errstate(all="ignore"):
+        with blas_threads(self.model.plan.blas_threads):
             yield self
 
     def answers(self, rows: Sequence[Row]) -> Answers:
@@ -87,6 +87,7 @@ class Answerer:
         columns = {name: np.concatenate([part[1][name] for part in parts])[order] for name in parts[0][1]}
         return Answers(places[order].tolist(), columns, refusals)
 
+    @np.errstate(all="ignore")  # an overflow gives scores that are not finite, which is checked
     def table(self, table: Table) -> Columns:
         """The answers to all rows of a table; a `DataError` if one of them is bad."""
         columns = predicted(self.model, table, self._wanted.spread)

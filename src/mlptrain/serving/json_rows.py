@@ -25,14 +25,21 @@ def no_constant(word: str) -> NoReturn:
     raise DataError(f"{word} is not JSON; write null for a missing value")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=no_constant)
+def nan_as_null(word: str) -> None:
+    """NaN as a missing value, as pandas and MLflow write it; infinity is refused."""
+    if word != "NaN":
+        no_constant(word)
 
 
-def parse_json(text: bytes) -> Any:
+_STRICT = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=no_constant)
+_WITH_NAN = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=nan_as_null)
+
+
+def parse_json(text: bytes, nan_is_null: bool = False) -> Any:
     """The value in `text`; a `DataError` that says what is wrong with it."""
     try:
         whole = text.decode().strip(" \t\r\n")
-        value, end = _DECODER.raw_decode(whole)
+        value, end = (_WITH_NAN if nan_is_null else _STRICT).raw_decode(whole)
         if end < len(whole):
             raise json.JSONDecodeError("Extra data", whole, end)
         return value

@@ -13,6 +13,7 @@ from mlptrain.component import refuse
 from mlptrain.data.columns import Column, TextColumn, as_text, not_numbers, quoted, words_among_numbers
 from mlptrain.data.encoders.base import (
     Answers,
+    Domain,
     Encoder,
     Numbers,
     Rows,
@@ -112,6 +113,10 @@ class Category(Encoder):
     def known(self) -> tuple[str, ...]:
         """The categories that have a place."""
         return self.categories
+
+    def domain(self) -> Domain:
+        typical = self.fill if self.fill in self.known else next(iter(self.known), None)
+        return Domain("words", levels=self.known, typical=typical, missing=self.missing_allowed)
 
     def cells(self, column: Column, table: Table) -> Values:
         """(rows, 1): the place of each cell in `known`, NaN where it is missing or unknown."""
