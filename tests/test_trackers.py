@@ -148,6 +148,7 @@ def test_what_is_left_of_a_file_that_was_cut_is_kept(tmp_path: Path) -> None:
     tracker = JsonLinesTracker(Subject("run", tmp_path, {}, [{"epoch": 0.0}]))
     assert tracker.known == 1
     tracker.end("failed")
+    tracker.close()
     assert kinds(tmp_path) == ["begin", "epoch", "resumed", "end"]
 
 

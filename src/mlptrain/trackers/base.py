@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -62,7 +62,7 @@ class Tracker(Consumer):
         """Called with the content of summary.json, when all files of the run are written."""
 
     def end(self, outcome: Outcome) -> None:
-        """Called last."""
+        """Called when nothing more will come; `close` follows, also after an error."""
 
 
 def tracker_class(name: str) -> type[Tracker]:
@@ -107,6 +107,7 @@ class Trackers(Consumer):
     def end(self, outcome: Outcome) -> None:
         """End all of them."""
         self._each(lambda tracker: tracker.end(outcome))
+        self._each(lambda tracker: tracker.close())
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._found.items()):
@@ -119,7 +120,9 @@ class Trackers(Consumer):
         try:
             yield
         except Exception as error:  # whatever a package raises
-            self._found.pop(name, None)
+            if name in self._found:
+                with suppress(Exception):
+                    self._found.pop(name).close()
             why = " ".join(str(error).split())[:300] or type(error).__name__
             self._tell(f"log: {name}: {why}; training goes on, and nothing more is logged there")
 

@@ -57,6 +57,8 @@ class JsonLinesTracker(Tracker):
 
     def end(self, outcome: Outcome) -> None:
         self._write("end", {"outcome": outcome})
+
+    def close(self) -> None:
         self._file.close()
 
     def _write(self, event: str, content: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mlptrain.trackers.base import Outcome, Subject, Tracker, final_metrics, flattened
+from mlptrain.trackers.base import Subject, Tracker, final_metrics, flattened
 from mlptrain.train.events import EpochDone
 
 FOLDER = "tensorboard"
@@ -48,7 +48,7 @@ class TensorBoardTracker(Tracker):
         found = {f"final/{name}": value for name, value in final_metrics(summary).items()}
         self._writer.add_hparams(settings, found, name="results", global_step=summary["epochs"])
 
-    def end(self, outcome: Outcome) -> None:
+    def close(self) -> None:
         self._writer.close()
 
 
