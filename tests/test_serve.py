@@ -277,6 +277,9 @@ def test_bodies_that_are_too_large_or_too_slow(home: Path) -> None:
         with socket.create_connection(server.address) as gone:
             gone.sendall(slow)  # and leaves
         assert server.ask("GET", "/health").status == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert server.process.communicate()[1].splitlines() == ["Ctrl-C ends it", "stopped"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cli import Cli, metrics, same_bytes, summary
+from cli import Cli, finished, metrics, same_bytes, start_cli, summary, wait_until
 from mlptrain.errors import Interrupted
 from mlptrain.runs.directory import RunFolder
 from mlptrain.runs.run import Run, begin, proceed, resume
@@ -159,6 +159,24 @@ def test_divergence_is_an_event(cli: Cli, spec: Any, tmp_path: Path) -> None:
     *_, diverged, end = events(tmp_path / "run")
     assert "training diverged" in diverged["message"]
     assert end["outcome"] == "diverged"
+
+
+@pytest.mark.usefixtures("classes")
+def test_an_interrupt_is_an_event_and_the_run_goes_on_in_the_same_file(cli: Cli, spec: Any, tmp_path: Path) -> None:
+    spec(SPEC.replace("epochs: 6", "epochs: 100000"))
+    process = start_cli("fit", "spec.yaml", "--out", "run", "--log", "jsonl", "-q", folder=tmp_path)
+    path = tmp_path / "run" / "events.jsonl"
+    wait_until(lambda: path.is_file() and path.read_text().count("\n") > 20, process)
+    process.send_signal(signal.SIGTERM)
+    assert finished(process).code == 143
+    assert (events(tmp_path / "run")[-1]["event"], events(tmp_path / "run")[-1]["outcome"]) == ("end", "interrupted")
+    done = kinds(tmp_path / "run").count("epoch")
+    cli("fit", "--resume", "run", "--epochs", done + 3, "-q").refused(2, "has not trained all of its epochs")
+    run = resume(RunFolder.open(tmp_path / "run"))
+    tracker = trackers_of(run, "jsonl")
+    trained_to(run, done + 3, tracker)
+    tracker.end("interrupted")
+    assert [one["epoch"] for one in events(tmp_path / "run") if one["event"] == "epoch"] == list(range(done + 3))
 
 
 @pytest.mark.usefixtures("classes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def serve(app: Any, door: socket.socket) -> None:
         import uvicorn
     except ImportError as error:
         raise missing() from error
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)  # clients that leave are no news; bugs are told here
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -105,6 +107,7 @@ def serve(app: Any, door: socket.socket) -> None:
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE,
         server_header=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     server.capture_signals = nullcontext  # it would send them to this process again

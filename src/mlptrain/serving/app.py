@@ -100,6 +100,8 @@ def constant(text: str, kind: str) -> Endpoint:
 def posted(predict: Predict, service: Service) -> Endpoint:
     """An endpoint that predicts the rows of the body of a request."""
 
+    from starlette.requests import ClientDisconnect
+
     async def answer(request: Request) -> Response:
         try:
             kind = kind_of(request)
@@ -109,6 +111,8 @@ def posted(predict: Predict, service: Service) -> Endpoint:
             return response(found.text, found.kind)
         except Refusal as refusal:
             return response(compact(refusal.document), JSON, refusal.status)
+        except ClientDisconnect:
+            return response("", JSON, 400)  # to nobody
         except Exception as error:
             service.tell(f"a bug in mlptrain: {type(error).__name__}: {error}")
             return response(compact({"error": "a bug in mlptrain; the server says more about it"}), JSON, 500)
