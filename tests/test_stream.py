@@ -236,6 +236,17 @@ def test_streams_that_cannot_begin(home: Path, data: bytes, options: Sequence[st
     run_cli("predict", "run", "-", "--stream", *options, folder=home, stdin=data).refused(code, message)
 
 
+def test_a_target_may_be_called_error(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", "x1,x2,colour,error", classes_rows())
+    run_cli("fit", "t.csv", "--target", "error", *FIT, folder=tmp_path).succeeded()
+    good, bad = answers(tmp_path, row(), {}, code=3)
+    assert good["error"] in ("yes", "no")
+    assert bad["error_"].startswith("no 'x1'")
+    found = list(csv.DictReader(streamed(tmp_path, b"x1,x2,colour\n1,2,red\n?,2,red\n", code=3)))
+    assert (found[0]["error"] in ("yes", "no"), found[0]["error_"], found[1]["error"]) == (True, "", "")
+    assert found[1]["error_"].startswith("line 3: column 'x1'")
+
+
 def test_a_header_alone_is_answered_by_a_header(home: Path) -> None:
     assert streamed(home, b"x1,x2,colour\n") == ["answer,probability_no,probability_yes,error"]
 

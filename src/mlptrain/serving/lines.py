@@ -65,6 +65,8 @@ class Format(ABC):
     def __init__(self, answerer: Answerer, keep: Sequence[str]) -> None:
         """`keep` are columns of the rows that are copied beside the answers."""
         self._answerer, self._keep = answerer, tuple(keep)
+        self._outputs = answerer.outputs
+        self._error = free_name("error", {*self._outputs, *self._keep})
 
     @abstractmethod
     def parsed(self, line: bytes) -> Row:
@@ -107,13 +109,11 @@ class JsonLines(Format):
         return "".join(f"{own[:-1]},{answer[1:]}\n" for own, answer in pairs)
 
     def refusal(self, line: int, reason: str) -> str:
-        return compact({"error": reason, "line": line}) + "\n"
+        return compact({self._error: reason, "line": line}) + "\n"
 
 
 class CsvLines(Format):
     """A CSV, with a last column that says why a row has no answer."""
-
-    ERROR = "error"
 
     def __init__(self, answerer: Answerer, keep: Sequence[str], header: bytes) -> None:
         """`header` is the first line; a `DataError` if it lacks a column that the model needs."""
@@ -136,14 +136,21 @@ class CsvLines(Format):
         return dict(zip(self._names, cells, strict=True))
 
     def head(self) -> str:
-        return csv_line([*self._keep, *self._answerer.outputs, self.ERROR])
+        return csv_line([*self._keep, *self._outputs, self._error])
 
     def answers(self, columns: Columns, rows: Sequence[Row]) -> str:
         kept = {name: [row[name] for row in rows] for name in self._keep}
-        return csv_lines({**kept, **columns, self.ERROR: [None] * len(rows)})
+        return csv_lines({**kept, **columns, self._error: [None] * len(rows)})
 
     def refusal(self, line: int, reason: str) -> str:
-        return csv_line(["" for _ in (*self._keep, *self._answerer.outputs)] + [f"line {line}: {reason}"])
+        return csv_line(["" for _ in (*self._keep, *self._outputs)] + [f"line {line}: {reason}"])
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`name`, or the first of `name_`, `name__`, ... that is not taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def decoded(line: bytes) -> str:
@@ -210,7 +217,8 @@ class Stream:
     def __init__(self, answerer: Answerer, keep: Sequence[str] = ()) -> None:
         """`keep` are columns of the rows that are copied beside the answers."""
         self._answerer, self._keep = answerer, tuple(dict.fromkeys(keep))
-        self._lines, self._number, self._format = Lines(), 0, None  # type: tuple[Lines, int, Format | None]
+        self._lines, self._number = Lines(), 0
+        self._format: Format | None = None
         self.counts = Counts(0, 0, "")
         for name in self._keep:
             if name in answerer.outputs:
