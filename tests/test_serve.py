@@ -287,9 +287,10 @@ def test_a_signal_ends_it_after_the_answers_under_way(home: Path, number: int) -
     with running(home) as server:
         body = json.dumps({"rows": [row()]}).encode()
         with socket.create_connection(server.address) as client:
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-            client.sendall(head.encode() + body[:5])
-            time.sleep(0.3)
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+            client.sendall(head.encode())
+            assert b" 100 " in client.recv(100)  # the request is under way
+            client.sendall(body[:5])
             server.process.send_signal(number)
             time.sleep(0.3)
             client.sendall(body[5:])
