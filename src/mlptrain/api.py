@@ -218,9 +218,9 @@ class Model:
         if task.form == "values":
             raise UsageError("this model predicts quantities, which have no probabilities; use predict")
         read = self._read(table)
-        with self._lock:
-            features, _ = self._loaded.transforms.encode_other(read, self._loaded.network.dtype)
-            found = loss.predict(model.scores_of_all(self._loaded, features, read.path))
+        with self._lock, np.errstate(all="ignore"), blas_threads(self._loaded.plan.blas_threads):
+            features = self._loaded.transforms.encode(read, self._loaded.network.dtype)[0]
+            found = loss.predict(model.scores_in_tiles(self._loaded, features, read.path))
         return np.column_stack([1 - found[:, 0], found[:, 0]]) if task.choices and found.shape[1] == 1 else found
 
     def predictions(self, table: Any, *, spread: bool = False) -> tuple[dict[str, NDArray[Any]], list[str]]:

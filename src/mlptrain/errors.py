@@ -60,6 +60,11 @@ class DataError(MlptrainError):
 
     exit_code = 3
 
+    def __init__(self, message: str, rows: Iterable[int] = ()) -> None:
+        """`rows` are the rows of the table that are wrong, from 0, where that is known."""
+        super().__init__(message)
+        self.rows = frozenset(rows)
+
 
 class CheckpointError(MlptrainError):
     """A run folder, checkpoint or model file that is damaged, foreign or does not fit."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 STOP_SIGNALS = tuple(
@@ -43,6 +46,46 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def is_waiting(handle: int) -> bool:
+    """Whether reading from an open file returns at once; False if that is unknown."""
+    try:
+        return bool(select.select([handle], [], [], 0)[0])
+    except (OSError, ValueError):  # on Windows, only sockets can be asked
+        return False
+
+
+@contextmanager
+def heeding_signals() -> Iterator[Callable[[int], None]]:
+    """Yields a function that waits until an open file can be read, and that no signal can come too early for.
+
+    A signal that comes just before a blocking read is noted by Python, but the read does not return. With it, a pipe
+    is written to, which is waited for too. For the main thread.
+    """
+    if sys.platform == "win32":  # where only sockets can be waited for
+        yield lambda handle: None
+        return
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    try:
+        before = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    except ValueError:  # another thread
+        yield lambda handle: None
+    else:
+        try:
+            yield lambda handle: wait_for(handle, ours)
+        finally:
+            signal.set_wakeup_fd(before)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def wait_for(handle: int, wake: int) -> None:
+    """Wait until an open file can be read; bytes in `wake` are signals, whose handlers run between two waits."""
+    while handle not in select.select([handle, wake], [], [])[0]:
+        os.read(wake, 4096)
 
 
 def bound_cores() -> int:

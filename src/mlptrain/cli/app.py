@@ -344,6 +344,14 @@ def fit(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Longest time between two checkpoints.", rich_help_panel=RUN),
     ] = 5.0,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also log to jsonl (events.jsonl), tensorboard or mlflow. Repeatable.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Also write the page of `mlptrain report`.", rich_help_panel=OUTPUT)
     ] = False,
@@ -361,15 +369,13 @@ def fit(
     Examples:
       mlptrain fit flowers.csv --target species
       mlptrain fit flowers.yaml --set optimizer.learning_rate=0.01 --report
+      mlptrain fit flowers.yaml --log tensorboard
       mlptrain fit --resume latest --epochs 400
     """
     from mlptrain.cli import fit as verb
 
-    verb.run(
-        verb.Request(
-            config, overrides or [], out, resume, save_every, json, quiet, profile, report, target or [], epochs, data
-        )
-    )
+    how = (save_every, json, quiet, profile, report, target or [], epochs, data, log or [])
+    verb.run(verb.Request(config, overrides or [], out, resume, *how))
 
 
 @app.command(rich_help_panel="Use")
@@ -441,20 +447,52 @@ def predict(
         bool,
         typer.Option("--spread", help="Add the standard deviation of each number over the members of an ensemble."),
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Answer line by line: JSON objects, or a CSV with its header first."),
+    ] = False,
     quiet: Quiet = False,
     plugin: Plugin = None,
 ) -> None:
     """Predict the target of every row of a table, as CSV.
 
-    Columns are found by name. Notes say what was filled, unknown or far outside of training.
+    Columns are found by name. Notes say what was filled, unknown or far outside of training. With --stream, each line
+    is answered by a line of the same form as soon as nothing more is waiting, a bad one by the reason.
 
     Examples:
       mlptrain predict latest flowers.csv > predicted.csv
       mlptrain predict latest flowers.csv --keep petal_length --labels-only
+      mlptrain predict latest - --stream --keep petal_length
     """
     from mlptrain.cli import predict as verb
 
-    verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet))
+    verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet, stream))
+
+
+@app.command(rich_help_panel="Use")
+def serve(
+    model: ModelPath,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is for everyone.")] = "127.0.0.1",
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Longest time until the body of a request is complete.")
+    ] = 30.0,
+    max_megabytes: Annotated[float, typer.Option(metavar="N", help="Largest body of a request.")] = 16.0,
+    quiet: Quiet = False,
+    plugin: Plugin = None,
+) -> None:
+    """Answer requests over HTTP, with a page on which a row is predicted as you type.
+
+    POST /predict takes {"rows": [...]} or a CSV, POST /invocations what MLflow's clients send; GET /schema describes
+    the columns. Prints its address. Needs pip install "mlptrain[serve]".
+
+    Examples:
+      mlptrain serve latest
+      mlptrain serve runs/flowers-0001 --port 0 --timeout 5
+    """
+    from mlptrain.cli import serve as verb
+
+    verb.run(verb.Request(model, host, port, timeout, max_megabytes, quiet))
 
 
 @app.command(rich_help_panel="Use")

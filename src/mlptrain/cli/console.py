@@ -93,6 +93,20 @@ def print_text(text: str) -> None:
         sys.stdout.flush()
 
 
+def print_piece(text: str) -> bool:
+    """Print a part of a text at once; return whether the reader of stdout wants more, or has closed it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return False
+    except OSError as error:
+        silence(sys.stdout)
+        raise EnvironmentFault(f"the results cannot be written to stdout: {error.strerror}") from error
+    return True
+
+
 @contextmanager
 def ignoring_broken_pipe() -> Iterator[None]:
     """Continue silently if the reader of stdout closes it, as `head` does; other failures are errors."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy  # noqa: F401  # first: from deeper in the stack, Python 3.11 imports it more slowly
 from rich.console import Console
@@ -25,6 +25,7 @@ from mlptrain.cli.console import (
     stderr_console,
 )
 from mlptrain.cli.progress import Course, Lines, is_live, working
+from mlptrain.component import did_you_mean
 from mlptrain.errors import Diverged, Interrupted, UsageError
 from mlptrain.nn import kernels
 from mlptrain.nn.threads import blas_threads
@@ -40,7 +41,11 @@ from mlptrain.spec.yaml import TABLE
 from mlptrain.system import STOP_SIGNALS
 from mlptrain.training.diagnostics import lowest_loss
 from mlptrain.training.early_stopping import monitored
+from mlptrain.training.epoch import columns
 from mlptrain.training.events import Consumer
+
+if TYPE_CHECKING:
+    from mlptrain.trackers.base import Outcome, Trackers
 
 
 class Request(NamedTuple):
@@ -64,24 +69,56 @@ class Request(NamedTuple):
     """How many there shall be."""
     data: Path | None = None
     """Where the table of the run to continue is now."""
+    log: Sequence[str] = ()
+    """Trackers beside those of the spec."""
 
     @property
     def settings(self) -> list[str]:
         """The settings that the command line changes."""
-        return [*([] if self.epochs is None else [f"training.epochs={self.epochs}"]), *self.overrides]
+        epochs = [] if self.epochs is None else [f"training.epochs={self.epochs}"]
+        log = [f"log={yaml_flow(list(dict.fromkeys(self.log)))}"] if self.log else []
+        return [*epochs, *log, *self.overrides]
 
 
 def run(request: Request) -> None:
     """Run the command."""
     console = stderr_console(request.quiet)
     measuring = profiling(console) if request.profile else nullcontext(())
+    check_trackers(request.log)
     with measuring as consumers, opened(request, consumers, console) as current:
         try:
-            train_and_report(current, console, request)
+            with tracked(current, console, request) as trackers:
+                train_and_report(current, trackers, console, request)
         except Diverged:
             write_report(current, console, request)
             raise
         write_report(current, console, request)
+
+
+@contextmanager
+def tracked(current: Run, console: Console, request: Request) -> Iterator[Trackers | None]:
+    """The trackers of a run, which are told how it ends; None if there are none, or nothing is left to do."""
+    names = tuple(dict.fromkeys([*current.plan.log, *request.log]))
+    if not names or current.is_complete:
+        yield None
+        return
+    from mlptrain.trackers.base import Subject, Trackers
+
+    history = [dict(zip(columns(current.plan), row, strict=True)) for row in current.state.history]
+    subject = Subject(current.plan.name, current.folder.path, current.plan.written(), history)
+    trackers = Trackers(names, subject, lambda text: console.print(f"warning: {text}"))
+    outcome: Outcome = "failed"
+    try:
+        yield trackers
+        outcome = "finished"
+    except Diverged:
+        outcome = "diverged"
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        outcome = "interrupted"
+        raise
+    finally:
+        trackers.end(outcome)
 
 
 def write_report(current: Run, console: Console, request: Request) -> None:
@@ -131,8 +168,22 @@ def begun_by(request: Request, consumers: Sequence[Consumer], console: Console) 
         raise UsageError(f"{config}: is a run's folder; to continue it: mlptrain fit --resume {config}")
     if is_table(config, request.target):
         return begun_on_table(config, request, consumers, console)
-    overrides = [*target_override(request.target), *request.settings]
-    return begin(load_experiment(config, overrides), name_for(config), request.out, consumers)
+    experiment = load_experiment(config, [*target_override(request.target), *request.settings])
+    check_trackers(experiment.log)
+    return begin(experiment, name_for(config), request.out, consumers)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that do not exist, or whose package is not installed, before anything is read."""
+    if names:
+        from mlptrain.trackers.base import tracker_class
+        from mlptrain.trackers.names import tracker_names
+
+        for name in names:
+            if name not in tracker_names():
+                guess = did_you_mean(name, tracker_names(), f"there are: {', '.join(tracker_names())}")
+                raise UsageError(f"--log {name}: unknown; {guess}")
+            tracker_class(name)
 
 
 def is_table(path: Path, target: Sequence[str]) -> bool:
@@ -161,6 +212,7 @@ def begun_on_table(table: Path, request: Request, consumers: Sequence[Consumer],
         console.print(f"note: {line}")
     text, name = drafted.text(), name_for(table)
     experiment = parse_experiment(text, folder / f"{name}.yaml", request.settings)
+    check_trackers(experiment.log)
     run = begin(experiment, name, request.out, consumers)
     if request.settings:
         changed = with_overrides(text, yaml.parse(text, name), name, request.settings).root.plain()
@@ -185,7 +237,7 @@ def profiling(console: Console) -> Iterator[Sequence[Consumer]]:
         console.print(profile_table(profile.seconds, profile.calls, profile.total, kernels.PRESENT))
 
 
-def train_and_report(current: Run, console: Console, request: Request) -> None:
+def train_and_report(current: Run, trackers: Trackers | None, console: Console, request: Request) -> None:
     """Train to the end and print the results."""
     folder = current.folder.path
     if current.is_complete:
@@ -197,11 +249,13 @@ def train_and_report(current: Run, console: Console, request: Request) -> None:
         return
     describe(current, console)
     with blas_threads(current.plan.blas_threads):
-        finished = train_and_measure(current, console, request)
+        finished = train_and_measure(current, trackers, console, request)
     report(current, finished, console, request.json)
+    if trackers is not None:
+        trackers.results(summary(current, finished))
 
 
-def train_and_measure(current: Run, console: Console, request: Request) -> Results:
+def train_and_measure(current: Run, trackers: Trackers | None, console: Console, request: Request) -> Results:
     """Train to the end, showing progress, and measure the results."""
     training, rows = current.plan.training, len(current.dataset.training)
     batches = -(-rows // (current.plan.batch_rows or rows))
@@ -209,7 +263,7 @@ def train_and_measure(current: Run, console: Console, request: Request) -> Resul
     course = Course(current.folder.path.name, training.epochs, batches, rows, monitor, progress)
     try:
         with closing(display(console, course)) as shown:
-            trained(current, [shown], request.save_every)
+            trained(current, [shown, *([trackers] if trackers is not None else [])], request.save_every)
     except Diverged:
         if request.json:
             results = Results({}, {}, "", tuple(current.state.progress.warnings))

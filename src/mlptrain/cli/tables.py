@@ -9,6 +9,7 @@ from typing import Any
 
 from mlptrain.data.tables import Hints, Table, parse_table, read_table
 from mlptrain.runs.checkpoint import Model
+from mlptrain.serving.lines import frame_of
 
 
 def table_for(model: Model, path: Path, keep: Sequence[str] = ()) -> Table:
@@ -20,10 +21,7 @@ def table_for(model: Model, path: Path, keep: Sequence[str] = ()) -> Table:
 
 def csv_text(columns: Mapping[str, Any]) -> str:
     """Columns as CSV."""
-    import polars as pl
-
-    frame = pl.DataFrame({name: list(values) if values.dtype == object else values for name, values in columns.items()})
-    return frame.write_csv()
+    return frame_of(columns).write_csv()
 
 
 def target_for(model: Model, path: Path) -> Table:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WHOLE = re.compile(r"[-+]?(0|[1-9]\d*)")
 _REAL = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _MAY_CHANGE = r"^\s|\s$|^[-+.\d]|[^\x00-\x7F]|^(?i:true|false)$"
+_FEW = 32  # cells up to which a loop in Python is faster than polars
 FLAGS = (frozenset(("false", "true")), frozenset(("0", "1")))
 """The spellings of a flag (no and yes) that are read for each other."""
 
@@ -185,7 +186,8 @@ def as_numeric(table: Table, name: str, missing: Sequence[str]) -> NumericColumn
     numbers, wrong = parse_numbers(raw, missing)
     if wrong.any() and not read_flags(raw, numbers, wrong):
         text = as_text(table, name, missing)
-        raise Trouble(table.path, f"column '{name}' must be numeric, but {not_numbers(text, table)}")
+        message = f"column '{name}' must be numeric, but {not_numbers(text, table)}"
+        raise Trouble(table.path, message, rows=np.flatnonzero(wrong).tolist())
     return finite(name, numbers, table)
 
 
@@ -218,8 +220,9 @@ def finite(name: str, source: Any, table: Table) -> NumericColumn:
         return NumericColumn(name, source, 0)
     infinite = np.isinf(values)
     if infinite.any():
-        where = table.row_list(np.flatnonzero(infinite.any(axis=1)))
-        raise Trouble(table.path, f"column '{name}' holds infinite values in {where}")
+        rows = np.flatnonzero(infinite.any(axis=1))
+        where = table.row_list(rows)
+        raise Trouble(table.path, f"column '{name}' holds infinite values in {where}", rows=rows.tolist())
     return NumericColumn(name, source, int(np.count_nonzero(np.isnan(values))))
 
 
@@ -228,10 +231,22 @@ def as_text(table: Table, name: str, missing: Sequence[str]) -> TextColumn:
     import polars as pl
 
     series = text_series(table, name)
+    if len(series) <= _FEW:
+        return few_words(name, series.to_list(), missing)
     cells = series.drop_nulls().unique()  # each distinct cell is processed once
     words = canonical_words(cells)
     gone = pl.Series([canonical(word) for word in missing], dtype=pl.String)
     return coded(series, cells, words, words.is_in(gone.implode()))
+
+
+def few_words(name: str, cells: Sequence[str | None], missing: Sequence[str]) -> TextColumn:
+    """`as_text` for a few `cells`, for which starting polars takes longer than a loop."""
+    gone = {canonical(word) for word in missing}
+    words = [None if cell is None or (word := canonical(cell)) in gone else word for cell in cells]
+    categories = sorted({word for word in words if word is not None})
+    index = {word: i for i, word in enumerate(categories)}
+    codes = np.array([-1 if word is None else index[word] for word in words], dtype=np.int64)
+    return TextColumn(name, tuple(categories), codes)
 
 
 def as_cells(table: Table, name: str, missing: Sequence[str]) -> TextColumn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,14 +16,18 @@ Change = Mapping[str, Any]
 class Trouble(DataError):
     """One error in one column of a table."""
 
-    def __init__(self, path: str, text: str, change: Change | None = None) -> None:
-        """`text` is the message without the path; `change` are the settings that fix it, if there are any."""
-        super().__init__(f"{path}: {text}")
+    def __init__(self, path: str, text: str, change: Change | None = None, rows: Iterable[int] = ()) -> None:
+        """`text` is the message without the path; `change` are the settings that fix it, if there are any.
+
+        `rows` are the rows of the table that are wrong, from 0, where that is known.
+        """
+        super().__init__(f"{path}: {text}", rows)
         self.path, self.text, self.change = path, text, change or {}
 
     def with_remedy(self, change: Change) -> Trouble:
         """The same trouble with `change` as its remedy, unless it has one already."""
-        return self if self.change else Trouble(self.path, f"{self.text}; or write {setting(data=change)}", change)
+        text = f"{self.text}; or write {setting(data=change)}"
+        return self if self.change else Trouble(self.path, text, change, self.rows)
 
 
 class Troubles:
@@ -54,7 +58,7 @@ class Troubles:
             change = merged(trouble.change for trouble in self.found)
             if sum(bool(trouble.change) for trouble in self.found) > 1:
                 lines.append(f"One line for all of these columns: {setting(data=change)}")
-            raise DataError("\n".join(lines))
+            raise DataError("\n".join(lines), frozenset[int]().union(*(trouble.rows for trouble in self.found)))
 
 
 def merged(changes: Iterator[Change]) -> dict[str, Any]:

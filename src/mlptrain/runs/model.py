@@ -13,7 +13,7 @@ from mlptrain.data.tables import Table, row_list
 from mlptrain.dataset import Features, Part, join_target, load_test_part
 from mlptrain.errors import CheckpointError, DataError, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
-from mlptrain.nn.arrays import Array
+from mlptrain.nn.arrays import Array, Indices
 from mlptrain.nn.losses import Loss
 from mlptrain.nn.threads import blas_threads
 from mlptrain.runs.checkpoint import Model, check_fingerprint, decode_model, read_file
@@ -22,6 +22,10 @@ from mlptrain.spec.load import load_experiment
 from mlptrain.spec.yaml import TABLE
 from mlptrain.training.evaluation import member_scores
 from mlptrain.training.intervals import Intervals, intervals, losses_of_rows
+
+SMALLEST_TILE, LARGEST_TILE = 32, 1024
+"""Rows that are predicted at a time."""
+_TILE_PRODUCTS = 1 << 25  # multiplications of a tile: a few milliseconds
 
 
 class Evaluation(NamedTuple):
@@ -136,7 +140,8 @@ def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
     if len(rows):
         raise DataError(
             f"{path}: the model gives scores that are not finite in {row_list(rows)}; "
-            "the values there are too far from those of training"
+            "the values there are too far from those of training",
+            rows.tolist(),
         )
 
 
@@ -144,22 +149,54 @@ def refuse_nonfinite(scores: Array, loss: Loss, path: str) -> None:
 def predict(model: Model, table: Table, spread: bool = False) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Output columns for every row of `table`: label and probabilities, or values in the units of the target.
 
-    With `spread`, each number has a second column: its standard deviation over the members of an ensemble.
+    With `spread`, each number has a second column: its standard deviation over the members of an ensemble. The notes
+    say what was filled, unknown or far outside of training.
     """
     if spread and not model.network.layout.members:
         raise UsageError("--spread is over the members of an ensemble, and this model is a single network")
     features, notes = model.transforms.encode_other(table, model.network.dtype)
-    columns = model.transforms.task.decode(model.network.loss, scores_of_all(model, features, table.path))
-    return columns | (spreads(model, features) if spread else {}), notes
-
-
-@np.errstate(all="ignore")
-def scores_of_all(model: Model, features: Features, path: str) -> Array:
-    """(n, outputs): the scores of `model` for all rows of `features`; refused where they are not finite."""
     with blas_threads(model.plan.blas_threads):
-        scores = model.predictor.scores(features, np.arange(len(features.values)))
+        return decoded(model, features, table, spread), notes
+
+
+def predicted(model: Model, table: Table, spread: bool = False) -> dict[str, NDArray[Any]]:
+    """`predict` for few rows at a time: without notes, and with the threads of matrix products as they are."""
+    return decoded(model, model.transforms.encode(table, model.network.dtype)[0], table, spread)
+
+
+def decoded(model: Model, features: Features, table: Table, spread: bool) -> dict[str, NDArray[Any]]:
+    """The output columns for `features`, those of the rows of `table`."""
+    columns = model.transforms.task.decode(model.network.loss, scores_in_tiles(model, features, table.path))
+    return columns | (spreads(model, features, table.rows) if spread else {})
+
+
+def scores_in_tiles(model: Model, features: Features, path: str) -> Array:
+    """(n, outputs): the scores of `model` for all rows of `features`; refused where they are not finite."""
+    rows = len(features.values)
+    scores = np.concatenate([model.predictor.scores(features, tile) for tile in tiles_of(model, rows)])[:rows]
     refuse_nonfinite(scores, model.network.loss, path)
     return scores
+
+
+def tiles_of(model: Model, rows: int) -> list[Indices]:
+    """The numbers of all rows, in tiles of one size; the last one is filled up with the last row.
+
+    BLAS chooses the order of the additions in a product of matrices by their shapes. Products of one shape give a row
+    the same prediction, to the last digit, whatever rows are beside it. A tile of a large network is small, so that a
+    single row need not wait for a thousand.
+    """
+    fitting = _TILE_PRODUCTS // model.network.layout.parameter_size
+    size = min(max(1 << fitting.bit_length() >> 1, SMALLEST_TILE), LARGEST_TILE)
+    return list(np.minimum(np.arange(-(-rows // size) * size), rows - 1).reshape(-1, size))
+
+
+def output_names(model: Model, spread: bool = False) -> list[str]:
+    """The names of the columns that `predict` gives."""
+    columns = model.transforms.task.decode(
+        model.network.loss, np.zeros((1, model.network.outputs), model.network.dtype)
+    )
+    numbers = [name for name, values in columns.items() if values.dtype.kind == "f"]
+    return [*columns, *(f"spread_{name}" for name in numbers if spread)]
 
 
 def kept(table: Table, names: Sequence[str], beside: Collection[str]) -> dict[str, Any]:
@@ -183,11 +220,10 @@ def predicted_rows(model: Model, part: Part, scores: Array, table: Table) -> dic
     return {"row": numbers + 1, **truth, **task.decode(loss, scores), "loss": losses + 0.0}
 
 
-def spreads(model: Model, features: Features) -> dict[str, NDArray[Any]]:
-    """The standard deviation over the members of each number that is predicted, by column."""
-    rows = np.arange(len(features.values))
-    with blas_threads(model.plan.blas_threads):
-        by_member = member_scores(model.network, model.parameters, model.buffers, features, rows)
-    decoded = [model.transforms.task.decode(model.network.loss, scores) for scores in by_member]
-    numbers = [name for name, values in decoded[0].items() if values.dtype.kind == "f"]
-    return {f"spread_{name}": np.std([columns[name] for columns in decoded], axis=0) for name in numbers}
+def spreads(model: Model, features: Features, rows: int) -> dict[str, NDArray[Any]]:
+    """The standard deviation over the members of each number that is predicted, for all `rows`."""
+    network, vectors, tiles = model.network, (model.parameters, model.buffers), tiles_of(model, rows)
+    by_member = np.concatenate([member_scores(network, *vectors, features, one) for one in tiles], axis=1)[:, :rows]
+    found = [model.transforms.task.decode(network.loss, scores) for scores in by_member]
+    numbers = [name for name, values in found[0].items() if values.dtype.kind == "f"]
+    return {f"spread_{name}": np.std([columns[name] for columns in found], axis=0) for name in numbers}

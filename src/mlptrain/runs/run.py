@@ -149,7 +149,7 @@ def write_spec(folder: RunFolder, experiment: Experiment) -> None:
 
 def without_paths(experiment: Experiment) -> dict[str, Any]:
     """The settings without the places of files, which may be moved."""
-    return experiment.with_paths(lambda _, path: "").written()
+    return experiment.with_paths(lambda _, path: "").determining()
 
 
 def check_tables(header: Header, spec: Experiment, folder: RunFolder) -> None:
@@ -266,7 +266,7 @@ def proceed(
     saver = Saver(run, signalled, save_seconds)
     recorder = FlightRecorder(run.folder.path, run.state.progress.step)
     history = History(run.folder.path, columns(run.plan), run.state.history, len(run.dataset.training))
-    everyone = [saver, history, recorder, *run.consumers, *consumers]
+    everyone = [history, recorder, *run.consumers, *consumers, saver]  # who stops at a signal is the last to hear
     try:
         feed(train(run.plan, run.network, run.state, run.dataset, everyone), everyone)
     except Diverged as error:

@@ -7,7 +7,8 @@ Experiment
 ├── penalty    l1, l2
 ├── ensemble   members, rows, blend
 ├── decision   the probability from which on a class is predicted
-└── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
+├── training   epochs, batch size, early stopping, clipping, dtype              (spec/sections.py)
+└── log        who else is told of training                                     (trackers/)
 """
 
 import os
@@ -30,6 +31,7 @@ from mlptrain.spec.conflicts import conflicts
 from mlptrain.spec.presets import Facts, Plain, Preset, default_preset, fill
 from mlptrain.spec.sections import Decision, Ensemble, NetworkSpec, Training
 from mlptrain.tasks import Task, task_kinds, tasks_for_loss
+from mlptrain.trackers.names import known_trackers
 
 
 class Places(Protocol):
@@ -105,6 +107,11 @@ class Experiment(Frozen):
         Decision(), description="From which probability on the positive of two classes is predicted."
     )
     training: Training = Field(Training(), description="Length, batches, early stopping, clipping, precision.")
+    log: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(known_trackers)] = Field(
+        (),
+        exclude=True,  # no file of a run that is a function of its settings depends on who watches
+        description="Where training is logged beside metrics.csv: jsonl, mlflow, tensorboard.",
+    )
     _written: Places | None = PrivateAttr(None)
     """Where the settings are in the file that the experiment was read from."""
     _names: dict[str, str] = PrivateAttr({})
@@ -224,6 +231,10 @@ class Experiment(Frozen):
 
     def written(self) -> dict[str, Any]:
         """The settings as plain values, as in spec.yaml."""
+        return self.determining() | ({"log": list(self.log)} if self.log else {})
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that determine the bytes of a run, as plain values."""
         return self.model_dump(mode="json", include=set(Experiment.model_fields))
 
     @property

@@ -19,7 +19,7 @@ from mlptrain.data.columns import (
     is_written,
     words_among_numbers,
 )
-from mlptrain.data.encoders.base import Writer, no_value
+from mlptrain.data.encoders.base import Domain, Writer, no_value
 from mlptrain.data.encoders.numbers import Number
 from mlptrain.data.encoders.spelled import written_otherwise
 from mlptrain.data.scalers import Values
@@ -89,6 +89,9 @@ class Amount(Number):
 
     def remark(self) -> str | None:
         return f"read as numbers with {self.notation.described}"
+
+    def domain(self) -> Domain:
+        return super().domain()._replace(written=f"a number, or text with {self.notation.described}")
 
     def writer(self, column: Column, table: Table) -> Writer:
         return super().writer(self._read(column, table), table)

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,27 @@ class Answers:
     def numbers(self) -> Mapping[str, Values]:
         """By name: numbers (rows of the table,) whose mean over the rows of a category says what to expect of it."""
         return self.find()
+
+
+class Domain(NamedTuple):
+    """What a column may hold, for a form or a program that makes rows."""
+
+    form: Literal["number", "words", "date", "block", "text"] = "text"
+    """How a cell is given: as a number, as one of some words, as a date, as a list of numbers, or somehow."""
+    levels: tuple[str, ...] = ()
+    """The words that training saw."""
+    low: float | None = None
+    """The smallest number of training."""
+    high: float | None = None
+    """The largest number of training."""
+    typical: float | str | None = None
+    """A cell as there are many."""
+    written: str = ""
+    """How dates are spelled, or amounts are written."""
+    width: int = 1
+    """Numbers of a block."""
+    missing: bool = True
+    """Whether a value may be missing."""
 
 
 class Encoder(Component):
@@ -129,6 +150,10 @@ class Encoder(Component):
     def writer(self, column: Column, table: Table) -> Writer:
         """A writer of the inputs for `column`, which `read` returned for `table`."""
 
+    def domain(self) -> Domain:
+        """What the column may hold, as far as that is known."""
+        return Domain()
+
     def cells(self, column: Column, table: Table) -> Values | None:
         """(rows, width): the cells as numbers, NaN where missing; None for a kind of column that does not say how."""
         return column.values if isinstance(column, NumericColumn) else None
@@ -180,4 +205,5 @@ def missing_trouble(table: Table, name: str, rows: Indices, role: str) -> Troubl
         table.path,
         f"column '{name}' has {len(rows)} missing values, in {table.row_list(np.sort(rows))}, "
         f"and data.{role}.missing is 'error'; fill them in, or choose another rule there",
+        rows=rows.tolist(),
     )

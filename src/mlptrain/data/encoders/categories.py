@@ -13,6 +13,7 @@ from mlptrain.component import refuse
 from mlptrain.data.columns import Column, TextColumn, as_text, not_numbers, quoted, words_among_numbers
 from mlptrain.data.encoders.base import (
     Answers,
+    Domain,
     Encoder,
     Numbers,
     Rows,
@@ -113,6 +114,10 @@ class Category(Encoder):
         """The categories that have a place."""
         return self.categories
 
+    def domain(self) -> Domain:
+        typical = self.fill if self.fill in self.known else next(iter(self.known), None)
+        return Domain("words", levels=self.known, typical=typical, missing=self.missing_allowed)
+
     def cells(self, column: Column, table: Table) -> Values:
         """(rows, 1): the place of each cell in `known`, NaN where it is missing or unknown."""
         assert isinstance(column, TextColumn)
@@ -155,6 +160,7 @@ class Category(Encoder):
             table.path,
             f"column '{self.column}' holds categories that training did not see: {words} {where}; "
             f"the model knows {quoted(self.categories, 8)}",
+            rows=unknown.tolist(),
         )
 
     def _inputs(self, places: NDArray[np.intp]) -> NDArray[np.intp]:

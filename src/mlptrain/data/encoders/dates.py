@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlptrain.component import OneOf
 from mlptrain.data.columns import Column, MomentColumn, TextColumn, as_cells, as_moments, is_temporal
 from mlptrain.data.dates import CLOCK, DAY, are_times, best_spellings, moments, readable, swapped
-from mlptrain.data.encoders.base import Encoder, Rows, Writer, as_rows, median, missing_trouble, no_value
+from mlptrain.data.encoders.base import Domain, Encoder, Rows, Writer, as_rows, median, missing_trouble, no_value
 from mlptrain.data.encoders.categories import Category
 from mlptrain.data.encoders.spelled import as_series, example, written_otherwise
 from mlptrain.data.scalers import Scaler, Values
@@ -118,6 +118,9 @@ class Date(Encoder):
 
     def remark(self) -> str | None:
         return f"read as {'times' if self.spelling == CLOCK else 'dates'} ({self.spelling})"
+
+    def domain(self) -> Domain:
+        return Domain("date", written=self.spelling, missing=self.missing_allowed)
 
     def cells(self, column: Column, table: Table) -> Values:
         assert isinstance(column, TextColumn | MomentColumn)

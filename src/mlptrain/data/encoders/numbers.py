@@ -13,6 +13,7 @@ from mlptrain.component import OneOf, refuse
 from mlptrain.data.bins import bin_edges, edge_names, shares_of_bins
 from mlptrain.data.columns import Column, NumericColumn, as_numeric
 from mlptrain.data.encoders.base import (
+    Domain,
     Encoder,
     Numbers,
     Rows,
@@ -167,6 +168,13 @@ class Number(Encoder):
                 shares_of_bins(values[:, 0], edges, out[:, first_bin:])
 
         return Writer(write, f"{missing} missing in '{self.column}' filled from training" if missing else None)
+
+    def domain(self) -> Domain:
+        if self.size > 1:
+            return Domain("block", width=self.size, missing=self.fill is not None)
+        low, high = (row[0] for row in self.trained) if self.trained else (None, None)
+        typical = None if self.fill is None else self.fill[0]
+        return Domain("number", low=low, high=high, typical=typical, missing=self.fill is not None)
 
     @np.errstate(over="ignore", invalid="ignore")  # the ends of the widest ranges are infinite, and nothing is beyond
     def far(self, column: Column, table: Table) -> int:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mlptrain.component import OneOf
 from mlptrain.data.columns import Column, PixelColumn, as_pixels
-from mlptrain.data.encoders.base import Encoder, Packed, Rows, Writer, as_rows, block_names, check_width
+from mlptrain.data.encoders.base import Domain, Encoder, Packed, Rows, Writer, as_rows, block_names, check_width
 from mlptrain.data.scalers import AffineScaler, Scaler, Values
 from mlptrain.data.settings import Data
 from mlptrain.data.tables import Table
@@ -75,6 +75,9 @@ class Pixels(Encoder):
             values = values.copy()
             values[:, places] = constant
         return values
+
+    def domain(self) -> Domain:
+        return Domain("block", low=0.0, high=255.0, width=self.pixels, missing=False)
 
     def cells(self, column: Column, table: Table) -> Values:
         assert isinstance(column, PixelColumn)

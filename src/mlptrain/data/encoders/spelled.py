@@ -27,7 +27,7 @@ def written_otherwise(
     text = f"column '{column.name}' {what}, but {len(rows)} of its cells {verb} not: {quoted(words, 3)} in "
     text += f"{table.row_list(rows)}; {advice}"
     if data is None:
-        return Trouble(table.path, text)
+        return Trouble(table.path, text, rows=rows.tolist())
     ways = [data.remedy(data.without(column.name), "to leave it out")]
     if len(words) <= 3:
         ways.insert(0, data.remedy(data.with_missing(*words), "if that stands for a missing value"))

@@ -1,0 +1,1 @@
+"""A trained model at work: rows in, answers out, as lines of a stream or over HTTP."""
