@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import doctest
+import json
 import pickle
 import subprocess
 import sys
@@ -120,6 +121,14 @@ def test_a_run_of_a_frame_is_saved_with_its_table(cli: Cli, frame: pd.DataFrame,
     cli("reproduce", "run", "--interrupt", "1").succeeded()
     with pytest.raises(mlptrain.UsageError, match="exists already"):
         mlptrain.fit(SPEC, frame, out=tmp_path / "run")
+
+
+def test_a_run_is_followed_as_the_spec_says(frame: pd.DataFrame, tmp_path: Path) -> None:
+    run = mlptrain.fit(SPEC | {"log": ["jsonl"]}, frame, out=tmp_path / "run")
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert len(events) > len(run.history["epoch"])
+    with pytest.raises(mlptrain.UsageError, match="needs a folder"):
+        mlptrain.fit(SPEC | {"log": ["jsonl"]}, frame)
 
 
 def test_nothing_is_printed_or_written(

@@ -45,6 +45,7 @@ from mlptrain.runs.session import Results, Session, measured, open_session, summ
 from mlptrain.spec.experiment import Experiment
 from mlptrain.spec.load import experiment_of, load_experiment
 from mlptrain.spec.yaml import TABLE
+from mlptrain.trackers.base import followed
 from mlptrain.training.diagnostics import lowest_loss
 from mlptrain.training.epoch import columns
 from mlptrain.training.events import Consumer, Event, feed
@@ -106,17 +107,26 @@ def fit(
     """
     task = asked(spec, data, target, settings, None if out is None else Path(out))
     if task.out is None:
+        if task.experiment.log:
+            raise UsageError("log: needs a folder for the run: mlptrain.fit(..., out='runs/first')")
         session = open_session(task.experiment, task.name, consumers)
         with blas_threads(session.plan.blas_threads):
             everyone = tuple(consumers)
             feed(events_of(session.plan, session.network, session.state, session.dataset, everyone), everyone)
             return finished(session, task.notes)
-    run = begin(task.experiment, task.name, task.out, consumers)
-    with run.folder.locked(), blas_threads(run.plan.blas_threads):
+    run, troubles = begin(task.experiment, task.name, task.out, consumers), list[str]()
+    with (
+        run.folder.locked(),
+        blas_threads(run.plan.blas_threads),
+        followed(run, run.plan.log, troubles.append) as trackers,
+    ):
         if task.content is not None:
             write_durably(Path(run.plan.data.path), task.content)
-        proceed(run, lambda: None)
-        return run_of(run, finish(run), task.notes, run.folder.path)
+        proceed(run, lambda: None, consumers=() if trackers is None else [trackers])
+        results = finish(run)
+        if trackers is not None:
+            trackers.results(summary(run, results))
+    return run_of(run, results, (*task.notes, *troubles), run.folder.path)
 
 
 def train(

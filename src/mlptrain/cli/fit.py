@@ -6,7 +6,7 @@ import json
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,11 +41,10 @@ from mlptrain.spec.yaml import TABLE
 from mlptrain.system import STOP_SIGNALS
 from mlptrain.training.diagnostics import lowest_loss
 from mlptrain.training.early_stopping import monitored
-from mlptrain.training.epoch import columns
 from mlptrain.training.events import Consumer
 
 if TYPE_CHECKING:
-    from mlptrain.trackers.base import Outcome, Trackers
+    from mlptrain.trackers.base import Trackers
 
 
 class Request(NamedTuple):
@@ -95,30 +94,14 @@ def run(request: Request) -> None:
         write_report(current, console, request)
 
 
-@contextmanager
-def tracked(current: Run, console: Console, request: Request) -> Iterator[Trackers | None]:
-    """The trackers of a run, which are told how it ends; None if there are none, or nothing is left to do."""
+def tracked(current: Run, console: Console, request: Request) -> AbstractContextManager[Trackers | None]:
+    """The trackers of a run, which are told how it ends."""
     names = tuple(dict.fromkeys([*current.plan.log, *request.log]))
-    if not names or current.is_complete:
-        yield None
-        return
-    from mlptrain.trackers.base import Subject, Trackers
+    if not names:
+        return nullcontext()
+    from mlptrain.trackers.base import followed
 
-    history = [dict(zip(columns(current.plan), row, strict=True)) for row in current.state.history]
-    subject = Subject(current.plan.name, current.folder.path, current.plan.written(), history)
-    trackers = Trackers(names, subject, lambda text: console.print(f"warning: {text}"))
-    outcome: Outcome = "failed"
-    try:
-        yield trackers
-        outcome = "finished"
-    except Diverged:
-        outcome = "diverged"
-        raise
-    except (Interrupted, KeyboardInterrupt):
-        outcome = "interrupted"
-        raise
-    finally:
-        trackers.end(outcome)
+    return followed(current, names, lambda text: console.print(f"warning: {text}"))
 
 
 def write_report(current: Run, console: Console, request: Request) -> None:

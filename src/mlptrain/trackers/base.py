@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from mlptrain.errors import Diverged, EnvironmentFault
+from mlptrain.errors import Diverged, EnvironmentFault, Interrupted
+from mlptrain.runs.run import Run
+from mlptrain.training.epoch import columns
 from mlptrain.training.events import Consumer, EpochDone, Record, TrainingDone
 
 Outcome = Literal["finished", "diverged", "interrupted", "failed"]
@@ -125,6 +127,31 @@ class Trackers(Consumer):
                     self._found.pop(name).close()
             why = " ".join(str(error).split())[:300] or type(error).__name__
             self._tell(f"log: {name}: {why}; training goes on, and nothing more is logged there")
+
+
+@contextmanager
+def followed(run: Run, names: Sequence[str], tell: Callable[[str], None]) -> Iterator[Trackers | None]:
+    """The trackers of these names, which are told how the run ends; None if there are none, or nothing is left to do.
+
+    `tell` receives what goes wrong with a tracker.
+    """
+    if not names or run.is_complete:
+        yield None
+        return
+    history = [dict(zip(columns(run.plan), row, strict=True)) for row in run.state.history]
+    trackers = Trackers(names, Subject(run.plan.name, run.folder.path, run.plan.written(), history), tell)
+    outcome: Outcome = "failed"
+    try:
+        yield trackers
+        outcome = "finished"
+    except Diverged:
+        outcome = "diverged"
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        outcome = "interrupted"
+        raise
+    finally:
+        trackers.end(outcome)
 
 
 def flattened(settings: Mapping[str, Any], path: str = "") -> dict[str, str | float | None]:
