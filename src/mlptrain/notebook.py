@@ -21,7 +21,7 @@ from mlptrain.training.events import Consumer, EpochDone
 
 LABELS = {"train_loss": "training", "validation_loss": "validation"}
 STYLE = """<style>.mlptrain{color:var(--text);background:var(--paper);padding:12px 16px;max-width:760px}
-.mlptrain table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+.mlptrain table{color:inherit;border-collapse:collapse;font-variant-numeric:tabular-nums}
 .mlptrain :is(th,td){padding:2px 16px 2px 0;text-align:left}.mlptrain .n{text-align:right}
 .mlptrain svg{width:100%;height:auto;max-width:640px}.mlptrain p{margin:.4em 0}</style>"""
 _SHOWN = 40  # columns of a model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from mlptrain.cli.console import print_json, print_notes, print_results, refuse_
 from mlptrain.cli.fitting import bytes_text
 from mlptrain.cli.tables import table_for
 from mlptrain.export.build import Result, export, refuse_existing
-from mlptrain.export.exported import Format, GraphFormat
+from mlptrain.export.exported import FILE, Format, GraphFormat
 from mlptrain.export.formats import format_for
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.model import open_model
@@ -61,7 +62,8 @@ def lines(out: Path, form: Format, found: Result) -> list[str]:
         f"computed by {by}"
         for one in found.checks
     ]
-    return [f"{out}: {form.meaning}, {bytes_text(len(found.content))}", *checks, *found.facts]
+    facts = [fact.replace(FILE, shlex.quote(str(out))) for fact in found.facts]
+    return [f"{out}: {form.meaning}, {bytes_text(len(found.content))}", *checks, *facts]
 
 
 def document(out: Path, form: Format, found: Result) -> dict[str, object]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlptrain.data.columns import canonical
 from mlptrain.export.c_runtime import AMOUNT, CATEGORY, HEAD, HELPERS, INTERP, MOMENT, SELFTEST, WORD, WORDS
-from mlptrain.export.exported import Exported, GraphFormat, identifier, one_line
+from mlptrain.export.exported import FILE, Exported, GraphFormat, identifier, one_line
 from mlptrain.export.graph import Node, Source
 from mlptrain.export.lower import INFIX, Code, number
 
@@ -54,7 +54,7 @@ class CHeader(GraphFormat):
         return "".join(Header(exported).text()).encode()
 
     def facts(self, content: bytes, exported: Exported) -> list[str]:
-        compile_it = f"cc -std=c99 -O2 -D{exported.name.upper()}_SELFTEST -x c FILE -lm -o selftest && ./selftest"
+        compile_it = f"cc -std=c99 -O2 -D{exported.name.upper()}_SELFTEST -x c {FILE} -lm -o selftest && ./selftest"
         return [Header(exported).sizes(), f"compare what your compiler makes of it: {compile_it}"]
 
 

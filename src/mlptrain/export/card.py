@@ -65,8 +65,8 @@ def data(subject: Subject) -> Iterator[str]:
     """The tables and the columns."""
     model = subject.model
     yield "\n## Data\n"
-    for path, digest in model.header.fingerprint.items():
-        yield f"- `{text(Path(path).name)}`, sha256 `{digest}`"
+    for name, path in model.plan.data.files.items():
+        yield f"- `{text(Path(path).name)}`, sha256 `{model.header.fingerprint.get(name, 'unknown')}`"
     yield f"- {split_text(subject)}"
     notes = (subject.summary or {}).get("notes") or []
     yield from (f"- {text(note)}" for note in notes)

@@ -15,6 +15,9 @@ from mlptrain.export.golden import Comparison, Golden, Run, numbers_in, run_grap
 from mlptrain.export.program import Program
 from mlptrain.runs.checkpoint import Model
 
+FILE = "<FILE>"
+"""Stands for the file that is written in the lines that a format offers."""
+
 
 class Subject(NamedTuple):
     """The model that is written, and where it comes from."""

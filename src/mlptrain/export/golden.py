@@ -26,7 +26,7 @@ from mlptrain.export.program import Program
 from mlptrain.nn.threads import blas_threads
 from mlptrain.randomness import stream
 from mlptrain.runs.checkpoint import Model
-from mlptrain.runs.model import own_test
+from mlptrain.runs.model import at_home, own_test
 
 GOLDEN_ROWS = 100
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
@@ -184,11 +184,12 @@ def plain(raw: Any) -> list[Any]:
 
 def own_rows(path: Path, program: Program, most: int) -> tuple[Golden | None, list[str]]:
     """`most` test rows of the run, else rows that it was validated on; None with a note where there are none."""
-    if not path.is_dir() and not (path.parent / "spec.yaml").is_file():
+    if program.model.folder is None:
         return None, [f"{path} is a model file without its run: compared on rows made for it; --data names others"]
     try:
-        name, rows = own_part(program.model)
-        table = used_rows(program.model.plan.data, program.model.transforms, name)[0]
+        model = at_home(program.model)
+        name, rows = own_part(model)
+        table = used_rows(model.plan.data, model.transforms, name)[0]
         table = table.select(np.unique(rows)[:most])
         return compared_rows(program, table, f"{table.rows} {name} rows of the run"), []
     except MlptrainError as error:
@@ -196,7 +197,7 @@ def own_rows(path: Path, program: Program, most: int) -> tuple[Golden | None, li
 
 
 def own_part(model: Model) -> tuple[str, NDArray[np.intp]]:
-    """The name of the part that the run was judged on, and its rows."""
+    """The name of the part that the run was judged on, and its rows; the model must be at home."""
     part = own_test(model)
     if part is not None:
         return "test", part.rows

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlptrain.data.amounts import CELL
 from mlptrain.data.dates import pattern
 from mlptrain.export import cells
-from mlptrain.export.exported import Exported, GraphFormat, one_line
+from mlptrain.export.exported import FILE, Exported, GraphFormat, one_line
 from mlptrain.export.golden import Golden, Run
 from mlptrain.export.graph import Node, Source
 from mlptrain.export.lower import INFIX, Code, number
@@ -208,7 +208,7 @@ class PythonFile(GraphFormat):
         return run
 
     def facts(self, content: bytes, exported: Exported) -> list[str]:
-        return ["try: python FILE --selftest; python FILE < rows.jsonl"]
+        return [f"try: python {FILE} --selftest; python {FILE} < rows.jsonl"]
 
 
 def head(exported: Exported) -> str:
