@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlptrain.api import Model as Model
     from mlptrain.api import Run as Run
-    from mlptrain.api import Training as Training
+    from mlptrain.api import Trainer as Trainer
     from mlptrain.api import fit as fit
     from mlptrain.api import load as load
     from mlptrain.api import train as train
+    from mlptrain.data.settings import Categorical as Categorical
+    from mlptrain.data.settings import Data as Data
+    from mlptrain.data.settings import Numeric as Numeric
+    from mlptrain.data.split import Split as Split
     from mlptrain.errors import CheckpointError as CheckpointError
     from mlptrain.errors import DataError as DataError
     from mlptrain.errors import Diverged as Diverged
@@ -28,7 +32,13 @@ if TYPE_CHECKING:
     from mlptrain.errors import SpecError as SpecError
     from mlptrain.errors import UsageError as UsageError
     from mlptrain.notebook import LiveCurve as LiveCurve
+    from mlptrain.optim.penalties import Penalty as Penalty
     from mlptrain.spec.experiment import Experiment as Experiment
+    from mlptrain.spec.sections import Decision as Decision
+    from mlptrain.spec.sections import EarlyStopping as EarlyStopping
+    from mlptrain.spec.sections import Ensemble as Ensemble
+    from mlptrain.spec.sections import NetworkSpec as NetworkSpec
+    from mlptrain.spec.sections import Training as Training
     from mlptrain.training.events import Consumer as Consumer
     from mlptrain.training.events import EpochDone as EpochDone
     from mlptrain.training.events import StepDone as StepDone
@@ -37,7 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
-    "mlptrain.api": ("Model", "Run", "Training", "fit", "load", "train"),
+    "mlptrain.api": ("Model", "Run", "Trainer", "fit", "load", "train"),
     "mlptrain.errors": (
         "CheckpointError",
         "DataError",
@@ -47,7 +57,11 @@ _HOMES = {
         "SpecError",
         "UsageError",
     ),
+    "mlptrain.data.settings": ("Categorical", "Data", "Numeric"),
+    "mlptrain.data.split": ("Split",),
     "mlptrain.notebook": ("LiveCurve",),
+    "mlptrain.optim.penalties": ("Penalty",),
+    "mlptrain.spec.sections": ("Decision", "EarlyStopping", "Ensemble", "NetworkSpec", "Training"),
     "mlptrain.spec.experiment": ("Experiment",),
     "mlptrain.training.events": ("Consumer", "EpochDone", "StepDone", "TrainingDone"),
 }

@@ -135,7 +135,7 @@ def train(
     *,
     target: str | Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> Training:
+) -> Trainer:
     """Train a model step by step: iterate over the events, and ask for the `run` when enough was trained.
 
     The parameters are those of `fit`. Nothing is written.
@@ -152,7 +152,7 @@ def train(
     ['left', 'right']
     """
     task = asked(spec, data, target, settings, None)
-    return Training(open_session(task.experiment, task.name), task.notes)
+    return Trainer(open_session(task.experiment, task.name), task.notes)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -345,7 +345,7 @@ class Run:
         return html_of_run(self)
 
 
-class Training(Iterator[Event]):
+class Trainer(Iterator[Event]):
     """A run in memory that is trained while one iterates over its events."""
 
     def __init__(self, session: Session, notes: Sequence[str] = ()) -> None:
