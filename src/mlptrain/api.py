@@ -254,7 +254,7 @@ class Model:
         """
         if table is None:
             return self._evaluate_own()
-        read = self._read(table)
+        read = self._read(table, hashed=True)
         if target is not None:
             read = join_target(read, self._target(target), self.targets)
         with self._lock:
@@ -289,10 +289,10 @@ class Model:
         with self._lock:
             return model.evaluate(self._loaded, part, model.scores_of(self._loaded, part))
 
-    def _read(self, table: Any) -> Table:
+    def _read(self, table: Any, hashed: bool = False) -> Table:
         """`table` as columns by name."""
         if not isinstance(table, str | os.PathLike):
-            return own(table)
+            return own(table, hashed)
         return read_table(Path(table), self._loaded.plan.data.delimiter, self._loaded.transforms.hints)
 
     def _target(self, target: Any) -> Table:
@@ -471,9 +471,9 @@ def name_of(spec: Spec) -> str:
     return name_for(Path(spec)) if isinstance(spec, str | os.PathLike) else "run"
 
 
-def own(table: Any) -> Table:
+def own(table: Any, hashed: bool = True) -> Table:
     """A table in memory as columns by name."""
-    return table if isinstance(table, Table) else frames.table_from(table)
+    return table if isinstance(table, Table) else frames.table_from(table, hashed=hashed)
 
 
 def finished(session: Session, notes: Sequence[str]) -> Run:

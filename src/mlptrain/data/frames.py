@@ -28,11 +28,12 @@ NAME = "the data"
 KNOWN = "give a path, a frame, a dictionary of columns, a list of rows as dictionaries, or an array (rows, columns)"
 
 
-def table_from(data: Any, name: str = NAME) -> Table:
+def table_from(data: Any, name: str = NAME, hashed: bool = True) -> Table:
     """The table in `data`: a frame, a dictionary of columns, a list of rows as dictionaries, or an array.
 
     An array (rows, width) has columns named x0, x1, and so on; a structured array its own names. The index of a pandas
-    frame is no column. `name` is what messages call the table.
+    frame is no column. `name` is what messages call the table. Only a table that may be compared with that of a run
+    needs to be `hashed`.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def table_from(data: Any, name: str = NAME) -> Table:
         raise DataError(f"{name}: its columns differ in length: {', '.join(f'{k} has {n}' for k, n in rows.items())}")
     if not rows or not max(rows.values()):
         raise DataError(f"{name}: 0 data rows")
-    return Table(name, digest(series), next(iter(rows.values())), series)
+    return Table(name, digest(series) if hashed else "", next(iter(rows.values())), series)
 
 
 def named_columns(data: Any, name: str) -> dict[str, Any]:

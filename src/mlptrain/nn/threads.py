@@ -9,10 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlptrain.nn.layout import Layout
 from mlptrain.system import bound_cores
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 GRAIN = 2_000_000
 """Multiplications of the largest product for which an additional thread pays off.
@@ -63,7 +68,19 @@ def blas_library() -> str:
 @contextmanager
 def blas_threads(number: int, api: str = "blas") -> Iterator[None]:
     """Let matrix products use `number` threads; with `openmp` the loops of the libraries that are loaded."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(number, api):
+    pools = blas_pools() if api == "blas" else loaded_pools()
+    with pools.limit(limits=number, user_api=api):
         yield
+
+
+def loaded_pools() -> ThreadpoolController:
+    """The threads of all libraries that are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@lru_cache(1)
+def blas_pools() -> ThreadpoolController:
+    """The threads of the matrix products; to look for the libraries takes a millisecond, and NumPy brings its own."""
+    return loaded_pools()
