@@ -1,24 +1,29 @@
 """Is a new variant of anything one class in one file, and nothing else?
 
 The files in plugins/ hold one toy of each family, as a user would write it. Every toy goes the whole way: named in a
-spec, checked, trained, saved, loaded, used to predict. Each command is a process of its own, since a class that is once
+spec, checked, trained, saved, loaded, used to predict. Each toy has a process of its own, since a class that is once
 defined is known to every test that comes after it.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from cli import Outcome, run_process, write_csv
+from cli import Outcome, environment, run_process, write_csv
 from mlptrain.runs.run import begin, proceed
 from mlptrain.spec.load import load_experiment
 from mlptrain.training.events import Consumer, EpochDone, StepDone, TrainingDone
 
 PLUGINS = sorted((Path(__file__).parent / "plugins").glob("*.py"))
+WITH_TOYS = [word for path in PLUGINS for word in ("--plugin", path)]
 PLUGIN_OF_ANGLES = Path(__file__).parent / "plugins" / "angles.py"
 SOURCE = Path(__file__).parents[1] / "src"
 AMOUNTS = "data: {path: amounts.csv, target: price, split: {validation: 0.2, test: 0.2}}\n"
@@ -59,8 +64,23 @@ TOYS = {
 
 def mlptrain(*arguments: object, folder: Path) -> Outcome:
     """Run the command line with every toy known."""
-    plugins = [word for path in PLUGINS for word in ("--plugin", path)]
-    return run_process(*arguments, *plugins, folder=folder)
+    return run_process(*arguments, *WITH_TOYS, folder=folder)
+
+
+def several(*commands: Sequence[object], folder: Path) -> list[Outcome]:
+    """Run several commands in one process, in which every toy is known from the first one on."""
+    first, *others = ([str(word) for word in command] for command in commands)
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("several.py")],
+        cwd=folder,
+        env=environment(),
+        input=json.dumps([[*first, *map(str, WITH_TOYS)], *others]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    return [Outcome(**one) for one in json.loads(done.stdout)]
 
 
 @pytest.mark.usefixtures("classes", "amounts")
@@ -68,15 +88,22 @@ def mlptrain(*arguments: object, folder: Path) -> Outcome:
 def test_a_class_is_all_it_takes(tmp_path: Path, toy: Toy) -> None:
     table = "amounts.csv" if "amounts.csv" in toy.spec else "classes.csv"
     (tmp_path / "spec.yaml").write_text(toy.spec + LENGTH)
-    fitted = mlptrain("fit", "spec.yaml", "--json", "--out", "run", folder=tmp_path).succeeded().json()
-    evaluated = mlptrain("evaluate", "run", "--json", folder=tmp_path).succeeded().json()
-    assert evaluated["metrics"] == fitted["results"]["test"]
-    predicted = mlptrain("predict", "run", table, "--quiet", folder=tmp_path).succeeded().out
-    assert len(predicted.splitlines()) == len((tmp_path / table).read_text().splitlines())
+    fitted, evaluated, predicted, checked, *others = several(
+        ("fit", "spec.yaml", "--json", "--out", "run"),
+        ("evaluate", "run", "--json"),
+        ("predict", "run", table, "--quiet"),
+        ("gradcheck", "spec.yaml"),
+        ("explain", "spec.yaml", "--step", "3"),
+        ("components", toy.listed),
+        folder=tmp_path,
+    )
+    assert evaluated.succeeded().json()["metrics"] == fitted.succeeded().json()["results"]["test"]
+    assert len(predicted.succeeded().out.splitlines()) == len((tmp_path / table).read_text().splitlines())
     assert toy.listed in (tmp_path / "run" / "spec.yaml").read_text() + (tmp_path / "run" / "metrics.csv").read_text()
-    assert "passed" in mlptrain("gradcheck", "spec.yaml", folder=tmp_path).succeeded().out
-    mlptrain("explain", "spec.yaml", "--step", "3", folder=tmp_path).succeeded()
-    mlptrain("components", toy.listed, folder=tmp_path).succeeded()
+    assert "passed" in checked.succeeded().out
+    for outcome in others:
+        outcome.succeeded()
+    mlptrain("evaluate", "run", folder=tmp_path).succeeded()  # in a process that did not train it
 
 
 def test_the_gradient_check_takes_every_toy_that_has_a_gradient(tmp_path: Path) -> None:

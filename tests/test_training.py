@@ -213,9 +213,10 @@ def test_a_consumer_of_the_whole_run_hears_all_of_it(spec: Write, classes: Path,
     proceed(run, lambda: None)
     finish(run)
     assert parts.names[:2] == ["other 0", "prepare 0"]
-    assert parts.names[4 : 4 + len(STEP)] == STEP
+    assert parts.names[2:4] == ["other 0", "checkpoint 0"]
+    assert parts.names[6 : 6 + len(STEP)] == STEP
     written = [name for name in parts.names if name in ("checkpoint 0", "model 0", "metrics 0")]
-    assert written == ["checkpoint 0", "model 0", "metrics 0", "metrics 0", "metrics 0"]
+    assert written == ["checkpoint 0", "checkpoint 0", "model 0", "metrics 0", "metrics 0", "metrics 0"]
     assert [step for step, *_ in listener.steps] == [1]
     assert listener.ends == ["epochs", "closed"]
 

@@ -285,6 +285,8 @@ def unknown_key(root: Node, location: Location) -> str:
     if hint := did_you_mean(word, valid):
         return f"unknown key; {hint}"
     elsewhere = [path for path in all_paths(Experiment) if path.rpartition(".")[2] == word]
+    depth = min((path.count(".") for path in elsewhere), default=0)
+    elsewhere = [path for path in elsewhere if path.count(".") == depth]
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(elsewhere[:3])}?"
     owners = [variant.name() for variant in siblings(model) if word in variant.model_fields]
