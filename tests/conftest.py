@@ -18,6 +18,7 @@ from cli import Cli, Outcome, Write, amounts_rows, classes_rows, run_cli, write_
 from mlptrain.spec import presets
 
 hypothesis.settings.register_profile("usual", deadline=None, max_examples=30)  # a busy machine is no fault
+hypothesis.settings.register_profile("few", deadline=None, max_examples=8)  # where the same tests ran just before
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile thorough
 hypothesis.settings.load_profile("usual")
 
