@@ -305,7 +305,9 @@ def encode(header: Header, tensors: Tensors) -> bytes:
     """A safetensors file with the header as its only metadata entry; the same content gives the same bytes."""
     import safetensors.numpy
 
-    content = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    content = {
+        name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in sorted(tensors.items())
+    }
     text = canonical(header.model_dump(mode="json"))
     metadata = canonical({"digest": digest(text, content), "header": text})
     return safetensors.numpy.save(content, {KEY: metadata})
