@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import fcntl
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EXDEV, errno.EDQUOT, errn
 CALLS = ("stat", "lstat", "open", "mkdir", "rmdir", "unlink", "replace", "listdir", "scandir", "fsync", "statvfs")
 
 
+class Killed(BaseException):
+    """The process is dead: whatever it still tries is not done."""
+
+
 def error_name(number: int) -> str:
     """ENOSPC for 28; SHORT for a short write."""
     return errno.errorcode.get(number, "SHORT")
@@ -33,8 +38,12 @@ class Faults:
     number: int = 0
     """The call that fails, counted from 1; 0 for none."""
     error: int = errno.EIO
+    deadly: bool = False
+    """Whether the call does not fail, but is the last one that is tried: it and all after it are not done."""
     calls: list[str] = field(default_factory=list)
     """Each call so far: 'replace run/model.safetensors'."""
+    unflushed: set[str] = field(default_factory=set)
+    """The files with content that is not on the disk yet."""
 
     def tick(self, call: str, target: object) -> bool:
         """Count a call; raise the error if it is the one that fails, or return True if it is to write less."""
@@ -42,11 +51,28 @@ class Faults:
         if path is None:
             return False
         self.calls.append(f"{call} {path}")
+        if self.deadly and len(self.calls) >= self.number:
+            raise Killed
         if len(self.calls) != self.number:
+            self.note(call, path)
             return False
         if self.error == SHORT:
             return call == "write"
         raise OSError(self.error, os.strerror(self.error), str(target) if isinstance(target, str | Path) else None)
+
+    def note(self, call: str, path: str) -> None:
+        """Remember what is flushed and what is not."""
+        if call == "write":
+            self.unflushed.add(path)
+        elif call == "fsync":
+            self.unflushed.discard(path)
+
+    def lose_what_was_not_flushed(self) -> None:
+        """Leave of each file that was not flushed no more than its first byte, as a loss of power may do."""
+        for name in self.unflushed:
+            path = self.folder / name
+            if path.is_file():
+                os.truncate(path, min(1, path.stat().st_size))
 
     def path_of(self, target: object) -> str | None:
         """The path of a name or of an open file, relative to the folder; None outside of it."""
@@ -104,10 +130,19 @@ def failing(faults: Faults) -> Iterator[Faults]:
         patch.setattr(builtins, "open", opened)
         for name in CALLS:
             patch.setattr(os, name, counted(faults, name, getattr(os, name)))
-        import fcntl
-
-        patch.setattr(fcntl, "flock", counted(faults, "flock", fcntl.flock))
+        patch.setattr(fcntl, "flock", locked(faults, fcntl.flock))
         yield faults
+
+
+def locked(faults: Faults, usual: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """`flock`, which counts itself where it locks; a lock ends with its process anyway."""
+
+    def call(handle: int, operation: int) -> None:
+        if not operation & fcntl.LOCK_UN:
+            faults.tick("flock", handle)
+        usual(handle, operation)
+
+    return call
 
 
 def counted(faults: Faults, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:

@@ -354,11 +354,13 @@ def places(value: Json, path: Path_ = ()) -> Iterator[Path_]:
 def mutate(chance: random.Random, header: Json, where: list[Path_]) -> None:
     """Change one thing in `header`: replace, remove, repeat, lengthen, move, or turn it into another kind of value."""
     path = chance.choice(where)
+    parent: Any
     try:
         parent, old = at(header, path[:-1]), at(header, path)
     except (KeyError, IndexError, TypeError):
         return  # an earlier change took it away
-    key, how = path[-1], chance.randrange(6)
+    key: Any = path[-1]
+    how = chance.randrange(6)
     if how == 0 and isinstance(parent, dict):
         del parent[key]
     elif how == 1:

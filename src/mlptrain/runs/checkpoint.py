@@ -305,12 +305,15 @@ def encode(header: Header, tensors: Tensors) -> bytes:
     """A safetensors file with the header as its only metadata entry; the same content gives the same bytes."""
     import safetensors.numpy
 
-    content = {
-        name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in sorted(tensors.items())
-    }
+    content = {name: little_endian(tensors[name]) for name in sorted(tensors)}
     text = canonical(header.model_dump(mode="json"))
     metadata = canonical({"digest": digest(text, content), "header": text})
     return safetensors.numpy.save(content, {KEY: metadata})
+
+
+def little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    """`array` as its bytes are in a file: row by row, each number with its low byte first."""
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
 def canonical(value: Any) -> str:
