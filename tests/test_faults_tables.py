@@ -177,6 +177,34 @@ def test_a_hundred_thousand_columns(cli: Cli, tmp_path: Path) -> None:  # D43
     assert len(done.stderr) < 20_000
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "t.npz", "t-idx3-ubyte"])
+def test_a_table_larger_than_the_memory(cli: Cli, spec: Write, tmp_path: Path, name: str) -> None:  # D43
+    """Refused by its size, before it is read; the file is sparse."""
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 43)
+    cli("fit", spec(f"data: {{path: {name}, target: answer}}\n")).refused(
+        3, f"{name}: 8,796,093,022,208 bytes need at least"
+    )
+
+
+def bomb_of_gzip(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"x,answer\n" + b"1,yes\n2,no\n" * 500_000, mtime=0))
+
+
+def bomb_of_arrays(path: Path) -> None:
+    np.savez_compressed(path, x=np.zeros((500_000, 2)), answer=np.array(["yes", "no"] * 250_000))
+
+
+@pytest.mark.parametrize(("name", "write"), [("t.csv.gz", bomb_of_gzip), ("t.npz", bomb_of_arrays)])
+def test_a_table_that_unpacks_to_more_than_the_memory(
+    cli: Cli, spec: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, write: Callable[[Path], object]
+) -> None:
+    write(tmp_path / name)
+    monkeypatch.setattr("mlptrain.data.tables.memory_size", lambda: 4 << 20)
+    assert (tmp_path / name).stat().st_size < 1 << 20
+    cli("fit", spec(f"data: {{path: {name}, target: answer}}\n")).refused(3, f"{name}: ", "bytes need at least")
+
+
 # --- What is measured
 
 
