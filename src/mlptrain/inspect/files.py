@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from mlptrain.errors import CheckpointError
+from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.runs.checkpoint import Header, decode, header_of, read_file, safetensors_metadata
 from mlptrain.runs.directory import RunFolder
 
@@ -130,6 +130,8 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
         raise ValueError("it is no mapping")
+    except OSError as error:
+        raise EnvironmentFault(f"{folder.summary}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder.summary}: is damaged: {error}") from error
 

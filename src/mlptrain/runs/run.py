@@ -68,7 +68,7 @@ class Run(Session):
         """The files of a finished run that are missing or damaged; `proceed` and `finish` write them again."""
         folder, lost = self.folder, []
         metrics = folder.path / "metrics.csv"
-        if not metrics.is_file() or metrics.read_bytes() != history_bytes(columns(self.plan), self.state.history):
+        if not metrics.is_file() or files.read_file(metrics) != history_bytes(columns(self.plan), self.state.history):
             lost.append(metrics.name)
         try:
             files.decode_model(files.read_file(folder.model), str(folder.model))
