@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -233,10 +232,8 @@ def test_a_run_beside_its_table_and_on_top_of_it(cli: Cli, spec: Write, classes:
 
 
 TERMINALS: dict[str, dict[str, str]] = {
-    "dumb": {"TERM": "dumb"},
-    "no colour": {"NO_COLOR": "1"},
-    "narrow": {"COLUMNS": "20"},
-    "none": {"TERM": ""},
+    "dumb and narrow": {"TERM": "dumb", "COLUMNS": "20"},
+    "no colour and none": {"NO_COLOR": "1", "TERM": ""},
 }
 
 
@@ -286,16 +283,13 @@ def test_arguments_that_change_places(cli: Cli, spec: Write, classes: Path, line
     assert "a bug" not in outcome.err
 
 
-SIGNALS: dict[str, Callable[[subprocess.Popen[str]], None]] = {
-    "while modules are imported": lambda process: time.sleep(0.03),
-    "a little later": lambda process: time.sleep(0.1),
-}
+VERBS = {"evaluate run": 0.03, "predict run classes.csv": 0.1, "report run": 0.5, "inspect run": 0.06, "runs": 0.01}
+"""Each with the seconds after which it is interrupted: while modules are imported, and later."""
 
 
-@pytest.mark.parametrize("verb", ["evaluate run", "predict run classes.csv", "report run", "inspect run", "runs"])
-@pytest.mark.parametrize("wait", SIGNALS.values(), ids=SIGNALS)
+@pytest.mark.parametrize(("verb", "seconds"), VERBS.items(), ids=VERBS)
 def test_an_interrupt_of_any_verb_is_one_line(
-    cli: Cli, spec: Write, classes: Path, verb: str, wait: Callable[[subprocess.Popen[str]], None]
+    cli: Cli, spec: Write, classes: Path, verb: str, seconds: float
 ) -> None:  # J09
     cli("fit", spec(DATA + QUICK), "--out", "run").succeeded()
     code = (
@@ -315,7 +309,7 @@ def test_an_interrupt_of_any_verb_is_one_line(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    wait(process)
+    time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert "Traceback" not in err

@@ -165,6 +165,7 @@ def test_nothing_is_fitted_to_rows_that_are_held_out(cli: Cli, spec: Write, clas
     assert "violet" not in json.dumps(fitted[0].model_dump(mode="json"))
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_columns(cli: Cli, tmp_path: Path) -> None:  # D43
     """Read, counted, and refused by the size of what they need, or trained on; never a process that dies."""
     ones = "1," * 100_000
