@@ -359,6 +359,8 @@ def mutate(chance: random.Random, header: Json, where: list[Path_]) -> None:
         parent, old = at(header, path[:-1]), at(header, path)
     except (KeyError, IndexError, TypeError):
         return  # an earlier change took it away
+    if not isinstance(parent, dict | list):
+        return
     key: Any = path[-1]
     how = chance.randrange(6)
     if how == 0 and isinstance(parent, dict):
@@ -422,7 +424,8 @@ def included(part: Json, whole: Json) -> bool:
         return all(key in whole and included(value, whole[key]) for key, value in part.items())
     if isinstance(part, list) and isinstance(whole, list):
         return len(part) == len(whole) and all(map(included, part, whole))
-    return part == whole or (isinstance(part, int | float | str) and isinstance(whole, float | str | dict))
+    short = isinstance(part, int | float | str) and isinstance(whole, float | str | dict | list)
+    return part == whole or short
 
 
 def read_all(raw: bytes) -> str:
