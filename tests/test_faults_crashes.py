@@ -488,3 +488,69 @@ def test_a_lock_that_is_none(
     assert outcome.code == 0 or "run" in outcome.err
     for verb in (("evaluate", "run"), ("predict", "run", "classes.csv"), ("inspect", "run")):
         cli(*verb).succeeded()
+
+
+# --- Disks that are full, or may not be written
+
+
+def on_a_disk(options: str, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `script` where `disk` is a file system in memory, in a namespace of its own."""
+    (folder / "disk").mkdir()
+    command = f"mount -t tmpfs -o {options} none disk || exit 99\n{script}"
+    return subprocess.run(
+        ["unshare", "-rm", "bash", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+FIT = f"{PROGRAM} fit spec.yaml --out disk/run --quiet --save-every 0"
+DISKS: dict[str, tuple[str, str, int, str]] = {
+    "4 KiB": ("size=4k", FIT, 5, "disk/run"),  # F08, J05
+    "3 inodes": ("size=10m,nr_inodes=3", FIT, 5, "disk/run"),
+    "full at the end": (
+        "size=200k",
+        f"{FIT} || exit 98; rm disk/run/model.safetensors disk/run/summary.json\n"
+        f"dd if=/dev/zero of=disk/rest bs=1k 2>/dev/null; {PROGRAM} fit --resume disk/run --quiet",
+        5,
+        "No space left on device",
+    ),  # F09
+    "room again": (
+        "size=200k",
+        f"{FIT} || exit 98; rm disk/run/model.safetensors; dd if=/dev/zero of=disk/rest bs=1k 2>/dev/null\n"
+        f"{PROGRAM} fit --resume disk/run --quiet; rm disk/rest; {PROGRAM} fit --resume disk/run --quiet",
+        0,
+        "",
+    ),
+    "read-only": ("size=1m", f"mount -o remount,ro disk; {FIT}", 5, "Read-only file system"),  # A07
+    "complete, read-only": (
+        "size=1m",
+        f"{FIT} || exit 98; mount -o remount,ro disk; {PROGRAM} evaluate disk/run >/dev/null && "
+        f"{PROGRAM} predict disk/run classes.csv >/dev/null && {PROGRAM} inspect disk/run",
+        0,
+        "",
+    ),  # J05
+    "resumed, read-only": (
+        "size=1m",
+        f"{FIT} || exit 98; rm disk/run/model.safetensors; mount -o remount,ro disk; {PROGRAM} fit --resume disk/run",
+        5,
+        "Read-only file system",
+    ),
+}
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+@pytest.mark.parametrize(("options", "script", "code", "said"), DISKS.values(), ids=DISKS)
+def test_a_disk(spec: Write, classes: Path, options: str, script: str, code: int, said: str) -> None:
+    spec(SPEC)
+    done = on_a_disk(options, script, classes.parent)
+    if done.returncode == 99 or "unshare failed" in done.stderr:
+        pytest.skip("no file system can be mounted here")
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "a bug" not in done.stderr
+    assert "Traceback" not in done.stderr
