@@ -230,6 +230,15 @@ def test_a_figure_of_zero_is_a_result(cli: Cli, spec: Write, classes: Path) -> N
     assert list(found["metrics"])[:2] == ["loss", "accuracy"]
 
 
+def test_a_target_far_beyond_those_of_training(cli: Cli, spec: Write, amounts: Path) -> None:  # H04
+    """The loss has no value in the precision of the model; the errors in the units of the target have."""
+    cli("fit", spec("data: {path: amounts.csv, target: price}\n" + QUICK), "--out", "run", "--quiet").succeeded()
+    write_csv(amounts.parent / "far.csv", "x1,x2,price", [*amounts_rows(5), ("1", "1", "1e150")])
+    found = cli("evaluate", "run", "--data", "far.csv", "--json").succeeded().json()["metrics"]
+    assert found["loss"] is None
+    assert found["mae"] == pytest.approx(1e150 / 6)
+
+
 def test_the_history_grows_by_the_epoch_alone(cli: Cli, spec: Write, classes: Path) -> None:  # I13
     text = "training: {epochs: 3, batch_size: 1, baselines: false}\n"
     cli("fit", spec(DATA + text), "--out", "run", "--quiet").succeeded()

@@ -280,6 +280,8 @@ class Classification(Task):
             refuse([("classes", "must differ from each other")])
         if self.weights is not None and (len(self.weights) != len(self.classes) or min(self.weights) < 0):
             refuse([("weights", "must be a number of 0 or more for each class")])
+        if self.weights is not None and not 0 < sum(self.weights) < np.inf:
+            refuse([("weights", "must have a sum above 0")])
         if self.threshold is not None and self.positive is None:
             refuse([("threshold", "is for two classes")])
         return self
