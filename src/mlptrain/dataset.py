@@ -883,6 +883,7 @@ def choose_rows(task: Task, truth: Truth, split: Split, seed: int, table: Table,
     return dict(zip(PARTS, parts, strict=True))
 
 
+@np.errstate(over="ignore")  # the loss of a target beyond the range of its dtype has no value, which is said
 def make_part(
     task: Task,
     features: Features,

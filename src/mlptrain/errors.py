@@ -43,15 +43,15 @@ class Problem(NamedTuple):
 
 
 class SpecError(UsageError):
-    """An experiment file with mistakes: all of them, in the order of the file."""
+    """An experiment file with mistakes, in the order of the file: the first hundred, and how many `more` there are."""
 
-    SHOWN = 20
+    SHOWN, KEPT = 20, 100
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], more: int = 0) -> None:
         self.problems = tuple(problems)
         lines = [str(problem) for problem in self.problems[: self.SHOWN]]
-        if len(self.problems) > self.SHOWN:
-            lines.append(f"... and {len(self.problems) - self.SHOWN} more")
+        if (hidden := len(self.problems) + more - len(lines)) > 0:
+            lines.append(f"... and {hidden} more")
         super().__init__("\n".join(lines))
 
 

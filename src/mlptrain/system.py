@@ -21,12 +21,39 @@ STOP_SIGNALS = tuple(
 """The signals that ask a process to stop, as far as they exist on this system."""
 
 
+MEMORY_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+
+
 def memory_size() -> int | None:
+    """The memory in bytes that this process may have: of the machine, its container, or its limit; None if unknown."""
+    known = [size for size in (physical_memory(), container_memory(), address_space()) if size is not None]
+    return min(known, default=None)
+
+
+def physical_memory() -> int | None:
     """The memory of this machine in bytes; None if it is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf, other systems may lack these names
         return None
+
+
+def container_memory() -> int | None:
+    """The memory in bytes that a Linux container is granted; None without a limit."""
+    try:
+        return int(MEMORY_OF_CONTAINER.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # ValueError: 'max'
+        return None
+
+
+def address_space() -> int | None:
+    """The limit of this process on memory in bytes (ulimit -v); None without one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def free_space(folder: Path) -> int | None:

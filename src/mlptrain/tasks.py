@@ -37,7 +37,7 @@ from mlptrain.data.columns import (
 )
 from mlptrain.data.encoders.amounts import Amount, read_amounts
 from mlptrain.data.encoders.base import Rows, as_rows
-from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler, Standard
+from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler, Standard, misfit
 from mlptrain.data.settings import Words
 from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table, is_number
@@ -95,7 +95,7 @@ class Task(Component):
     """The form of its truth and predictions, which determines the metrics."""
     meaning: ClassVar[str] = ""
     """When to choose it, for messages."""
-    columns: Words
+    columns: Annotated[Words, Field(min_length=1)]
 
     @property
     @abstractmethod
@@ -280,6 +280,8 @@ class Classification(Task):
             refuse([("classes", "must differ from each other")])
         if self.weights is not None and (len(self.weights) != len(self.classes) or min(self.weights) < 0):
             refuse([("weights", "must be a number of 0 or more for each class")])
+        if self.weights is not None and not 0 < sum(self.weights) < np.inf:
+            refuse([("weights", "must have a sum above 0")])
         if self.threshold is not None and self.positive is None:
             refuse([("threshold", "is for two classes")])
         return self
@@ -544,9 +546,7 @@ class Regression(Task):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if {len(row) for row in self.fitted} != {len(self.columns)}:
-            refuse([("fitted", "must be rows of a number for each target")])
-        if wrong := self.scaler.misfit(np.asarray(self.fitted)):
+        if wrong := misfit(self.scaler, self.fitted, len(self.columns)):
             refuse([("fitted", wrong)])
         if self.limits is not None and [len(row) for row in self.limits] != [len(self.columns)] * 2:
             refuse([("limits", "must be two rows of a number for each target")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -394,7 +393,7 @@ def commented(command: str, why: str, width: int) -> list[str]:
 
 def written_document(current: Run) -> dict[str, Any]:
     """The output of --json for a run that was complete already, from its summary."""
-    summary = json.loads(current.folder.summary.read_text(encoding="utf8"))
+    summary = current.folder.read_summary()
     results = {name: summary["results"].get(name) for name in ("train", "validation", "test")}
     kept = {name: summary[name] for name in ("stopped", "best_epoch", "baselines", "warnings")}
     decision = {name: summary.get(name) for name in ("positive_class", "threshold")}

@@ -1,6 +1,7 @@
 """Scalers of numeric columns, and their inverses."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -44,7 +45,9 @@ class Scaler(Component):
     def misfit(self, fitted: Values) -> str | None:
         """Why the statistics `fitted` (k, width) cannot be its own, as those of a damaged file may not be."""
         rows = number_of_statistics(self)
-        return None if len(fitted) == rows else f"must be {rows} rows of numbers for scale {self.name()}"
+        if len(fitted) != rows or not np.isfinite(fitted).all():
+            return f"must be {rows} rows of numbers for scale {self.name()}"
+        return None
 
     @abstractmethod
     def apply(self, values: Values, fitted: Values) -> Values:
@@ -53,6 +56,13 @@ class Scaler(Component):
     @abstractmethod
     def invert(self, scaled: Values, fitted: Values) -> Values:
         """The inverse of `apply`: values (rows, width) in the original units."""
+
+
+def misfit(scaler: Scaler, fitted: Sequence[Sequence[float]], columns: int) -> str | None:
+    """Why the rows `fitted` cannot be the statistics of `scaler` for that many columns, as in a damaged file."""
+    if {len(row) for row in fitted} != {columns}:
+        return f"must be rows of {columns} {'number' if columns == 1 else 'numbers'}"
+    return scaler.misfit(np.asarray(fitted))
 
 
 @lru_cache(64)
@@ -65,8 +75,7 @@ class AffineScaler(Scaler):
     """(x - offset) / scale; the fitted rows are offset and scale."""
 
     def misfit(self, fitted: Values) -> str | None:
-        wrong = super().misfit(fitted)
-        return wrong or (None if (fitted[1] > 0).all() else "must have scales above 0")
+        return super().misfit(fitted) or without_scale(fitted[1:])
 
     def apply(self, values: Values, fitted: Values) -> Values:
         scaled: Values = values - fitted[0]
@@ -75,6 +84,11 @@ class AffineScaler(Scaler):
 
     def invert(self, scaled: Values, fitted: Values) -> Values:
         return np.asarray(scaled * fitted[1] + fitted[0])
+
+
+def without_scale(scales: Values) -> str | None:
+    """What is wrong with fitted scales that are not above 0."""
+    return None if (scales > 0).all() else "must have scales above 0"
 
 
 UNVARYING = (
@@ -167,6 +181,9 @@ class RobustClip(Scaler):
     )
     suits_targets: ClassVar = False
 
+    def misfit(self, fitted: Values) -> str | None:
+        return super().misfit(fitted) or without_scale(fitted[1:])
+
     def fit(self, values: Values) -> Values:
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
         return self._fitted(low, middle, high, values.max(axis=0) / 2 - values.min(axis=0) / 2)
@@ -211,6 +228,9 @@ class Log(Scaler):
     )
     lowest_target: ClassVar = 0.0
 
+    def misfit(self, fitted: Values) -> str | None:
+        return super().misfit(fitted) or without_scale(fitted[[0, 2]])
+
     def fit(self, values: Values) -> Values:
         unit = np.array([unit_of(column[column != 0]) for column in values.T])
         return np.vstack([unit, Standard().fit(self._logarithm(values, unit))])
@@ -247,6 +267,10 @@ class QuantileNormal(Scaler):
     )
     knots: int = Field(101, ge=3, le=10_001, description="Number of quantiles that are stored.")
     examples: ClassVar = ({}, {"knots": 11})
+
+    def misfit(self, fitted: Values) -> str | None:
+        falls = np.diff(fitted, axis=0) < -1e-9 * np.abs(fitted).max(initial=0)  # by more than rounding
+        return super().misfit(fitted) or ("must be quantiles, which do not fall" if falls.any() else None)
 
     def fit(self, values: Values) -> Values:
         return np.asarray(np.quantile(values, np.linspace(0, 1, self.knots), axis=0))

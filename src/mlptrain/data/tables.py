@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from mlptrain.component import nearest
 from mlptrain.errors import DataError, EnvironmentFault
 from mlptrain.remedies import setting
+from mlptrain.system import memory_size
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,6 +44,7 @@ _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0
 _INDEX = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 _DELIMITERS = (",", ";", "\t", "|")
 _CHUNK = 1 << 16  # bytes scanned at a time; arrays for larger chunks would be allocated anew each time
+_STRONGEST = 1032  # times, at most, that deflate makes its input shorter
 _PIECE = 1 << 24  # bytes that a thread reads at a time
 _OTHER_FORMATS = (
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook; save it as CSV"),
@@ -147,6 +149,7 @@ def read_bytes(path: Path) -> bytes:
             raise DataError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
+            check_room(found.st_size, str(path))
             in_pieces = found.st_size > _PIECE and hasattr(os, "preadv")
             raw = read_pieces(file, found.st_size) if in_pieces else file.read()
             if version(os.fstat(file.fileno())) != version(found):
@@ -158,6 +161,16 @@ def read_bytes(path: Path) -> bytes:
         if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
             raise DataError(f"{path}: no such data file: {error.strerror}") from error
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def check_room(size: int, path: str) -> None:
+    """Refuse a table that is larger than half of the memory: it is needed as bytes, and as numbers beside them."""
+    available = memory_size()
+    if available is not None and 2 * size > available:
+        raise DataError(
+            f"{path}: {size:,} bytes need at least {2 * size:,} bytes of memory as a table, and {available:,} are "
+            "there; use fewer rows or columns"
+        )
 
 
 def digest_of(path: Path) -> str:
@@ -254,10 +267,16 @@ def gunzip(raw: bytes, path: str) -> bytes:
     """`raw`, decompressed if it is gzip."""
     if raw[:2] != b"\x1f\x8b":
         return raw
+    available = memory_size()
     try:
-        return gzip.decompress(raw)
+        if available is None or 2 * _STRONGEST * len(raw) < available:
+            return gzip.decompress(raw)
+        with gzip.open(io.BytesIO(raw)) as file:
+            content = file.read(available // 2 + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or truncated gzip: {error}") from error
+    check_room(len(content), path)
+    return content
 
 
 def parse_parquet(raw: bytes, path: str) -> dict[str, Any]:
@@ -283,17 +302,19 @@ def pandas_index(raw: bytes) -> tuple[str, ...]:
 
 
 def refuse_other_archives(raw: bytes, path: str) -> None:
-    """Refuse a zip archive that holds no arrays, saying what it is."""
+    """Refuse a zip archive that holds no arrays, saying what it is, or more of them than there is memory for."""
     try:
-        names = zipfile.ZipFile(io.BytesIO(raw)).namelist()
+        entries = zipfile.ZipFile(io.BytesIO(raw)).infolist()
     except (zipfile.BadZipFile, ValueError):
         return  # NumPy says what is wrong
+    names = [entry.filename for entry in entries]
     if any(name.startswith("xl/") for name in names):
         raise DataError(f"{path}: is an Excel workbook; save it as CSV")
     if "content.xml" in names:
         raise DataError(f"{path}: is an OpenDocument spreadsheet; save it as CSV")
     if names and not any(name.endswith(".npy") for name in names):
         raise DataError(f"{path}: is a zip archive (of {', '.join(names[:3])}); unpack it")
+    check_room(sum(entry.file_size for entry in entries), path)
 
 
 def parse_npz(raw: bytes, path: str) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from mlptrain.errors import CheckpointError
+from mlptrain.errors import CheckpointError, EnvironmentFault
 from mlptrain.runs.checkpoint import Header, decode, header_of, read_file, safetensors_metadata
 from mlptrain.runs.directory import RunFolder
 
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-ITEM_BYTES |= {"U16": 2, "U32": 4, "U64": 8}
+ITEM_BITS = {"C64": 64, "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "BOOL": 8, "F4": 4}
+ITEM_BITS |= {f"{sign}{bits}": bits for sign in "IU" for bits in (8, 16, 32, 64)}
+ITEM_BITS |= {f"F{form}": int(form[0]) for form in ("6_E2M3", "6_E3M2", "8_E4M3", "8_E5M2", "8_E8M0")}
+"""The dtypes of safetensors."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,33 @@ def file_facts(path: Path) -> FileFacts:
 
 
 def tensors_in(raw: bytes, path: str) -> list[TensorFacts]:
-    """The tensors of a safetensors file, in the order of the file."""
+    """The tensors of a safetensors file, in the order of the file: one after another, without holes."""
+    length = int.from_bytes(raw[:8], "little")
+    content, found, end = memoryview(raw)[8 + length :], list[TensorFacts](), 0
     try:
-        length = int.from_bytes(raw[:8], "little")
+        if length > len(raw) - 8:
+            raise ValueError(f"its header of {length} bytes is longer than the file")
         entries = {name: value for name, value in json.loads(raw[8 : 8 + length]).items() if name != "__metadata__"}
-        found = [tensor_at(raw[8 + length :], name, entry) for name, entry in entries.items()]
+        for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+            facts, end = tensor_at(content, end, name, entry)
+            found.append(facts)
+        if end != len(content):
+            raise ValueError(f"it has {len(content)} bytes of tensors, of which {end} are named")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not a safetensors file, or is damaged: {error}") from error
-    return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
+    return found
 
 
-def tensor_at(content: bytes, name: str, entry: dict[str, Any]) -> tuple[int, TensorFacts]:
-    """Where a tensor begins, and its facts; a `ValueError` if it is not there as a whole."""
+def tensor_at(content: memoryview, begin: int, name: str, entry: dict[str, Any]) -> tuple[TensorFacts, int]:
+    """The facts of the tensor that begins there, and where it ends; a `ValueError` if it is not there as a whole."""
     start, stop = entry["data_offsets"]
-    shape = tuple(int(size) for size in entry["shape"])
-    size = prod(shape) * ITEM_BYTES.get(entry["dtype"], 0)
-    if not 0 <= start <= stop <= len(content) or (size and size != stop - start):
+    shape, dtype = tuple(int(size) for size in entry["shape"]), str(entry["dtype"])
+    if dtype not in ITEM_BITS:
+        raise ValueError(f"tensor {name} has the unknown dtype '{dtype[:20]}'")
+    bits = prod(shape) * ITEM_BITS[dtype]
+    if start != begin or stop > len(content) or min(shape, default=0) < 0 or bits != 8 * (stop - start):
         raise ValueError(f"tensor {name} is not complete")
-    return start, TensorFacts(name, str(entry["dtype"]), shape, hashlib.sha256(content[start:stop]).hexdigest())
+    return TensorFacts(name, dtype, shape, hashlib.sha256(content[start:stop]).hexdigest()), stop
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,8 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
         raise ValueError("it is no mapping")
+    except OSError as error:
+        raise EnvironmentFault(f"{folder.summary}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder.summary}: is damaged: {error}") from error
 

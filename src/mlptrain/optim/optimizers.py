@@ -33,6 +33,8 @@ class Optimizer(Component):
     """A rule that updates the parameters from their gradient."""
 
     learning_rate: float = Field(0.01, gt=0, description="Learning rate, before the schedule.")
+    squares: ClassVar[frozenset[str]] = frozenset({"second_moment", "largest_second_moment", "squared_sum"})
+    """The slots of any rule that hold sums or averages of squares, which are never negative."""
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ from mlptrain.nn.arrays import Array
 from mlptrain.nn.layout import Layout
 from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_library
-from mlptrain.runs import format1
+from mlptrain.optim.optimizers import Optimizer
+from mlptrain.runs import consistency, format1
 from mlptrain.spec import yaml
 from mlptrain.spec.load import describe
 from mlptrain.spec.plan import Plan
@@ -192,8 +194,7 @@ def decode_checkpoint(raw: bytes, path: str) -> Checkpoint:
     expect(tensors, expected_in_checkpoint(header, network), path)
     parameters, buffers = filled(network, tensors, "", path)
     best_parameters, best_buffers = filled(network, tensors, "best.", path)
-    scales = header.plan.optimizer.slot_scales()
-    slots = {name: stored_slot(name, tensors, scales.get(name)) for name in header.plan.optimizer.slots}
+    slots = {name: stored_slot(name, tensors, header.plan.optimizer, path) for name in header.plan.optimizer.slots}
     ema = filled(network, tensors, "ema.", path) if header.plan.training.ema is not None else None
     state = TrainState(
         network.layout,
@@ -217,10 +218,13 @@ def named_slot(name: str, slot: Array, scale: float | None) -> Tensors:
     return {f"optimizer.{name}": value, f"rounding.{name}": slot - value / scale}
 
 
-def stored_slot(name: str, tensors: Tensors, scale: float | None) -> Array:
-    """A slot of the optimizer as it is in training, to the last bit."""
-    value = tensors[f"optimizer.{name}"]
-    return value.copy() if scale is None else value / scale + tensors[f"rounding.{name}"]
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
+def stored_slot(name: str, tensors: Tensors, optimizer: Optimizer, path: str) -> Array:
+    """A slot of the optimizer as it is in training, to the last bit; values that no run has are refused."""
+    value, scale = tensors[f"optimizer.{name}"], optimizer.slot_scales().get(name)
+    slot = value.copy() if scale is None else value / scale + tensors[f"rounding.{name}"]
+    check_values(slot, f"optimizer.{name}", 0.0 if name in optimizer.squares else None, path)
+    return slot
 
 
 def history_rows(table: NDArray[Any], written: Sequence[str], wanted: Sequence[str]) -> Records:
@@ -278,26 +282,36 @@ def filled(network: Network, tensors: Tensors, prefix: str, path: str) -> tuple[
     parameters, buffers = np.empty(layout.parameter_size, network.dtype), np.empty(layout.buffer_size, network.dtype)
     places = [(tensor, parameters) for tensor in layout.parameters] + [(tensor, buffers) for tensor in layout.buffers]
     for tensor, vector in places:
-        name, view, minimum = prefix + tensor.name, tensor.view(vector), tensor.spec.minimum
+        name, view = prefix + tensor.name, tensor.view(vector)
         view[...] = tensors[name]
-        wrong = ~np.isfinite(view)
-        bound = ""
-        if minimum is not None:
-            wrong |= view < minimum
-            bound = f", or are below {minimum:g}"
-        if wrong.any():
-            raise CheckpointError(f"{path}: {int(wrong.sum())} values of {name} are not finite{bound}")
+        check_values(view, name, tensor.spec.minimum, path)
     return parameters, buffers
+
+
+def check_values(values: Array, name: str, minimum: float | None, path: str) -> None:
+    """Refuse values of a tensor that are not finite, or below the `minimum` that it has."""
+    wrong = ~np.isfinite(values)
+    bound = ""
+    if minimum is not None:
+        wrong |= values < minimum
+        bound = f", or are below {minimum:g}"
+    if wrong.any():
+        raise CheckpointError(f"{path}: {int(wrong.sum())} values of {name} are not finite{bound}")
 
 
 def encode(header: Header, tensors: Tensors) -> bytes:
     """A safetensors file with the header as its only metadata entry; the same content gives the same bytes."""
     import safetensors.numpy
 
-    content = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    content = {name: little_endian(tensors[name]) for name in sorted(tensors)}
     text = canonical(header.model_dump(mode="json"))
     metadata = canonical({"digest": digest(text, content), "header": text})
     return safetensors.numpy.save(content, {KEY: metadata})
+
+
+def little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    """`array` as its bytes are in a file: row by row, each number with its low byte first."""
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
 def canonical(value: Any) -> str:
@@ -427,9 +441,13 @@ def parse_header(values: dict[str, Any], path: str) -> Header:
         parts = (header.progress is not None, header.history is not None)
         if parts != (header.content == "checkpoint",) * 2:
             raise ValueError("a checkpoint has progress and a history, a model has none")
-        return header.model_copy(update={"fingerprint": by_setting(header)})
     except (ValidationError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be used: {reason(error)}") from error
+    plan = header.plan
+    consistency.refuse_contradictions(path, consistency.in_plan(plan, header.environment.threads, header.share))
+    if header.progress is not None:
+        consistency.refuse_contradictions(path, consistency.in_progress(header.progress, plan))
+    return header.model_copy(update={"fingerprint": by_setting(header)})
 
 
 def by_setting(header: Header) -> dict[str, str]:
@@ -452,7 +470,7 @@ def reason(error: Exception) -> str:
 
 
 def strict_json(text: str) -> Any:
-    """JSON without repeated keys, NaN or infinity."""
+    """JSON without repeated keys, NaN or infinity, and without numbers that are infinite in float64, such as 1e999."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -463,4 +481,8 @@ def strict_json(text: str) -> Any:
     def refuse(word: str) -> NoReturn:
         raise ValueError(f"{word} is not a number")
 
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    def finite(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits)
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite)

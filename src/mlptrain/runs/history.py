@@ -62,13 +62,8 @@ class History(Consumer):
         """Write the metrics of the epoch and its time."""
         row = list(event.record.values())
         seconds = max(time.monotonic() - self._began, 1e-9)
-        try:
-            self._metrics.write(line(self._columns, row))
-            self._metrics.flush()
-            self._timings.write(f"{int(row[0] or 0)},{seconds:.6f},{self._training_rows / seconds:.0f}\n")
-            self._timings.flush()
-        except OSError as error:
-            raise EnvironmentFault(f"{self._metrics.name}: cannot be written: {error.strerror}") from error
+        append(self._metrics, line(self._columns, row))
+        append(self._timings, f"{int(row[0] or 0)},{seconds:.6f},{self._training_rows / seconds:.0f}\n")
         self._began = time.monotonic()
 
     def done(self, event: TrainingDone) -> None:
@@ -92,6 +87,15 @@ def open_to_append(path: Path) -> IO[str]:
         return path.open("a", encoding="utf8", newline="")
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def append(file: IO[str], text: str) -> None:
+    """Write a line, at once."""
+    try:
+        file.write(text)
+        file.flush()
+    except OSError as error:
+        raise EnvironmentFault(f"{file.name}: cannot be written: {error.strerror}") from error
 
 
 def kept_timings(path: Path, epochs: int) -> list[str]:

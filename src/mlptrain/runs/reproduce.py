@@ -58,7 +58,8 @@ def reproduce(folder: RunFolder, interruptions: int = 0, table: Path | None = No
     with TemporaryDirectory(prefix="mlptrain-") as scratch:
         second = RunFolder(Path(scratch) / "run")
         train_again(experiment, first, second, interruptions)
-        equal = {name: (folder.path / name).read_bytes() == (second.path / name).read_bytes() for name in COMPARED}
+        pairs = {name: [files.read_file(each.path / name) for each in (folder, second)] for name in COMPARED}
+        equal = {name: one == other for name, (one, other) in pairs.items()}
         difference = None if all(equal.values()) else first_difference(folder, second)
     now = Environment.now(first.environment.threads)
     changes = tuple(differences(first.environment.model_dump(), now.model_dump()))
@@ -118,7 +119,7 @@ def first_difference(folder: RunFolder, second: RunFolder) -> str:
 
 def different_epoch(folder: RunFolder, second: RunFolder) -> Iterator[str]:
     """The first line of metrics.csv that differs."""
-    one, other = ((each.path / "metrics.csv").read_text(encoding="utf8").splitlines() for each in (folder, second))
+    one, other = (files.read_file(each.path / "metrics.csv").decode().splitlines() for each in (folder, second))
     names = one[0].split(",")
     for row, again in zip(one[1:], other[1:], strict=False):
         if row != again:

@@ -19,6 +19,7 @@ from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import after_divergence
 from mlptrain.runs import checkpoint as files
 from mlptrain.runs.checkpoint import Environment, Header
+from mlptrain.runs.consistency import in_place, refuse_contradictions
 from mlptrain.runs.directory import RUNS, RunFolder
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History, history_bytes
@@ -31,7 +32,7 @@ from mlptrain.system import free_space
 from mlptrain.training.epoch import columns
 from mlptrain.training.events import Consumer, EpochDone, StepDone, TrainingDone, feed
 from mlptrain.training.linear import LinearModels
-from mlptrain.training.loop import network_for, start, train
+from mlptrain.training.loop import make_batches, network_for, start, train
 from mlptrain.training.state import TrainState
 
 SAVE_SECONDS = 5.0
@@ -69,7 +70,7 @@ class Run(Session):
         """The files of a finished run that are missing or damaged; `proceed` and `finish` write them again."""
         folder, lost = self.folder, []
         metrics = folder.path / "metrics.csv"
-        if not metrics.is_file() or metrics.read_bytes() != history_bytes(columns(self.plan), self.state.history):
+        if not metrics.is_file() or files.read_file(metrics) != history_bytes(columns(self.plan), self.state.history):
             lost.append(metrics.name)
         try:
             files.decode_model(files.read_file(folder.model), str(folder.model))
@@ -130,12 +131,17 @@ def resume(folder: RunFolder, consumers: Sequence[Consumer] = ()) -> Run:
     plan, dataset = prepared(spec, folder.path.name, consumers)
     if saved is not None:
         plan = plan.model_copy(update={"threads": saved.header.environment.threads})
+        refuse_contradictions(str(folder.checkpoint), in_place(saved.state.progress, make_batches(plan, dataset)))
     network, environment, notes = network_for(plan), Environment.now(plan.threads), dataset.notes
     linear = LinearModels(network, dataset)
     if saved is None:
         with blas_threads(plan.blas_threads):
             state = start(plan, network, dataset, linear)
         return Run(plan, dataset, network, linear, state, environment, notes, consumers, folder=folder)
+    if saved.header.environment == environment and saved.header.plan.transforms != plan.transforms:
+        raise CheckpointError(
+            f"{folder.checkpoint}: plan.transforms are not those of the tables; no run has written this"
+        )
     if saved.header.environment != environment:
         changes = "; ".join(differences(saved.header.environment.model_dump(), environment.model_dump()))
         notes = (*notes, f"the run began in another environment ({changes}); its numbers may differ in the last digits")

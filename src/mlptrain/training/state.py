@@ -156,6 +156,8 @@ class Progress:
         self.tries += 1
         self.rate_factor *= factor
         self.optimizer_start = self.step
+        if not self.step:
+            self.first_loss = None
 
     def go_on(self) -> None:
         """Let a run that stopped after all of its epochs train more of them."""

@@ -7,14 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from mlptrain.component import OneOf
+from mlptrain.component import OneOf, refuse
 from mlptrain.data.columns import Column, MomentColumn, TextColumn, as_cells, as_moments, is_temporal
-from mlptrain.data.dates import CLOCK, DAY, are_times, best_spellings, moments, readable, swapped
+from mlptrain.data.dates import CLOCK, DAY, SPELLINGS, are_times, best_spellings, moments, readable, swapped
 from mlptrain.data.encoders.base import Domain, Encoder, Rows, Writer, as_rows, median, missing_trouble, no_value
 from mlptrain.data.encoders.categories import Category
 from mlptrain.data.encoders.spelled import as_series, example, written_otherwise
-from mlptrain.data.scalers import Scaler, Values
+from mlptrain.data.scalers import Scaler, Values, misfit
 from mlptrain.data.settings import Data
 from mlptrain.data.spellings import meant_as
 from mlptrain.data.tables import Table
@@ -65,6 +66,15 @@ class Date(Encoder):
     """Whether the time of day has inputs."""
     missing_input: bool
     missing_allowed: bool
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.spelling not in SPELLINGS:
+            refuse([("spelling", f"must be one of {', '.join(SPELLINGS)}")])
+        columns = 0 if self.spelling == CLOCK else min(max(self.numbers, 1), 2)
+        if (columns or self.fitted) and (wrong := misfit(self.scaler, self.fitted, columns)):
+            refuse([("fitted", wrong)])
+        return self
 
     @property
     def numbers(self) -> int:

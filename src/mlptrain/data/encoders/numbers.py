@@ -25,7 +25,7 @@ from mlptrain.data.encoders.base import (
     missing_trouble,
     no_value,
 )
-from mlptrain.data.scalers import Scaler, Values
+from mlptrain.data.scalers import Scaler, Values, misfit
 from mlptrain.data.settings import Data
 from mlptrain.data.tables import Table
 from mlptrain.nn.arrays import Indices
@@ -77,11 +77,13 @@ class Number(Encoder):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        lengths = {len(row) for row in self.fitted} | ({len(self.fill)} if self.fill is not None else set())
-        if not self.fitted or len(lengths) != 1 or 0 in lengths:
-            refuse([("fitted", "must be rows of one length, with as many fill values")])
-        if wrong := self.scaler.misfit(np.asarray(self.fitted)):
+        columns = max(1, len(self.fitted[0]) if self.fitted else 0)
+        if wrong := misfit(self.scaler, self.fitted, columns):
             refuse([("fitted", wrong)])
+        if self.fill is not None and len(self.fill) != columns:
+            refuse([("fill", f"must be {columns} numbers, one for each column")])
+        if self.trained and [len(row) for row in self.trained] != [columns, columns]:
+            refuse([("trained", f"must be the smallest and the largest value of {columns} columns")])
         if self.edges and (self.size > 1 or len(self.edges) < 2 or (np.diff(self.edges) <= 0).any()):
             refuse([("edges", "must be two or more increasing numbers, for a single column")])
         if any(not 0 <= i < self.size for i in self.indicators):

@@ -7,12 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mlptrain.component import OneOf
+from mlptrain.component import OneOf, refuse
 from mlptrain.data.columns import Column, PixelColumn, as_pixels
 from mlptrain.data.encoders.base import Domain, Encoder, Packed, Rows, Writer, as_rows, block_names, check_width
-from mlptrain.data.scalers import AffineScaler, Scaler, Values
+from mlptrain.data.scalers import AffineScaler, Scaler, Values, misfit
 from mlptrain.data.settings import Data
 from mlptrain.data.tables import Table
 from mlptrain.nn.arrays import Indices
@@ -30,6 +30,14 @@ class Pixels(Encoder):
     """The statistics of one column that holds every pixel."""
     constant: Annotated[tuple[Annotated[tuple[int, int], Field(strict=False)], ...], Field(strict=False)] = ()
     """Index and byte of the pixels that are constant in the training rows; every table gets the same byte there."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if wrong := misfit(self.scaler, self.fitted, 1):
+            refuse([("fitted", wrong)])
+        if not all(0 <= place < self.pixels and 0 <= byte < 256 for place, byte in self.constant):
+            refuse([("constant", "must be numbers of pixels, each with a byte")])
+        return self
 
     @property
     def inputs(self) -> tuple[str, ...]:
