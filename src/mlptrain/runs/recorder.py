@@ -7,7 +7,7 @@ import math
 from collections import deque
 from pathlib import Path
 
-from mlptrain.errors import CheckpointError, Diverged
+from mlptrain.errors import CheckpointError, Diverged, EnvironmentFault
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import Columns, line
 from mlptrain.training.events import Consumer, StepDone
@@ -25,7 +25,7 @@ class FlightRecorder(Consumer):
         """Start after `step` steps, with what is known of them where an earlier try diverged too."""
         self._path = folder / FILE
         self._earlier: list[tuple[float | None, ...]] = []
-        with contextlib.suppress(CheckpointError):
+        with contextlib.suppress(CheckpointError, EnvironmentFault):
             known = zip(*(last_steps(folder) or {}).values(), strict=True)
             self._earlier = [row for row in known if (row[0] or 0) <= step]
         self._steps: deque[tuple[int, float, float, float]] = deque(maxlen=KEPT)
@@ -49,6 +49,8 @@ def last_steps(folder: Path) -> Columns | None:
         values = [[float(cell) for cell in row.split(",")] for row in rows]
         if head.split(",") != list(COLUMNS) or any(len(row) != len(COLUMNS) for row in values):
             raise ValueError("it has other columns")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise CheckpointError(f"{path}: is damaged: {error}") from error
     return {name: [row[i] for row in values] for i, name in enumerate(COLUMNS)} if values else None
