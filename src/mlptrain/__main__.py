@@ -9,6 +9,9 @@ def main() -> None:
     """Run the command line and leave with its exit code, whatever becomes of the streams and whenever Ctrl-C comes."""
     code: str | int | None = 130
     try:
+        from mlptrain.system import note_interrupts
+
+        note_interrupts()
         from mlptrain.cli import main as run
 
         run()

@@ -11,14 +11,34 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 """The signals that ask a process to stop, as far as they exist on this system."""
+
+
+INTERRUPTS: list[int] = []
+"""Every SIGINT since `note_interrupts`: a library may have made another error of it, or nothing at all."""
+
+
+def note_interrupts() -> bool:
+    """Note each SIGINT, which raises `KeyboardInterrupt` as usual; returns whether this is the one that began to."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        INTERRUPTS.append(number)
+        raise KeyboardInterrupt
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        return False
+    signal.signal(signal.SIGINT, note)
+    return True
 
 
 MEMORY_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")

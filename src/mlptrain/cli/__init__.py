@@ -7,11 +7,9 @@ import gc
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -19,7 +17,7 @@ import typer
 from mlptrain.cli.app import app
 from mlptrain.cli.streams import prepare_streams, printable, shortened, silence
 from mlptrain.errors import MlptrainError
-from mlptrain.system import can_start_threads
+from mlptrain.system import INTERRUPTS, can_start_threads, note_interrupts
 
 CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 """What typer raises for a command or an option that is wrong; it has no public name of its own."""
@@ -81,22 +79,14 @@ def only_command(words: list[str]) -> Iterator[None]:
 
 @contextmanager
 def noting_interrupts() -> Iterator[list[int]]:
-    """Note each SIGINT, which raises `KeyboardInterrupt` as usual, for libraries that turn it into another error."""
-    noted: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        raise KeyboardInterrupt
-
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-    signal.signal(signal.SIGINT, note)
+    """Note each SIGINT in this context; yields those so far."""
+    began = note_interrupts()
     try:
-        yield noted
+        yield INTERRUPTS
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        INTERRUPTS.clear()
+        if began:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def system_fault(error: OSError) -> str:

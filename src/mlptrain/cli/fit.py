@@ -37,7 +37,7 @@ from mlptrain.spec import yaml
 from mlptrain.spec.load import load_experiment, parse_experiment, with_overrides
 from mlptrain.spec.presets import Plain
 from mlptrain.spec.yaml import TABLE
-from mlptrain.system import STOP_SIGNALS
+from mlptrain.system import INTERRUPTS, STOP_SIGNALS
 from mlptrain.training.diagnostics import lowest_loss
 from mlptrain.training.early_stopping import monitored
 from mlptrain.training.events import Consumer
@@ -311,6 +311,8 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
     heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
     try:
+        if INTERRUPTS:  # one that a library swallowed
+            handler(INTERRUPTS.pop(), None)
         yield
     finally:
         for number, earlier in before.items():
