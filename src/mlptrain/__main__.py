@@ -5,6 +5,12 @@ import signal
 import sys
 
 
+def say_unless_interrupted(event: "sys.UnraisableHookArgs") -> None:
+    """Say what could not be raised, as Python does; but an interrupt is noted, and is told once, by the one it ends."""
+    if not issubclass(event.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(event)
+
+
 def main() -> None:
     """Run the command line and leave with its exit code, whatever becomes of the streams and whenever Ctrl-C comes."""
     code: str | int | None = 130
@@ -12,6 +18,7 @@ def main() -> None:
         from mlptrain.system import note_interrupts
 
         note_interrupts()
+        sys.unraisablehook = say_unless_interrupted
         from mlptrain.cli import main as run
 
         run()
