@@ -8,10 +8,15 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from cli import classes_rows, run_cli, write_csv
 from mlptrain.cli import console
 from mlptrain.cli.console import Screen, confusion_table
+from mlptrain.cli.fitting import in_lines
+from mlptrain.report.text import shortened, visible, width_of
 
 SPEC = "data: {path: t.csv, target: answer}\nnetwork: {hidden: [3]}\ntraining: {epochs: 3, batch_size: 8}\n"
 
@@ -83,3 +88,25 @@ def test_each_command_says_what_may_follow(folder: Path, line: str, following: s
 
 def test_no_run_is_followed_by_nothing(folder: Path) -> None:
     assert run_cli("runs", "--name", "nothing", folder=folder).succeeded().err == ""
+
+
+@given(st.text(st.sampled_from("ab_.-/ 红🦊"), max_size=60), st.integers(2, 30))
+def test_a_name_in_lines_is_whole_and_fits(name: str, width: int) -> None:
+    lines = in_lines(name, width).split("\n")
+    assert all(cell_len(line) <= width for line in lines)
+    assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+
+
+def test_a_name_is_broken_between_its_parts() -> None:
+    assert in_lines("optimizer.learning_rate", 15).split("\n") == ["optimizer.", "learning_rate"]
+
+
+@given(st.text(st.sampled_from("ab 红🦊\u200d\ufe0f\x1b"), max_size=40), st.integers(3, 30))
+def test_a_shortened_name_is_no_wider_than_asked(name: str, most: int) -> None:
+    short = shortened(name, most)
+    assert width_of(short) <= most
+    assert "\x1b" not in short
+
+
+def test_emoji_that_are_joined_stay_joined() -> None:
+    assert visible("👩\u200d👧 a\u200db") == "👩\u200d👧 a�b"

@@ -19,8 +19,10 @@ from mlptrain.data.tables import Table
 from mlptrain.randomness import stream
 from mlptrain.report import figures
 from mlptrain.report.charts.classes import CELLS, condensed
+from mlptrain.report.charts.columns import LEGEND, LINE, beside
 from mlptrain.report.importance import ALL, FEW, Sample, dependences, importances, most_important
 from mlptrain.report.source import Source, open_source
+from mlptrain.report.text import width_of
 from mlptrain.training.linear import loss_of
 
 
@@ -201,3 +203,12 @@ def test_partial_dependence_by_hand(source: Source) -> None:
 
 def text_series(value: str, measured: Any) -> Any:
     return pl.Series([value] * measured.table.rows)
+
+
+@pytest.mark.parametrize(
+    ("names", "most"),
+    [(["no", "yes"], 2), (["a name of 16 let"] * 4, 2), (["红色红色红色红色"] * 4, 2), (["x" * 80], 1)],
+)
+def test_a_legend_is_no_wider_than_its_chart(names: list[str], most: int) -> None:
+    assert beside(names) == most
+    assert most == 1 or most * (LINE + max(map(width_of, names))) <= LEGEND

@@ -20,6 +20,8 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
+from mlptrain.report.text import shortened
+
 MARKS = "●▲■◆○△□◇"
 STAR = "★"
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
@@ -315,12 +317,7 @@ def legend_entry(curve: Curve, number: int, marked: bool, x_label: str, width: i
     """A curve in the legend, in at most `width` letters."""
     mark = f"{MARKS[number % len(MARKS)]} " if marked else ""
     best = "" if curve.best is None else f" {STAR} {x_label} {curve.best:g}"
-    name = "".join(letter if letter.isprintable() else "?" for letter in curve.label)
-    room = max(8, width - len(mark) - len(best))
-    while cell_len(name) > room:
-        middle = len(name) // 2
-        name = name[: middle - 1].rstrip("…") + "…" + name[middle + 1 :].lstrip("…")
-    return Span(mark + name + best, number)
+    return Span(mark + shortened(curve.label, max(8, width - len(mark) - len(best))) + best, number)
 
 
 def wrapped(entries: Sequence[Span], width: int) -> list[Line]:
