@@ -5,18 +5,27 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import wrap
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cli import classes_rows, run_cli, write_csv
-from mlptrain.cli import console
+from mlptrain.cli import console, plot
+from mlptrain.cli.chart import plain
 from mlptrain.cli.console import Screen, confusion_table
 from mlptrain.cli.fitting import in_lines
+from mlptrain.cli.pictures import picture
+from mlptrain.cli.runs import table
+from mlptrain.report.boundary import SIZE, Plane
+from mlptrain.report.charts.plane import Boundary
 from mlptrain.report.text import shortened, visible, width_of
+from mlptrain.runs.listing import Listed
 
 SPEC = "data: {path: t.csv, target: answer}\nnetwork: {hidden: [3]}\ntraining: {epochs: 3, batch_size: 8}\n"
 
@@ -35,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 40 columns."""
-    for name in ("console", "gradcheck", "runs", "compare"):
+    for name in ("console", "gradcheck", "runs", "compare", "plot"):
         module = importlib.import_module(f"mlptrain.cli.{name}")
         monkeypatch.setattr(module, "stdout_console", lambda: Screen(width=40))
 
@@ -57,7 +66,7 @@ def test_the_verdict_of_a_gradient_is_shown_where_counts_are_not(folder: Path) -
     assert head.split() == ["tensor", "relative", "error", "verdict"]
 
 
-@pytest.mark.parametrize(("width", "fits"), [(20, False), (30, True), (60, True)])
+@pytest.mark.parametrize(("width", "fits"), [(12, False), (20, True), (30, True), (60, True)])
 def test_a_matrix_is_whole_or_not_shown(monkeypatch: pytest.MonkeyPatch, width: int, fits: bool) -> None:
     screen = Screen(width=width)
     monkeypatch.setattr(console, "stdout_console", lambda: screen)
@@ -66,7 +75,8 @@ def test_a_matrix_is_whole_or_not_shown(monkeypatch: pytest.MonkeyPatch, width: 
     if table is not None:
         with screen.capture() as said:
             screen.print(table)
-        assert said.get().split()[-6:] == ["no", "1", "20000", "perhaps", "3", "4"]
+        last = [line.split()[-3:] for line in said.get().splitlines()[-2:]]
+        assert last == [["no", "1", "20000"], ["perhaps", "3", "4"]]
 
 
 @pytest.mark.parametrize(
@@ -110,3 +120,58 @@ def test_a_shortened_name_is_no_wider_than_asked(name: str, most: int) -> None:
 
 def test_emoji_that_are_joined_stay_joined() -> None:
     assert visible("👩\u200d👧 a\u200db") == "👩\u200d👧 a�b"
+
+
+@pytest.mark.usefixtures("narrow")
+def test_every_run_has_its_results_at_40_columns(folder: Path) -> None:
+    said = run_cli("compare", "runs/s-0001", "runs/s-0002", folder=folder).succeeded().out
+    rows = [line.split() for line in said.splitlines() if "loss" in line and "accuracy" in line]
+    assert rows
+    assert len(re.findall(r"^s-000[12] ?(?:\(test\))? +[\d.]+ +[\d.]+", said, re.MULTILINE)) == 2
+
+
+def test_runs_of_classes_and_of_quantities_each_show_their_own_metric() -> None:
+    began, quantity = datetime(2026, 1, 1, tzinfo=UTC), {"loss": 1.0, "rmse": 2.0, "mae": 3.0, "r2": 0.5}
+    each = [quantity, {"loss": 0.4, "accuracy": 0.9, "macro_f1": 0.8}]
+    some = [Listed(Path(f"runs/{i}"), "epochs", 3, 2, "test", found, began) for i, found in enumerate(each)]
+    screen = Screen(width=80)
+    with screen.capture() as said:
+        screen.print(table(some, None))
+    assert said.get().split()[:4] == ["run", "loss", "rmse", "accuracy"]
+
+
+def test_classes_with_long_names_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(width=40)
+    monkeypatch.setattr(console, "stdout_console", lambda: screen)
+    matrix = confusion_table(["a" * 60, "红" * 40], [[1, 2], [3, 4]])
+    assert matrix is not None
+    with screen.capture() as said:
+        screen.print(matrix)
+    lines = said.get().splitlines()
+    assert lines[0].split()[-2:] == ["1", "2"]
+    assert [line.split()[-2:] for line in lines[1:] if re.search(r"\d$", line)] == [["1", "2"], ["3", "4"]]
+    assert max(map(cell_len, lines)) <= 40
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (60, 20), (80, 24), (200, 50)])
+def test_a_chart_and_what_follows_leave_its_legend_on_the_screen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, width: int, height: int
+) -> None:
+    monkeypatch.setattr(plot, "stdout_console", lambda: Screen(width=width, height=height, force_terminal=True))
+    outcome = run_cli("plot", "runs/s-0001", "runs/s-0002", folder=folder).succeeded()
+    lines = outcome.out.splitlines() + wrap(outcome.err, width)
+    assert len(lines) < height
+    legend = outcome.out.partition("┤")[0]
+    assert "s-0001" in legend
+    assert "s-0002" in legend
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (60, 20), (80, 24), (200, 50)])
+def test_a_map_fits_on_the_screen_and_names_its_axes(width: int, height: int) -> None:
+    plane = Plane.around(("east", "北" * 40), np.array([[0.0, 0.0], [1.0, 20.0]]), np.array([0, 1]), ("no", "yes"))
+    lines = plain(picture(Boundary(plane, {"the trained model": np.eye(SIZE, dtype=np.intp)}), width, height))
+    assert len(lines) < height
+    assert max(map(cell_len, lines)) <= width
+    axes = [text for text in lines[-2:] if re.match("[→↑]", text)]
+    assert "→ east -0.12 to 1.12" in axes[0]
+    assert "-2.4 to 22.4" in axes[-1]

@@ -303,8 +303,11 @@ def x_lines(axis: Axis, columns: int, gutter: int, label: str) -> list[Line]:
 
 
 def legend_lines(curves: Sequence[Curve], width: int, most: int, x_label: str) -> list[Line]:
-    """The name of each curve with its mark and its best point, on at most `most` lines."""
-    entries = [legend_entry(curve, number, len(curves) > 1, x_label, width) for number, curve in enumerate(curves)]
+    """The name of each curve with its mark and its best point, on at most `most` lines; names only, if need be."""
+    marked, names = len(curves) > 1, [curve._replace(best=None) for curve in curves]
+    entries = [legend_entry(curve, number, marked, x_label, width) for number, curve in enumerate(curves)]
+    if len(wrapped(entries, width)) > most:
+        entries = [legend_entry(curve, number, marked, x_label, width // 2 - 1) for number, curve in enumerate(names)]
     for shown in range(len(entries), 0, -1):
         left = len(entries) - shown
         lines = wrapped([*entries[:shown], *([Span(f"and {left} more")] if left else [])], width)

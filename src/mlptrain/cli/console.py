@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from mlptrain.cli.fitting import Shown, fitting_table
+from mlptrain.cli.fitting import GAP, Shown, fitting_table, in_lines
 from mlptrain.cli.streams import printable, silence
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
@@ -27,6 +28,8 @@ from mlptrain.training.intervals import LEVEL, Intervals
 from mlptrain.training.state import Diagnosed
 
 MAX_NOTE_LINES = 5
+FEWEST_OF_A_NAME = 12
+"""The room for the names beside a confusion matrix, at least."""
 
 
 class Screen(Console):
@@ -189,19 +192,33 @@ def metrics_table(metrics: Metrics, rows: int) -> Table:
 
 
 def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table | None:
-    """A row for each true class, a column for each predicted class; the diagonal is bold. None if it is too wide."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """A row for each true class, a column for each predicted class; the diagonal is bold. None if it is too wide.
+
+    Where there is no room for the names above the columns, the classes are numbered.
+    """
+    numbers = [str(i) for i in range(1, len(classes) + 1)]
+    width = stdout_console().width
+    for names, headings in (
+        (classes, classes),
+        ([f"{i} {name}" for i, name in zip(numbers, classes, strict=True)], numbers),
+    ):
+        columns = [max(cell_len(str(cell)) for cell in column) for column in zip(headings, *counts, strict=True)]
+        left = width - sum(columns) - GAP * len(columns)
+        if left >= min(FEWEST_OF_A_NAME, max(map(cell_len, names))):
+            return matrix([in_lines(name, left) for name in names], headings, counts)
+    return None
+
+
+def matrix(names: Sequence[str], headings: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """A row for each name, a column for each heading."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     table.add_column("true \\ predicted")
-    for name in classes:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
-        table.add_row(
-            Text(name),
-            *(Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row)),
-        )
-    console = stdout_console()
-    unbounded = console.options.update(max_width=1 << 16)
-    return table if console.measure(table, options=unbounded).minimum <= console.width else None
+    for heading in headings:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
+        marked = (Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row))
+        table.add_row(Text(name), *marked)
+    return table
 
 
 def class_table(figures: Sequence[ClassFigures]) -> Table:

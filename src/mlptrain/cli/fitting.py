@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -63,10 +63,10 @@ def in_lines(name: str, width: int) -> str:
     """
     lines = [""]
     for part in _PARTS.findall(name):
-        if lines[-1] and cell_len(lines[-1] + part.rstrip()) > width:
-            lines.append("")
-        for piece in chop_cells(part, width) if cell_len(part.rstrip()) > width else [part]:
-            lines[-1:] = [lines[-1] + piece] if cell_len(lines[-1] + piece.rstrip()) <= width else [lines[-1], piece]
+        for piece in part if cell_len(part.rstrip()) > width else [part]:
+            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
 
 
