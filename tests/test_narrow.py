@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cli import classes_rows, run_cli, write_csv
-from mlptrain.cli import console, plot
+from mlptrain.cli import between_words, console, plot
 from mlptrain.cli.chart import plain
-from mlptrain.cli.console import Screen, confusion_table
+from mlptrain.cli.console import Screen, confusion_table, next_lines
 from mlptrain.cli.fitting import in_lines
 from mlptrain.cli.pictures import picture
 from mlptrain.cli.runs import table
@@ -131,8 +131,11 @@ def test_every_run_has_its_results_at_40_columns(folder: Path) -> None:
 
 
 def test_runs_of_classes_and_of_quantities_each_show_their_own_metric() -> None:
-    began, quantity = datetime(2026, 1, 1, tzinfo=UTC), {"loss": 1.0, "rmse": 2.0, "mae": 3.0, "r2": 0.5}
-    each = [quantity, {"loss": 0.4, "accuracy": 0.9, "macro_f1": 0.8}]
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    each: list[dict[str, float | None]] = [
+        {"loss": 1.0, "rmse": 2.0, "mae": 3.0},
+        {"loss": 0.4, "accuracy": 0.9, "macro_f1": 0.8},
+    ]
     some = [Listed(Path(f"runs/{i}"), "epochs", 3, 2, "test", found, began) for i, found in enumerate(each)]
     screen = Screen(width=80)
     with screen.capture() as said:
@@ -175,3 +178,36 @@ def test_a_map_fits_on_the_screen_and_names_its_axes(width: int, height: int) ->
     axes = [text for text in lines[-2:] if re.match("[→↑]", text)]
     assert "→ east -0.12 to 1.12" in axes[0]
     assert "-2.4 to 22.4" in axes[-1]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60])
+@pytest.mark.parametrize("command", ["", "fit", "evaluate", "explain", "components", "predict"])
+def test_no_help_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = run_cli(*command.split(), "--help", folder=tmp_path).succeeded().out
+    assert "…" not in said
+    assert max(len(line) for line in said.splitlines() if len(line.split()) > 1) <= width
+    monkeypatch.setenv("COLUMNS", "200")
+    whole = run_cli(*command.split(), "--help", folder=tmp_path).succeeded().out
+    options = set(re.findall(r"--[a-z][a-z-]+", whole))
+    assert options
+    assert options <= set(re.findall(r"--[a-z][a-z-]+", said))
+
+
+def test_a_message_is_broken_between_words_and_a_line_of_a_file_is_not() -> None:
+    excerpt = "   1 | data: {path: a long line of a file.csv, tagret: x}\n     |              ^"
+    lines = between_words(f"mlptrain: no such file or directory\n{excerpt}", 20).splitlines()
+    assert lines[:2] == ["mlptrain: no such", "file or directory"]
+    assert lines[2:] == excerpt.splitlines()
+
+
+def test_a_command_in_a_message_can_be_pasted() -> None:
+    lines = between_words("mlptrain: interrupted; resume with: mlptrain fit --resume runs/a-0001", 30).splitlines()
+    assert lines == ["mlptrain: interrupted; resume", "with:", "mlptrain fit --resume runs/a-0001"]
+
+
+@given(st.text("ab ", min_size=1, max_size=60), st.integers(20, 80))
+def test_the_reason_of_a_command_is_a_comment_on_every_line(why: str, width: int) -> None:
+    lines = [line[6:] for line in next_lines([("mlptrain runs", why)], width)]
+    commands = [line for line in lines if not line.startswith("#")]
+    assert [line.partition("   #")[0] for line in commands] == ["mlptrain runs"]

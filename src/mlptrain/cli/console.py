@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
 def print_next(*words: str) -> None:
     """Print a command that may follow, as a line to paste."""
     stderr_console().print(f"next: {shlex.join(words)}", soft_wrap=True)
+
+
+def next_lines(commands: Iterable[tuple[str, str]], width: int) -> list[str]:
+    """Commands that may follow, as lines to paste, each with its reason as a comment."""
+    lines = [line for command, why in commands for line in commented(command, why, width - 6)]
+    return [f"{'next:' if not i else '     '} {line}" for i, line in enumerate(lines)]
+
+
+def commented(command: str, why: str, width: int) -> list[str]:
+    """A line to paste, with a comment behind it, or above it where there is no room."""
+    line = f"{command}   # {why}"
+    if len(line) <= width:
+        return [line]
+    return [*(f"# {part}" for part in textwrap.wrap(why, max(8, width - 2))), command]
 
 
 def print_json(document: Any) -> None:
