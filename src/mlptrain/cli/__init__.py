@@ -162,8 +162,8 @@ def fail(message: str, exit_code: int, debug: bool) -> NoReturn:
 def between_words(text: str, width: int) -> str:
     """`text` with lines that end between words.
 
-    A command to paste has a line of its own where there is no room behind what is said of it. A line of a file, and what
-    points into it, stay as they are.
+    A command to paste has a line of its own where there is no room behind what is said of it. A line of a file stays as
+    it is, and so does what points into it.
     """
     return "\n".join(part for line in text.splitlines() for part in parts_of(line, width))
 
