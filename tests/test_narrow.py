@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cli import classes_rows, run_cli, write_csv
-from mlptrain.cli import between_words, console, plot
+from mlptrain.cli import console, plot
 from mlptrain.cli.chart import plain
-from mlptrain.cli.console import Screen, confusion_table, next_lines
+from mlptrain.cli.console import Screen, confusion_table, next_lines, print_notes
 from mlptrain.cli.fitting import in_lines
 from mlptrain.cli.pictures import picture
 from mlptrain.cli.runs import table
+from mlptrain.cli.streams import between_words
 from mlptrain.report.boundary import SIZE, Plane
 from mlptrain.report.charts.plane import Boundary
 from mlptrain.report.text import shortened, visible, width_of
@@ -204,6 +205,13 @@ def test_a_message_is_broken_between_words_and_a_line_of_a_file_is_not() -> None
 def test_a_command_in_a_message_can_be_pasted() -> None:
     lines = between_words("mlptrain: interrupted; resume with: mlptrain fit --resume runs/a-0001", 30).splitlines()
     assert lines == ["mlptrain: interrupted; resume", "with:", "mlptrain fit --resume runs/a-0001"]
+
+
+def test_a_note_on_a_terminal_has_its_command_on_one_line() -> None:
+    screen = Screen(width=40, force_terminal=True)
+    with screen.capture() as said:
+        print_notes(screen, ["unfinished, stopped in epoch 38; continue with: mlptrain fit --resume runs/a-0001"])
+    assert said.get().splitlines()[-1] == "mlptrain fit --resume runs/a-0001"
 
 
 @given(st.text("ab ", min_size=1, max_size=60), st.integers(20, 80))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import re
 import shutil
 import signal
 import sys
@@ -19,16 +18,12 @@ from typing import Any, NoReturn
 import typer
 
 from mlptrain.cli.app import app
-from mlptrain.cli.narrow import wrapped
-from mlptrain.cli.streams import prepare_streams, printable, shortened, silence
+from mlptrain.cli.streams import between_words, prepare_streams, printable, shortened, silence
 from mlptrain.errors import MlptrainError
 from mlptrain.system import can_start_threads
 
 CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 """What typer raises for a command or an option that is wrong; it has no public name of its own."""
-
-SOURCE = re.compile(r" *\d* \| ")
-"""How a line of a file begins that a message shows."""
 
 
 def main() -> None:
@@ -157,20 +152,3 @@ def fail(message: str, exit_code: int, debug: bool) -> NoReturn:
         text = between_words(text, shutil.get_terminal_size().columns)
     sys.stderr.write(f"{text}\n")
     sys.exit(exit_code)
-
-
-def between_words(text: str, width: int) -> str:
-    """`text` with lines that end between words.
-
-    A command to paste has a line of its own where there is no room behind what is said of it. A line of a file stays as
-    it is, and so does what points into it.
-    """
-    return "\n".join(part for line in text.splitlines() for part in parts_of(line, width))
-
-
-def parts_of(line: str, width: int) -> list[str]:
-    """One line of a message, as lines of at most `width`."""
-    if SOURCE.match(line) or len(line) <= width:
-        return [line]
-    said, found, command = line.rpartition(": mlptrain ")
-    return [*wrapped(f"{said}:", width, ""), f"mlptrain {command}"] if found else wrapped(line, width, "")

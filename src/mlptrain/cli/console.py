@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlptrain.cli.fitting import GAP, Shown, fitting_table, in_lines
-from mlptrain.cli.streams import printable, silence
+from mlptrain.cli.streams import between_words, printable, silence
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.numbers import number
@@ -75,9 +75,14 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
     """Print each note on its own line, or many notes on one line."""
     if len(notes) <= MAX_NOTE_LINES:
         for note in notes:
-            console.print(f"note: {note}")
+            print_line(console, f"note: {note}")
     else:
         console.print(f"{len(notes)} notes: {'; '.join(notes)}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a message; on a terminal, a command in it that would be broken has a line of its own, to be pasted."""
+    console.print(between_words(text, console.width) if console.is_terminal else text, soft_wrap=True)
 
 
 def print_next(*words: str) -> None:

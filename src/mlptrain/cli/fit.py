@@ -20,6 +20,7 @@ from mlptrain.cli.console import (
     interval_line,
     next_lines,
     print_json,
+    print_line,
     print_results,
     profile_table,
     results_table,
@@ -204,7 +205,8 @@ def begun_on_table(table: Path, request: Request, consumers: Sequence[Consumer],
         text = drafted.text(changed)
     file = spec_beside(run.folder.path)
     write_durably(file, text.encode())
-    console.print(f"the spec is in {file}; to change it and train again: mlptrain fit {shlex.quote(str(file))}")
+    again = f"mlptrain fit {shlex.quote(str(file))}"
+    print_line(console, f"the spec is in {file}; to change it and train again: {again}")
     return run
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from typer.core import TyperCommand
+
+from mlptrain.cli.streams import wrapped
 
 WIDE = 80
 """Columns of a terminal from which on the help is a table with boxes."""
@@ -70,8 +71,3 @@ def paragraphs(text: str, width: int) -> Iterator[str]:
         for line in lines:
             indent = line[: len(line) - len(line.lstrip())]
             yield from wrapped(line, width, f"{indent}  " if indent else "")
-
-
-def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """Text in lines that end between words; all but the first begin with `indent`."""
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
