@@ -23,6 +23,7 @@ from mlptrain.cli.fitting import in_lines
 from mlptrain.cli.pictures import picture
 from mlptrain.cli.runs import table
 from mlptrain.cli.streams import between_words
+from mlptrain.reference import catalogue
 from mlptrain.report.boundary import SIZE, Plane
 from mlptrain.report.charts.plane import Boundary
 from mlptrain.report.text import shortened, visible, width_of
@@ -45,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 40 columns."""
-    for name in ("console", "gradcheck", "runs", "compare", "plot"):
+    for name in ("console", "gradcheck", "runs", "compare", "plot", "components"):
         module = importlib.import_module(f"mlptrain.cli.{name}")
         monkeypatch.setattr(module, "stdout_console", lambda: Screen(width=40))
 
@@ -59,6 +60,15 @@ def test_nothing_is_cut_at_40_columns(folder: Path, line: str) -> None:
     table = [text for text in said.splitlines() if re.search(r"\d", text)]
     assert table
     assert "…" not in said
+
+
+@pytest.mark.usefixtures("narrow")
+def test_no_formula_is_cut_and_no_component_is_missing(folder: Path) -> None:
+    said = run_cli("components", folder=folder).succeeded().out
+    assert "…" not in said
+    assert max(map(cell_len, said.splitlines())) <= 40
+    names = {line.split()[0] for line in said.splitlines() if line[:1].strip()}
+    assert {variant.name() for _, _, found in catalogue() for variant in found} <= names
 
 
 @pytest.mark.usefixtures("narrow")
