@@ -173,7 +173,7 @@ def test_nothing_is_cut_on_paper_and_no_chart_is_tiny_on_a_telephone(trained: Pa
     assert re.search(r"(?<!p)\.wide\{break-after:avoid", paper) is None  # chained, it would leave the first page empty
     assert "figure.wide{overflow-x:auto}" in screen
     assert ".wide>svg{min-width:640px}" in screen
-    assert ".wide>svg{min-width:0}" in paper
+    assert ".wide>svg,.drawing svg{min-width:0}" in paper
 
 
 def test_the_worst_rows_are_those_lines_of_the_file(trained: Path) -> None:

@@ -77,6 +77,7 @@ h1{font-size:1.4rem}}
 @media print{body{background:#fff;font-size:11px}nav,details{display:none}.card{break-inside:avoid;border-color:#ccc}
 .scroll{max-height:none;overflow:visible;break-inside:auto}p.wide{break-after:avoid}tr{break-inside:avoid}
 .grid{grid-template-columns:1fr 1fr}.grid>.scroll{grid-column:1/-1}h2{break-after:avoid}
-header,main,footer{max-width:none;padding:0}.wide>svg{min-width:0}}
+header,main,footer{max-width:none;padding:0}.wide>svg,.drawing svg{min-width:0}
+table{font-size:10px}th,td{padding-right:10px}h3{break-after:avoid}}
 """
 )
