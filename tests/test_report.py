@@ -166,6 +166,16 @@ def test_charts_follow_light_and_dark(trained: Path) -> None:
     assert all(style.count(f"--{name}:") == 3 for name in used)
 
 
+def test_nothing_is_cut_on_paper_and_no_chart_is_tiny_on_a_telephone(trained: Path) -> None:
+    style = Page(trained / "classes" / "report.html").raw.partition("</style>")[0]
+    screen, paper = style.split("@media print{body")
+    assert ".scroll{max-height:none;overflow:visible" in paper
+    assert re.search(r"(?<!p)\.wide\{break-after:avoid", paper) is None  # chained, it would leave the first page empty
+    assert "figure.wide{overflow-x:auto}" in screen
+    assert ".wide>svg{min-width:640px}" in screen
+    assert ".wide>svg,.drawing svg{min-width:0}" in paper
+
+
 def test_the_worst_rows_are_those_lines_of_the_file(trained: Path) -> None:
     raw = Page(trained / "classes" / "report.html").raw
     table = raw[raw.index('id="worst"') :]

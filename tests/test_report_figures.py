@@ -11,16 +11,20 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 from sklearn import metrics as judge
 from sklearn.calibration import calibration_curve
 
 from cli import amounts_rows, classes_rows, run_cli, write_csv
 from mlptrain.data.tables import Table
 from mlptrain.randomness import stream
-from mlptrain.report import figures
-from mlptrain.report.charts.classes import CELLS, condensed
+from mlptrain.report import drawing, figures
+from mlptrain.report.charts.classes import CELLS, STRONGEST, WEAKEST, condensed
+from mlptrain.report.charts.columns import LEGEND, LINE, beside
+from mlptrain.report.charts.training import AskedCurves
 from mlptrain.report.importance import ALL, FEW, Sample, dependences, importances, most_important
 from mlptrain.report.source import Source, open_source
+from mlptrain.report.text import width_of
 from mlptrain.training.linear import loss_of
 
 
@@ -201,3 +205,36 @@ def test_partial_dependence_by_hand(source: Source) -> None:
 
 def text_series(value: str, measured: Any) -> Any:
     return pl.Series([value] * measured.table.rows)
+
+
+@pytest.mark.parametrize(
+    ("names", "most"),
+    [(["no", "yes"], 2), (["a name of 16 let"] * 4, 2), (["红色红色红色红色"] * 4, 2), (["x" * 80], 1)],
+)
+def test_a_legend_is_no_wider_than_its_chart(names: list[str], most: int) -> None:
+    assert beside(names) == most
+    assert most == 1 or most * (LINE + max(map(width_of, names))) <= LEGEND
+
+
+def luminance(colour: NDArray[np.float64]) -> float:
+    """The relative luminance of WCAG 2; `colour` is red, green and blue from 0 to 1."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("colours", [drawing.LIGHT, drawing.DARK])
+@pytest.mark.parametrize("alpha", [WEAKEST, STRONGEST])
+def test_the_numbers_of_a_confusion_matrix_can_be_read(colours: tuple[str, ...], alpha: float) -> None:
+    text, paper, cell = (np.array([int(colours[k][i : i + 2], 16) / 255 for i in (1, 3, 5)]) for k in (0, 3, 4))
+    light, dark = sorted([luminance(text), luminance(alpha * cell + (1 - alpha) * paper)], reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_curves_of_many_runs_differ_and_say_whose_best_epoch_it_is() -> None:
+    runs = {f"run {i}": ([0.0, 1.0, 2.0, 3.0], [float(i)] * 4) for i in range(12)}
+    chart = AskedCurves.joined(runs, best=dict.fromkeys(runs, 2))
+    with drawing.drawn(chart, drawing.ink_of(drawing.LIGHT)) as figure:
+        lines = [line for line in figure.axes[0].get_lines() if line.get_label().startswith("run ")]
+        legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len({(line.get_color(), line._unscaled_dash_pattern[1]) for line in lines}) == 12
+    assert legend == [*(f"run {i}, best: 2" for i in range(12)), "best epoch"]

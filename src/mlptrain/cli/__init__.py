@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from mlptrain.cli.app import app
-from mlptrain.cli.streams import prepare_streams, printable, shortened, silence
+from mlptrain.cli.streams import between_words, prepare_streams, printable, shortened, silence
 from mlptrain.errors import MlptrainError
 from mlptrain.system import INTERRUPTS, can_start_threads, note_interrupts
 
@@ -136,5 +137,8 @@ def fail(message: str, exit_code: int, debug: bool) -> NoReturn:
     """Print `message` (with --debug after the traceback) and exit."""
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"mlptrain: {shortened(printable(message))}\n")
+    text = f"mlptrain: {shortened(printable(message))}"
+    if sys.stderr.isatty():
+        text = between_words(text, shutil.get_terminal_size().columns)
+    sys.stderr.write(f"{text}\n")
     sys.exit(exit_code)

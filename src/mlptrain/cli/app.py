@@ -5,6 +5,7 @@ The options of all commands are declared here, so that `--help` imports no other
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import mlptrain
+from mlptrain.cli.narrow import NarrowHelp, Verb
 from mlptrain.errors import UsageError
 
 OTHER_WORDS = {
@@ -35,7 +37,7 @@ OTHER_WORDS = {
 """What other tools call these commands."""
 
 
-class Verbs(TyperGroup):
+class Verbs(NarrowHelp, TyperGroup):
     """The commands; a wrong word is answered by the right one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -60,6 +62,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
+
+command = partial(app.command, cls=Verb)
+"""Makes a function a command."""
 
 SETTINGS, RUN, BOUNDS, OUTPUT = "What is trained", "The run", "Bounds", "Output"
 """The groups of the options of a command that has many."""
@@ -148,7 +153,7 @@ def common(
     """Trains multilayer perceptrons from one YAML file, on the CPU, in NumPy, and proves that it is right."""
 
 
-@app.command(rich_help_panel="Start")
+@command(rich_help_panel="Start")
 def init(
     data: Annotated[Path, typer.Argument(help="A table: csv, tsv, parquet or npz, also gzipped.")],
     target: Target = None,
@@ -168,7 +173,7 @@ def init(
     verb.run(data, target or [], out)
 
 
-@app.command(rich_help_panel="Learn")
+@command(rich_help_panel="Learn")
 def lessons(json: Json = False) -> None:
     """List the lessons: small experiments on how networks learn, and how they fail.
 
@@ -183,7 +188,7 @@ def lessons(json: Json = False) -> None:
     verb.run(json)
 
 
-@app.command(rich_help_panel="Learn")
+@command(rich_help_panel="Learn")
 def lesson(
     number: Annotated[
         str, typer.Argument(metavar="NUMBER", help="All lessons of a number, as in 5, or one, as in 5a.")
@@ -213,7 +218,7 @@ def lesson(
     verb.run(verb.Request(number, overrides or [], out, copy, html, json, quiet))
 
 
-@app.command(rich_help_panel="Start")
+@command(rich_help_panel="Start")
 def inspect(
     path: Annotated[
         Path,
@@ -242,7 +247,7 @@ def inspect(
     verb.run(path, target or [], overrides or [], json)
 
 
-@app.command(rich_help_panel="Start")
+@command(rich_help_panel="Start")
 def check(
     config: ConfigPath,
     overrides: Set = None,
@@ -262,7 +267,7 @@ def check(
     verb.run(config, overrides or [], json)
 
 
-@app.command(name="lr-find", rich_help_panel="Start")
+@command(name="lr-find", rich_help_panel="Start")
 def lr_find(
     config: ConfigPath,
     overrides: Set = None,
@@ -283,7 +288,7 @@ def lr_find(
     verb.run(config, overrides or [], out, json)
 
 
-@app.command(rich_help_panel="Start")
+@command(rich_help_panel="Start")
 def schema(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to this file, such as mlptrain.schema.json.")
@@ -303,7 +308,7 @@ def schema(
     verb.run(out)
 
 
-@app.command(rich_help_panel="Train")
+@command(rich_help_panel="Train")
 def fit(
     config: Annotated[
         Path | None, typer.Argument(readable=False, help="The experiment: a YAML file, or a table with --target.")
@@ -378,7 +383,7 @@ def fit(
     verb.run(verb.Request(config, overrides or [], out, resume, *how))
 
 
-@app.command(rich_help_panel="Use")
+@command(rich_help_panel="Use")
 def evaluate(
     model: ModelPath,
     data: Annotated[
@@ -431,7 +436,7 @@ def evaluate(
     verb.run(verb.Request(model, data, target_data, fail_under or [], fail_over or [], out, rows, json))
 
 
-@app.command(rich_help_panel="Use")
+@command(rich_help_panel="Use")
 def predict(
     model: ModelPath,
     data: Annotated[Path, typer.Argument(help="A table of features; - reads it from stdin.")],
@@ -469,7 +474,7 @@ def predict(
     verb.run(verb.Request(model, data, out, keep or [], labels_only, spread, quiet, stream))
 
 
-@app.command(rich_help_panel="Use")
+@command(rich_help_panel="Use")
 def serve(
     model: ModelPath,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
@@ -495,7 +500,7 @@ def serve(
     verb.run(verb.Request(model, host, port, timeout, max_megabytes, quiet))
 
 
-@app.command(rich_help_panel="Use")
+@command(rich_help_panel="Use")
 def export(
     model: ModelPath,
     to: Annotated[
@@ -528,7 +533,7 @@ def export(
     verb.run(verb.Request(model, to, out, data, force, json, quiet))
 
 
-@app.command(rich_help_panel="Understand")
+@command(rich_help_panel="Understand")
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a run.")],
     out: Annotated[
@@ -555,7 +560,7 @@ def report(
     verb.run(run, out, png, force, json, quiet)
 
 
-@app.command(rich_help_panel="Understand")
+@command(rich_help_panel="Understand")
 def plot(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="The folders of one or several runs.")
@@ -586,7 +591,7 @@ def plot(
     verb.run(runs, metric or [], log, boundary, out, force)
 
 
-@app.command(rich_help_panel="Understand")
+@command(rich_help_panel="Understand")
 def runs(
     folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
     sort: Annotated[
@@ -608,7 +613,7 @@ def runs(
     verb.run(folder, sort, name, json)
 
 
-@app.command(rich_help_panel="Understand")
+@command(rich_help_panel="Understand")
 def compare(
     paths: Annotated[list[Path], typer.Argument(metavar="RUN...", callback=latest_too, help="Runs, or YAML specs.")],
     json: Json = False,
@@ -627,7 +632,7 @@ def compare(
     verb.run(paths, json)
 
 
-@app.command(rich_help_panel="Understand")
+@command(rich_help_panel="Understand")
 def components(
     name: Annotated[str | None, typer.Argument(help="A component, for its formula, settings, source and plot.")] = None,
     plugin: Plugin = None,
@@ -643,7 +648,7 @@ def components(
     verb.run(name)
 
 
-@app.command(rich_help_panel="Understand")
+@command(rich_help_panel="Understand")
 def explain(
     path: Annotated[
         Path, typer.Argument(metavar="CONFIG|RUN", callback=latest_too, help="An experiment, or a run or its model.")
@@ -676,7 +681,7 @@ def explain(
     verb.run(verb.Request(path, row, data, step, rows, html, force, overrides or [], json))
 
 
-@app.command(rich_help_panel="Prove")
+@command(rich_help_panel="Prove")
 def gradcheck(
     config: Annotated[
         Path | None, typer.Argument(help="Check the network of this experiment; by default, every component.")
@@ -698,7 +703,7 @@ def gradcheck(
     verb.run(config, overrides or [], json)
 
 
-@app.command(rich_help_panel="Prove")
+@command(rich_help_panel="Prove")
 def reproduce(
     run: Annotated[Path, typer.Argument(metavar="RUN", callback=latest_too, help="The folder of a finished run.")],
     interrupt: Annotated[

@@ -20,6 +20,8 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
+from mlptrain.report.text import shortened
+
 MARKS = "●▲■◆○△□◇"
 STAR = "★"
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
@@ -301,8 +303,11 @@ def x_lines(axis: Axis, columns: int, gutter: int, label: str) -> list[Line]:
 
 
 def legend_lines(curves: Sequence[Curve], width: int, most: int, x_label: str) -> list[Line]:
-    """The name of each curve with its mark and its best point, on at most `most` lines."""
-    entries = [legend_entry(curve, number, len(curves) > 1, x_label, width) for number, curve in enumerate(curves)]
+    """The name of each curve with its mark and its best point, on at most `most` lines; names only, if need be."""
+    marked, names = len(curves) > 1, [curve._replace(best=None) for curve in curves]
+    entries = [legend_entry(curve, number, marked, x_label, width) for number, curve in enumerate(curves)]
+    if len(wrapped(entries, width)) > most:
+        entries = [legend_entry(curve, number, marked, x_label, width // 2 - 1) for number, curve in enumerate(names)]
     for shown in range(len(entries), 0, -1):
         left = len(entries) - shown
         lines = wrapped([*entries[:shown], *([Span(f"and {left} more")] if left else [])], width)
@@ -315,12 +320,7 @@ def legend_entry(curve: Curve, number: int, marked: bool, x_label: str, width: i
     """A curve in the legend, in at most `width` letters."""
     mark = f"{MARKS[number % len(MARKS)]} " if marked else ""
     best = "" if curve.best is None else f" {STAR} {x_label} {curve.best:g}"
-    name = "".join(letter if letter.isprintable() else "?" for letter in curve.label)
-    room = max(8, width - len(mark) - len(best))
-    while cell_len(name) > room:
-        middle = len(name) // 2
-        name = name[: middle - 1].rstrip("…") + "…" + name[middle + 1 :].lstrip("…")
-    return Span(mark + name + best, number)
+    return Span(mark + shortened(curve.label, max(8, width - len(mark) - len(best))) + best, number)
 
 
 def wrapped(entries: Sequence[Span], width: int) -> list[Line]:

@@ -77,16 +77,19 @@ def curves_shown(sources: Sequence[Source], names: Sequence[str]) -> list[Render
 
 
 def results_shown(sources: Sequence[Source], names: Sequence[str]) -> RenderableType:
-    """The results of each run on the rows that its summary is about."""
+    """The results of each run on the rows that its summary is about; where it is narrow, a row for each run."""
     found = [source.summary or {} for source in sources]
     parts = [summary.get("baseline_part") or "-" for summary in found]
     results = [summary.get("results", {}).get(part, {}) for summary, part in zip(found, parts, strict=True)]
     metrics = list(dict.fromkeys(name for one in results for name in one))
-    columns = [
-        Shown(f"{name} ({part})", [number(one.get(metric)) for metric in metrics], right=True, rank=i)
-        for i, (name, part, one) in enumerate(zip(names, parts, results, strict=True))
-    ]
-    return fitting_table([Shown("", metrics), *columns], stdout_console().width)
+    named = [f"{name} ({part})" for name, part in zip(names, parts, strict=True)]
+    figures = [[number(one.get(metric)) for metric in metrics] for one in results]
+    width = stdout_console().width
+    columns = [Shown("", metrics), *(Shown(*each, right=True) for each in zip(named, figures, strict=True))]
+    if sum(column.width + GAP for column in columns) - GAP > width:
+        turned = zip(metrics, zip(*figures, strict=True), strict=True)
+        columns = [Shown("", named), *(Shown(*each, right=True, rank=i) for i, each in enumerate(turned))]
+    return fitting_table(columns, width)
 
 
 def told(first: str, second: str, found: list[Difference] | str) -> Iterator[RenderableType]:
@@ -102,7 +105,7 @@ def told(first: str, second: str, found: list[Difference] | str) -> Iterator[Ren
         better = second if one.better_by > 0 else first
         low, high = one.interval if one.better_by > 0 else (-one.interval[1], -one.interval[0])
         verdict = "which chance alone may explain" if one.is_chance else "more than chance alone explains"
-        by = f"{better} is better by {number(abs(one.better_by))} (95 % interval {number(low)} to {number(high)})"
+        by = f"{better} is better by {number(abs(one.better_by))} (95% interval {number(low)} to {number(high)})"
         yield f"{figures}: {by}, {verdict}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -20,6 +21,8 @@ from mlptrain.spec.load import all_paths
 
 WIDEST, HIGHEST = 100, 20
 """Letters of a plot."""
+_FORMULA = re.compile(r"\.? *$|[:;] |(?<=[a-z)])\. (?=[A-Z])")
+"""Where the first part of a summary ends: at a colon, a semicolon or the end of a sentence."""
 
 
 def run(name: str | None) -> None:
@@ -58,7 +61,7 @@ def overview() -> list[RenderableType]:
         widest = max(len(variant.name()) for variant in found)
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(min_width=widest, no_wrap=True)
-        table.add_column(no_wrap=True)
+        table.add_column()
         for variant in found:
             table.add_row(Text(variant.name()), Text(shortened(summary(variant), width - widest)))
         parts += [Text(title, "bold"), table, ""]
@@ -66,8 +69,12 @@ def overview() -> list[RenderableType]:
 
 
 def shortened(text: str, width: int) -> str:
-    """`text`, cut after a word with an ellipsis if it is wider than `width`."""
-    return text if len(text) <= width else text[:width].rpartition(" ")[0].rstrip(" ,;:") + "…"
+    """`text`; if it is wider than `width`, without its formula and what follows.
+
+    >>> shortened("Mish: f(z) = z tanh(softplus(z)).", 20)
+    'Mish.'
+    """
+    return text if len(text) <= width else _FORMULA.split(text, maxsplit=1)[0] + "."
 
 
 def one_family(title: str) -> list[RenderableType]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from mlptrain.cli.fitting import Shown, fitting_table
-from mlptrain.cli.streams import printable, silence
+from mlptrain.cli.fitting import GAP, Shown, fitting_table, in_lines
+from mlptrain.cli.streams import between_words, printable, silence
 from mlptrain.errors import EnvironmentFault, UsageError
 from mlptrain.metrics import ClassFigures, Metrics
 from mlptrain.numbers import number
@@ -27,6 +29,8 @@ from mlptrain.training.intervals import LEVEL, Intervals
 from mlptrain.training.state import Diagnosed
 
 MAX_NOTE_LINES = 5
+FEWEST_OF_A_NAME = 12
+"""The room for the names beside a confusion matrix, at least."""
 
 
 class Screen(Console):
@@ -71,14 +75,33 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
     """Print each note on its own line, or many notes on one line."""
     if len(notes) <= MAX_NOTE_LINES:
         for note in notes:
-            console.print(f"note: {note}")
+            print_line(console, f"note: {note}")
     else:
         console.print(f"{len(notes)} notes: {'; '.join(notes)}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a message; on a terminal, a command in it that would be broken has a line of its own, to be pasted."""
+    console.print(between_words(text, console.width) if console.is_terminal else text, soft_wrap=True)
 
 
 def print_next(*words: str) -> None:
     """Print a command that may follow, as a line to paste."""
     stderr_console().print(f"next: {shlex.join(words)}", soft_wrap=True)
+
+
+def next_lines(commands: Iterable[tuple[str, str]], width: int) -> list[str]:
+    """Commands that may follow, as lines to paste, each with its reason as a comment."""
+    lines = [line for command, why in commands for line in commented(command, why, width - 6)]
+    return [f"{'next:' if not i else '     '} {line}" for i, line in enumerate(lines)]
+
+
+def commented(command: str, why: str, width: int) -> list[str]:
+    """A line to paste, with a comment behind it, or above it where there is no room."""
+    line = f"{command}   # {why}"
+    if len(line) <= width:
+        return [line]
+    return [*(f"# {part}" for part in textwrap.wrap(why, max(8, width - 2))), command]
 
 
 def print_json(document: Any) -> None:
@@ -189,19 +212,33 @@ def metrics_table(metrics: Metrics, rows: int) -> Table:
 
 
 def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Table | None:
-    """A row for each true class, a column for each predicted class; the diagonal is bold. None if it is too wide."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """A row for each true class, a column for each predicted class; the diagonal is bold. None if it is too wide.
+
+    Where there is no room for the names above the columns, the classes are numbered.
+    """
+    numbers = [str(i) for i in range(1, len(classes) + 1)]
+    width = stdout_console().width
+    for names, headings in (
+        (classes, classes),
+        ([f"{i} {name}" for i, name in zip(numbers, classes, strict=True)], numbers),
+    ):
+        columns = [max(cell_len(str(cell)) for cell in column) for column in zip(headings, *counts, strict=True)]
+        left = width - sum(columns) - GAP * len(columns)
+        if left >= min(FEWEST_OF_A_NAME, max(map(cell_len, names))):
+            return matrix([in_lines(name, left) for name in names], headings, counts)
+    return None
+
+
+def matrix(names: Sequence[str], headings: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """A row for each name, a column for each heading."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     table.add_column("true \\ predicted")
-    for name in classes:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
-        table.add_row(
-            Text(name),
-            *(Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row)),
-        )
-    console = stdout_console()
-    unbounded = console.options.update(max_width=1 << 16)
-    return table if console.measure(table, options=unbounded).minimum <= console.width else None
+    for heading in headings:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
+        marked = (Text(str(count), "bold" if i == j else "dim" if not count else "") for j, count in enumerate(row))
+        table.add_row(Text(name), *marked)
+    return table
 
 
 def class_table(figures: Sequence[ClassFigures]) -> Table:

@@ -114,7 +114,7 @@ def own_rows(model: Model, request: Request) -> Subject:
     found = measure(model, own_dataset(model))
     if found.name == "train":
         raise UsageError(f"this run held out no rows; name a table with --data, such as {model.plan.data.path}")
-    return Subject(found.part, found.scores, found.table, [f"this run has no test rows: of {found.about()}"])
+    return Subject(found.part, found.scores, found.table, [f"these are {found.about()}"])
 
 
 def is_own_table(model: Model, request: Request) -> bool:

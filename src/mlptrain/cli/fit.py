@@ -17,7 +17,9 @@ from mlptrain.cli.console import (
     decision_text,
     diagnosis_text,
     interval_line,
+    next_lines,
     print_json,
+    print_line,
     print_results,
     profile_table,
     results_table,
@@ -202,7 +204,8 @@ def begun_on_table(table: Path, request: Request, consumers: Sequence[Consumer],
         text = drafted.text(changed)
     file = spec_beside(run.folder.path)
     write_durably(file, text.encode())
-    console.print(f"the spec is in {file}; to change it and train again: mlptrain fit {shlex.quote(str(file))}")
+    again = f"mlptrain fit {shlex.quote(str(file))}"
+    print_line(console, f"the spec is in {file}; to change it and train again: {again}")
     return run
 
 
@@ -371,9 +374,8 @@ def say_verdict(current: Run, finished: Results, console: Console) -> None:
     folder = current.folder.path
     commands = [(advice.command(folder / "spec.yaml"), advice.why) for advice in found.advice]
     commands.append((f"mlptrain report {shlex.quote(str(folder))}", "charts of all this"))
-    lines = [line for command, why in commands for line in commented(command, why, console.width - 6)]
-    for i, line in enumerate(lines):
-        console.print(f"{'next:' if not i else '     '} {line}", soft_wrap=True)
+    for line in next_lines(commands, console.width):
+        console.print(line, soft_wrap=True)
 
 
 def compared_summary(current: Run, finished: Results, console: Console) -> dict[str, Any]:
@@ -385,12 +387,6 @@ def compared_summary(current: Run, finished: Results, console: Console) -> dict[
 
     with working(console, "comparing with gradient boosting"):
         return summary_with_boosting(current, known)
-
-
-def commented(command: str, why: str, width: int) -> list[str]:
-    """A line to paste, with a comment behind it, or above it where there is no room."""
-    line = f"{command}   # {why}"
-    return [line] if len(line) <= width else [f"# {why}", command]
 
 
 def written_document(current: Run) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 2
+_PARTS = re.compile(r"[^\s_./-]*[\s_./-]+|[^\s_./-]+")
 
 
 class Shown(NamedTuple):
@@ -31,7 +33,8 @@ class Shown(NamedTuple):
 def fitting_table(columns: Sequence[Shown], width: int, styles: Sequence[str] = ()) -> Table:
     """A table of the columns that fit into `width`; the cells of the first one may take several lines.
 
-    `styles` are those of the rows, if some differ.
+    A name that is too long is broken between its words and after `_`, `-`, `.` or `/`. `styles` are those of the rows,
+    if some differ.
     """
     first, *others = columns
     widest = max(12, width // 3) if others else width
@@ -45,11 +48,26 @@ def fitting_table(columns: Sequence[Shown], width: int, styles: Sequence[str] = 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     for i, column in enumerate(shown):
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        limit = min(first.width, widest + left) if not i else None
-        table.add_column(Text(column.heading), justify=justify, no_wrap=bool(i), overflow="fold", max_width=limit)
-    for i, cells in enumerate(zip(*(column.cells for column in shown), strict=True)):
+        table.add_column(Text(column.heading), justify=justify, no_wrap=bool(i), overflow="fold")
+    names = [in_lines(name, min(first.width, widest + left)) for name in first.cells]
+    for i, cells in enumerate(zip(names, *(column.cells for column in shown[1:]), strict=True)):
         table.add_row(*map(Text, cells), style=styles[i] if styles else None)
     return table
+
+
+def in_lines(name: str, width: int) -> str:
+    """`name` in lines of at most `width`, broken within a word only where a part of it is longer than that.
+
+    >>> in_lines("optimizer.learning_rate of the run", 12).splitlines()
+    ['optimizer.', 'learning_', 'rate of the', 'run']
+    """
+    lines = [""]
+    for part in _PARTS.findall(name):
+        for piece in part if cell_len(part.rstrip()) > width else [part]:
+            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def bytes_text(size: float) -> str:

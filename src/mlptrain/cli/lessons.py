@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlptrain.cli.console import print_json, print_results, stdout_console
+from mlptrain.cli.console import next_lines, print_json, print_results, stdout_console
 from mlptrain.cli.fitting import Shown, fitting_table
 from mlptrain.lessons.catalogue import CHAPTERS, Chapter
 
@@ -17,10 +17,10 @@ def run(as_json: bool) -> None:
         Shown("parts", [parts(chapter) for chapter in CHAPTERS], rank=1),
         Shown("what it shows", [chapter.shows for chapter in CHAPTERS], rank=2),
     ]
-    how = (
-        "next: mlptrain lesson 1   # says what to look at, trains it and draws what happened; one of several: lesson 5b"
-    )
-    print_results(fitting_table(columns, stdout_console().width), "", how)
+    width = stdout_console().width
+    why = "says what to look at, trains it and draws what happened; one of several: lesson 5b"
+    how = next_lines([("mlptrain lesson 1", why)], width)
+    print_results(fitting_table(columns, width), "", *how)
 
 
 def parts(chapter: Chapter) -> str:

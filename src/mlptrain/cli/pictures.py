@@ -32,8 +32,10 @@ PATTERNS: tuple[Callable[[Any, Any], Any], ...] = (
 """Which dots are set in the area of a class, by column and row of the dot: none, a grid, lines across, lines down."""
 BITS = np.array(((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80)))
 """Of a braille letter, by row and column."""
-NARROWEST, WIDEST = 14, 36
-"""Letters of a map across."""
+NARROWEST, WIDEST, WIDEST_ALONE = 14, 36, 72
+"""Letters of a map across: of several, and of one that is alone."""
+FEWEST_ROWS, BESIDE_A_MAP = 3, 5
+"""Rows of a map, at least, and lines beside it and its axes: legend, label, frame, and the prompt below."""
 CELLS_PER_POINT = 5
 """Of a map: more points would hide the areas."""
 BAR_ROWS = 4
@@ -75,14 +77,23 @@ def paths(chart: Paths, width: int, height: int) -> list[Line]:
 
 @picture.register
 def boundary(chart: Boundary, width: int, height: int) -> list[Line]:
-    """Maps side by side, as many as there is room for."""
+    """Maps side by side, as many as there is room for, and what their axes are."""
     most = max(1, min(4, len(chart.maps), (width + 2) // (NARROWEST + 4)))
-    inner = max(4, min(WIDEST, (width + 2) // most - 4))
-    panels = [panel(label, found, chart.plane, inner) for label, found in chart.maps.items()]
+    columns = max(4, min(WIDEST if len(chart.maps) > 1 else WIDEST_ALONE, (width + 2) // most - 4))
+    axes = wrapped([*axes_of(chart.plane, width)], width)
+    rows = min(columns // 2, max(FEWEST_ROWS, height - BESIDE_A_MAP - len(axes)))
+    panels = [panel(label, found, chart.plane, (columns, rows)) for label, found in chart.maps.items()]
     lines = [list(legend_line(chart.plane, width))]
     for i in range(0, len(panels), most):
         lines += [joined(parts) for parts in zip(*panels[i : i + most], strict=True)]
-    return lines
+    return [*lines, *axes]
+
+
+def axes_of(plane: Plane, width: int) -> Iterator[Span]:
+    """Which column is across and which is up, and from where to where."""
+    for sign, name, ends in zip("→↑", plane.names, (plane.x, plane.y), strict=True):
+        span = f" {brief(ends[0])} to {brief(ends[1])}"
+        yield Span(f"{sign} {shortened(name, max(6, width - len(span) - 4))}{span}")
 
 
 def legend_line(plane: Plane, width: int) -> Iterator[Span]:
@@ -97,9 +108,9 @@ def joined(parts: Sequence[Line]) -> Line:
     return [span for i, line in enumerate(parts) for span in ([Span("  ")] * bool(i) + line)]
 
 
-def panel(label: str, found: NDArray[np.intp], plane: Plane, columns: int) -> list[Line]:
-    """One map in a frame, with its label above."""
-    rows = max(2, columns // 2)
+def panel(label: str, found: NDArray[np.intp], plane: Plane, size: tuple[int, int]) -> list[Line]:
+    """One map of `size` columns and rows in a frame, with its label above."""
+    columns, rows = size
     dots = sampled(found, 2 * columns, 4 * rows)
     letters = [[chr(code) for code in line] for line in braille(dots).tolist()]
     owners = dots[2::4, 1::2].tolist()

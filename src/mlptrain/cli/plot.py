@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,11 @@ def run(
         print_results(str(out))
         return
     console = stdout_console()
-    height = min(MOST_LINES, console.height - 1) if console.is_terminal else MOST_LINES
+    following = ["mlptrain", "compare" if len(runs) > 1 else "report", *map(str, dict.fromkeys(paths))]
+    below = 1 + -(-len(f"next: {shlex.join(following)}") // console.width)  # the line to paste, and the prompt
+    height = min(MOST_LINES, console.height - below) if console.is_terminal else MOST_LINES
     print_results(styled(draw(curves, console.width, height, log=log)))
-    print_next("mlptrain", "compare" if len(runs) > 1 else "report", *map(str, dict.fromkeys(paths)))
+    print_next(*following)
 
 
 def draw_boundary(paths: Sequence[Path], curves_too: bool, out: Path | None) -> None:
@@ -79,7 +82,8 @@ def draw_boundary(paths: Sequence[Path], curves_too: bool, out: Path | None) -> 
         print_results(str(out))
         return
     console = stdout_console()
-    print_results(styled(picture(chart, console.width, console.height)))
+    height = console.height if console.is_terminal else MOST_LINES
+    print_results(styled(picture(chart, console.width, height)))
 
 
 def opened(paths: Sequence[Path]) -> list[Plotted]:

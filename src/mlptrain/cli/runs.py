@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -31,9 +32,10 @@ def run(folder: Path, sort: str | None, name: str | None, as_json: bool) -> None
 
 def table(runs: list[Listed], sort: str | None) -> RenderableType:
     """A row for each run."""
-    names = dict.fromkeys([*([sort] if sort else []), *(name for one in runs for name in one.metrics)])
+    some = zip_longest(*(dict.fromkeys(one.metrics) for one in runs))  # each run's first metric, second, ...
+    names = dict.fromkeys([*([sort] if sort else []), *(name for row in some for name in row if name is not None)])
     metrics = [
-        Shown(name, [number(one.metrics.get(name)) for one in runs], right=True, rank=1 + i)
+        Shown(name, [number(one.metrics.get(name)) for one in runs], right=True, rank=min(1 + i, 2))
         for i, name in enumerate(list(names)[:METRICS])
     ]
     return fitting_table(

@@ -12,6 +12,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from typing import Any, TextIO
 
 LONGEST = 10_000
@@ -21,6 +22,8 @@ _CONTROL = re.compile(
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # separators of lines, and the marks that turn the direction of text
     "\ud800-\udfff]"  # halves of surrogate pairs
 )
+SOURCE = re.compile(r" *\d* \| ")
+"""How a line of a file begins that a message shows."""
 
 
 def printable(text: str) -> str:
@@ -38,6 +41,28 @@ def shortened(message: str) -> str:
         return message
     half = LONGEST // 2
     return f"{message[:half]} ... ({len(message) - LONGEST} characters are left out) ... {message[-half:]}"
+
+
+def between_words(text: str, width: int) -> str:
+    """`text` with lines that end between words.
+
+    A command to paste has a line of its own where there is no room behind what is said of it. A line of a file stays as
+    it is, and so does what points into it.
+    """
+    return "\n".join(part for line in text.splitlines() for part in parts_of(line, width))
+
+
+def parts_of(line: str, width: int) -> list[str]:
+    """One line of a message, as lines of at most `width`."""
+    if SOURCE.match(line) or len(line) <= width:
+        return [line]
+    said, found, command = line.rpartition(": mlptrain ")
+    return [*wrapped(f"{said}:", width, ""), f"mlptrain {command}"] if found else wrapped(line, width, "")
+
+
+def wrapped(text: str, width: int, indent: str) -> list[str]:
+    """Text in lines that end between words; all but the first begin with `indent`."""
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 class SilentWhenBroken(io.TextIOBase):

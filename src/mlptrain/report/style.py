@@ -50,6 +50,8 @@ code{font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;backgro
 padding:2px 6px;overflow-wrap:anywhere}
 .advice code{display:inline-block;margin-top:3px}
 figure svg{display:block;width:100%;height:auto;overflow:visible}
+figure.wide{overflow-x:auto}
+.wide>svg{min-width:640px}
 .drawing{min-width:0}
 .drawing figure{overflow-x:auto}
 .drawing svg{min-width:var(--least)}
@@ -73,7 +75,9 @@ footer{color:var(--faint);font-size:.82rem;padding-top:28px;padding-bottom:32px}
 @media (max-width:520px){header,main,footer{padding-left:12px;padding-right:12px}.card{padding:12px 13px}
 h1{font-size:1.4rem}}
 @media print{body{background:#fff;font-size:11px}nav,details{display:none}.card{break-inside:avoid;border-color:#ccc}
-.scroll{max-height:none;break-inside:auto}.wide{break-after:avoid}tr{break-inside:avoid}
-.grid{grid-template-columns:1fr 1fr}h2{break-after:avoid}header,main,footer{max-width:none;padding:0}}
+.scroll{max-height:none;overflow:visible;break-inside:auto}p.wide{break-after:avoid}tr{break-inside:avoid}
+.grid{grid-template-columns:1fr 1fr}.grid>.scroll{grid-column:1/-1}h2{break-after:avoid}
+header,main,footer{max-width:none;padding:0}.wide>svg,.drawing svg{min-width:0}
+table{font-size:10px}th,td{padding-right:10px}h3{break-after:avoid}}
 """
 )

@@ -30,6 +30,8 @@ from mlptrain.report.text import shortened
 
 CELLS = 12
 """Classes of a confusion matrix; the others are added up."""
+WEAKEST, STRONGEST = 0.06, 0.54
+"""The colour of a cell for a share of none and of all; a number upon it can be read in light and in dark."""
 Counts = NDArray[np.int64]
 
 
@@ -87,11 +89,10 @@ class Confusion(Chart):
     def _draw_row(self, axes: Any, ink: Ink, i: int) -> None:
         shares, n = self.table[i] / max(1, self.table[i].sum()), len(self.classes)
         for j, share in enumerate(shares.tolist()):
-            axes.bar(j, 0.95, 0.95, i - 0.475, color=ink.series[0], alpha=0.06 + 0.9 * share, linewidth=0)
-            colour = ink.paper if share > 0.5 else ink.text
-            axes.text(
-                j, i, f"{self.table[i, j]:,}", ha="center", va="center", fontsize=10 if n < 6 else 7, color=colour
-            )
+            alpha = WEAKEST + (STRONGEST - WEAKEST) * share
+            axes.bar(j, 0.95, 0.95, i - 0.475, color=ink.series[0], alpha=alpha, linewidth=0)
+            size = 10 if n < 6 else 7
+            axes.text(j, i, f"{self.table[i, j]:,}", ha="center", va="center", fontsize=size, color=ink.text)
 
 
 def condensed(names: Sequence[str], table: Counts) -> tuple[tuple[str, ...], Counts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -10,7 +11,7 @@ import numpy as np
 from mlptrain.numbers import brief, number
 from mlptrain.report.charts.base import DASHES, Chart, Ink, Sheet, Subject, small_axes, thousands
 from mlptrain.report.importance import REPEATS, Dependence, Importances
-from mlptrain.report.text import shortened
+from mlptrain.report.text import shortened, width_of
 from mlptrain.tasks import Task
 
 BARS = 15
@@ -19,6 +20,9 @@ OUTPUTS = 4
 """Classes or targets that are drawn."""
 WORDS, ORDERED_WORDS = 12, 5
 """Words below an axis: of categories, and of dates and amounts, which have an order."""
+
+LEGEND, LINE = 66, 7
+"""The width of the legend and of the line before each of its names, in letters."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,13 @@ class PartialDependence(Chart):
 
     @property
     def size(self) -> tuple[float, float]:
-        return 4.8, 0.2 + 1.8 * -(-len(self.found) // 2) + 0.3 * (len(self.outputs) > 1)
+        names = self._names()
+        lines = -(-len(names) // beside(names)) if len(names) > 1 else 0
+        return 4.8, 0.2 + 1.8 * -(-len(self.found) // 2) + (0.15 + 0.15 * lines) * (lines > 0)
+
+    def _names(self) -> list[str]:
+        """The outputs, for the legend."""
+        return [shortened(name, 16) for name in self.outputs]
 
     def draw(self, figure: Any, ink: Ink) -> None:
         grid = small_axes(figure, len(self.found), 2, sharey=True)
@@ -118,8 +128,13 @@ class PartialDependence(Chart):
             for i, place in enumerate(self.outputs.values()):
                 draw_one(axes, each, place, ink.series[i], i)
         if len(self.outputs) > 1:
-            names = [shortened(name, 16) for name in self.outputs]
-            figure.legend(grid[0].get_lines(), names, loc="outside upper left", ncols=len(names), frameon=False)
+            names = self._names()
+            figure.legend(grid[0].get_lines(), names, loc="outside upper left", ncols=beside(names), frameon=False)
+
+
+def beside(names: Sequence[str]) -> int:
+    """How many names of a legend fit beside each other, each after a piece of its line."""
+    return max(1, min(len(names), LEGEND // (LINE + max(map(width_of, names)))))
 
 
 def draw_one(axes: Any, each: Dependence, place: int, colour: str, number: int) -> None:

@@ -97,20 +97,26 @@ class Curves(Chart):
         dot = "o" if len(self.epochs) == 1 else None
         for i, (label, values) in enumerate(self.curves.items()):
             points = figures.thinned(LINE_POINTS, self.epochs, values)
-            colour, dash = ink.series[i % len(ink.series)], DASHES[i % len(DASHES)]
-            axes.plot(*points, color=colour, linestyle=dash, marker=dot, label=label)
+            colour, dash = ink.series[i % len(ink.series)], DASHES[(i + i // len(ink.series)) % len(DASHES)]
+            axes.plot(*points, color=colour, linestyle=dash, marker=dot, label=self._label(label))
         if self.log:
             log_scale(axes.yaxis)
-        for label, epoch in self.best.items():
-            self._mark_best(axes, ink, label, epoch)
+        for i, (label, epoch) in enumerate(self.best.items()):
+            star = f"best: epoch {epoch}" if len(self.best) == 1 else "best epoch" if not i else "_nolegend_"
+            self._mark_best(axes, ink, label, star)
         axes.set_xlabel(self.unit)
         axes.locator_params(axis="x", integer=True)
         legend(axes, ink)
 
-    def _mark_best(self, axes: Any, ink: Ink, label: str, epoch: int) -> None:
+    def _label(self, label: str) -> str:
+        """A curve in the legend; where several have a star, with its best epoch."""
+        return f"{label}, best: {self.best[label]}" if len(self.best) > 1 and label in self.best else label
+
+    def _mark_best(self, axes: Any, ink: Ink, label: str, star: str) -> None:
+        epoch = self.best[label]
         height = self.curves[label][self.epochs == epoch][:1]
         axes.axvline(epoch, color=ink.faint, linewidth=1, linestyle=DOTTED, zorder=1)
-        axes.plot([epoch], height, "*", markersize=11, color=ink.text, label=f"best: epoch {epoch}", zorder=5)
+        axes.plot([epoch], height, "*", markersize=11, color=ink.text, label=star, zorder=5)
 
 
 @dataclass(frozen=True)
