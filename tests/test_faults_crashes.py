@@ -564,3 +564,17 @@ def test_a_disk(spec: Write, classes: Path, options: str, script: str, code: int
     assert said in done.stderr
     assert "a bug" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_spec_that_is_edited_while_training_is_told_at_the_next_save(spec: Write, classes: Path) -> None:
+    spec(LONG)
+    process = start_cli("fit", "spec.yaml", "--out", "run", "--save-every", "0.1", folder=classes.parent)
+    wait_until((classes.parent / "run" / "timings.csv").exists, process)
+    path = classes.parent / "run" / "spec.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("seed: 0", "seed: 1"))
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    outcome = finished(process)
+    assert outcome.err.count("spec.yaml: was edited or removed while the run trains") == 1
+    run_cli("fit", "--resume", "run", folder=classes.parent).refused(4, "seed was 0, is 1")

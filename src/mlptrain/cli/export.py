@@ -50,7 +50,15 @@ def run(request: Request) -> None:
 def files_of(model: Path) -> list[Path]:
     """The files that must stay as they are: the model, and all that belong to its run."""
     folder = model if model.is_dir() else model.parent
-    kept = ("spec.yaml", "model.safetensors", "checkpoint.safetensors", "metrics.csv", "timings.csv", "summary.json")
+    kept = (
+        "spec.yaml",
+        "model.safetensors",
+        "checkpoint.safetensors",
+        "history.bin",
+        "metrics.csv",
+        "timings.csv",
+        "summary.json",
+    )
     return [model, *(folder / name for name in kept)]
 
 

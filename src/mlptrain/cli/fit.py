@@ -86,6 +86,7 @@ def run(request: Request) -> None:
     measuring = profiling(console) if request.profile else nullcontext(())
     check_trackers(request.log)
     with measuring as consumers, opened(request, consumers, console) as current:
+        current.tell = lambda text: console.print(f"warning: {text}")
         try:
             with tracked(current, console, request) as trackers:
                 train_and_report(current, trackers, console, request)

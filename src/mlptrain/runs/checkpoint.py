@@ -9,6 +9,8 @@ imported or opened.
     model.safetensors        layers.*  linear.layers.*, the best weights, and a linear model blended with the network
     checkpoint.safetensors   layers.*  best.layers.*  ema.layers.*  optimizer.<slot>  rounding.<slot>  history
 
+The history of a checkpoint is that of the last epochs; see `runs/blocks.py`.
+
 Optimizers keep some slots divided by a factor, which saves an operation in every step. In a file a slot is the textbook
 quantity, and `rounding` is what must be added after dividing it again, so that a resumed run has the same bits.
 
@@ -40,6 +42,7 @@ from mlptrain.nn.network import Network
 from mlptrain.nn.threads import blas_library
 from mlptrain.optim.optimizers import Optimizer
 from mlptrain.runs import consistency, format1
+from mlptrain.runs.blocks import read_blocks
 from mlptrain.spec import yaml
 from mlptrain.spec.load import describe
 from mlptrain.spec.plan import Plan
@@ -47,7 +50,7 @@ from mlptrain.training.blend import Blend, Predictor
 from mlptrain.training.epoch import columns
 from mlptrain.training.linear import LinearModel, linear_network
 from mlptrain.training.loop import network_for
-from mlptrain.training.state import Progress, Records, TrainState
+from mlptrain.training.state import BLOCK, Progress, Records, TrainState
 
 FORMAT = 2
 SIZE_LIMIT = 1 << 33
@@ -105,6 +108,8 @@ class Header(BaseModel):
     """The counters of a checkpoint."""
     history: tuple[str, ...] | None = Field(None, strict=False)
     """The columns of the history of a checkpoint."""
+    blocks: tuple[str, ...] = Field((), strict=False)
+    """The sha256 of each block of the history that is beside a checkpoint, not in it; see `runs/blocks.py`."""
     share: float | None = Field(None, ge=0, lt=1)
     """The share of the network in the prediction of a model that is blended with a linear one."""
 
@@ -161,7 +166,8 @@ def encode_checkpoint(header: Header, state: TrainState) -> bytes:
         tensors |= named(state.layout, *state.ema, "ema.")
     for name, slot in state.slots.items():
         tensors |= named_slot(name, slot, header.plan.optimizer.slot_scales().get(name))
-    tensors["history"] = state.history.array.reshape(len(state.history), len(header.history))
+    rows = state.history.array.reshape(len(state.history), len(header.history))
+    tensors["history"] = rows[len(header.blocks) * BLOCK :]
     return encode(header, tensors)
 
 
@@ -194,6 +200,7 @@ def decode_checkpoint(raw: bytes, path: str) -> Checkpoint:
     expect(tensors, expected_in_checkpoint(header, network), path)
     parameters, buffers = filled(network, tensors, "", path)
     best_parameters, best_buffers = filled(network, tensors, "best.", path)
+    older = read_blocks(Path(path).parent, header.blocks, header.history)
     slots = {name: stored_slot(name, tensors, header.plan.optimizer, path) for name in header.plan.optimizer.slots}
     ema = filled(network, tensors, "ema.", path) if header.plan.training.ema is not None else None
     state = TrainState(
@@ -205,7 +212,7 @@ def decode_checkpoint(raw: bytes, path: str) -> Checkpoint:
         best_parameters,
         best_buffers,
         header.progress,
-        history_rows(tensors["history"], header.history, columns(header.plan)),
+        history_rows(np.concatenate([older, tensors["history"]]), header.history, columns(header.plan)),
     )
     return Checkpoint(header, state)
 
@@ -259,7 +266,7 @@ def expected_in_checkpoint(header: Header, network: Network) -> dict[str, tuple[
         **expected_tensors(network, "best."),
         **(expected_tensors(network, "ema.") if plan.training.ema else {}),
         **slots,
-        "history": ("float64", (header.progress.epoch, len(header.history))),
+        "history": ("float64", (header.progress.epoch - BLOCK * len(header.blocks), len(header.history))),
     }
 
 

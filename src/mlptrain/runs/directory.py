@@ -3,6 +3,7 @@
 spec.yaml                the resolved experiment; `mlptrain fit` on it repeats the run
 checkpoint.safetensors   everything that resume needs
 model.safetensors        the best weights and everything that evaluate and predict need, after training
+history.bin              the rows of metrics.csv but the last ones, of a run of more than a thousand epochs
 metrics.csv              one row per epoch
 timings.csv              the time of each epoch
 summary.json             final results

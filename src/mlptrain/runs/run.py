@@ -18,6 +18,8 @@ from mlptrain.errors import CheckpointError, DataError, Diverged, EnvironmentFau
 from mlptrain.nn.threads import blas_threads
 from mlptrain.remedies import after_divergence
 from mlptrain.runs import checkpoint as files
+from mlptrain.runs.blocks import FILE as BLOCKS
+from mlptrain.runs.blocks import are_kept, keep_blocks
 from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.consistency import in_place, refuse_contradictions
 from mlptrain.runs.directory import RUNS, RunFolder
@@ -44,6 +46,10 @@ class Run(Session):
     """A run with its folder."""
 
     folder: RunFolder = field(kw_only=True)
+    kept: int = field(default=0, kw_only=True)
+    """Blocks of the history that are in history.bin."""
+    tell: Callable[[str], None] = field(default=lambda text: None, kw_only=True)
+    """Receives what is to be said while the run trains."""
 
     def save_checkpoint(self) -> None:
         """Save the current state for resuming; refuse non-finite weights."""
@@ -53,6 +59,7 @@ class Run(Session):
                 "training diverged: an update gave weights that are not finite. "
                 + after_divergence(self.plan.optimizer.learning_rate, self.plan.training.clips)
             )
+        self.kept = keep_blocks(self.folder.path, self.state.history, self.kept)
         write_durably(self.folder.checkpoint, files.encode_checkpoint(self.header("checkpoint"), self.state))
         self.mark("checkpoint")
 
@@ -72,6 +79,8 @@ class Run(Session):
         metrics = folder.path / "metrics.csv"
         if not metrics.is_file() or files.read_file(metrics) != history_bytes(columns(self.plan), self.state.history):
             lost.append(metrics.name)
+        if not are_kept(folder.path, self.state.history):
+            lost.append(BLOCKS)
         try:
             files.decode_model(files.read_file(folder.model), str(folder.model))
         except (CheckpointError, EnvironmentFault):
@@ -227,12 +236,24 @@ class Saver(Consumer):
     def __init__(self, run: Run, signalled: Callable[[], int | None], save_seconds: float) -> None:
         self._run, self._signalled, self._save_seconds = run, signalled, save_seconds
         self._saved = time.monotonic()
+        self._spec = content_of(run.folder.spec)
+
+    def _save(self) -> None:
+        """Save, and say so if the spec was edited meanwhile."""
+        self._run.save_checkpoint()
+        now = content_of(self._run.folder.spec)
+        if now != self._spec:
+            self._run.tell(
+                f"{self._run.folder.spec}: was edited or removed while the run trains; it goes on as it began, and can "
+                "be resumed only if that is undone"
+            )
+            self._spec = now
 
     def step(self, event: StepDone) -> None:
         """Save and raise `Interrupted` if `signalled` returns the number of a signal."""
         self._stop_if_signalled()
         if time.monotonic() - self._saved > self._save_seconds:
-            self._run.save_checkpoint()
+            self._save()
             self._saved = time.monotonic()
 
     def epoch(self, event: EpochDone) -> None:
@@ -240,13 +261,13 @@ class Saver(Consumer):
         self._stop_if_signalled()
 
     def done(self, event: TrainingDone) -> None:
-        self._run.save_checkpoint()
+        self._save()
         self._stop_if_signalled()
 
     def _stop_if_signalled(self) -> None:
         signal_number = self._signalled()
         if signal_number is not None:
-            self._run.save_checkpoint()
+            self._save()
             raise Interrupted(interruption(self._run), signal_number)
 
     def failed(self, error: Diverged) -> None:
@@ -255,6 +276,14 @@ class Saver(Consumer):
         with contextlib.suppress(Diverged):
             run.save_checkpoint()
         run.folder.write_summary(summary(run, Results({}, {}, "", tuple(run.state.progress.warnings)), "diverged"))
+
+
+def content_of(path: Path) -> bytes | None:
+    """The content of a file; None if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def proceed(

@@ -89,6 +89,7 @@ class Session:
             environment=self.environment,
             progress=self.state.progress if content == "checkpoint" else None,
             history=tuple(columns(self.plan)) if content == "checkpoint" else None,
+            blocks=self.state.history.digests() if content == "checkpoint" else (),
             share=self.blend.share if self.blend is not None and content == "model" else None,
         )
 

@@ -4,6 +4,7 @@ Everything that the loop keeps from one step to the next is here; everything els
 the counters.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -175,12 +176,24 @@ def cost_of(value: float | None, higher_is_better: bool) -> float | None:
     return -value if value is not None and higher_is_better else value
 
 
+BLOCK = 1000
+"""Epochs of a history that are kept as one block once they are done; see `runs/blocks.py`."""
+
+
 class Records(Sequence[list[float | None]]):
-    """One row for each epoch, as in metrics.csv, in one array that grows, so that a save costs little however long."""
+    """One row for each epoch, as in metrics.csv, in one array that grows."""
 
     def __init__(self, rows: NDArray[np.float64] | None = None) -> None:
         self._rows = np.empty((0, 0)) if rows is None else np.array(rows, np.float64)
         self._count = len(self._rows)
+        self._digests: list[str] = []
+
+    def digests(self) -> tuple[str, ...]:
+        """The sha256 of each block of `BLOCK` rows; only those of new ones are computed."""
+        for block in range(len(self._digests), self._count // BLOCK):
+            rows = np.ascontiguousarray(self._rows[block * BLOCK : (block + 1) * BLOCK])
+            self._digests.append(hashlib.sha256(rows.data).hexdigest())
+        return tuple(self._digests)
 
     def append(self, row: Sequence[float | None]) -> None:
         """Add the row of an epoch."""
