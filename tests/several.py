@@ -8,5 +8,6 @@ from pathlib import Path
 from cli import run_cli
 from mlptrain.spec import presets
 
-presets.DEFAULT = presets.Plain()
-print(json.dumps([asdict(run_cli(*command, folder=Path.cwd())) for command in json.load(sys.stdin)]))
+if __name__ == "__main__":
+    presets.DEFAULT = presets.Plain()
+    print(json.dumps([asdict(run_cli(*command, folder=Path.cwd())) for command in json.load(sys.stdin)]))
