@@ -106,27 +106,7 @@ def fit(
     ['left', 'right']
     """
     task = asked(spec, data, target, settings, None if out is None else Path(out))
-    if task.out is None:
-        if task.experiment.log:
-            raise UsageError("log: needs a folder for the run: mlptrain.fit(..., out='runs/first')")
-        session = open_session(task.experiment, task.name, consumers)
-        with blas_threads(session.plan.blas_threads):
-            everyone = tuple(consumers)
-            feed(events_of(session.plan, session.network, session.state, session.dataset, everyone), everyone)
-            return finished(session, task.notes)
-    run, troubles = begin(task.experiment, task.name, task.out, consumers), list[str]()
-    with (
-        run.folder.locked(),
-        blas_threads(run.plan.blas_threads),
-        followed(run, run.plan.log, troubles.append) as trackers,
-    ):
-        if task.content is not None:
-            write_durably(Path(run.plan.data.path), task.content)
-        proceed(run, lambda: None, consumers=() if trackers is None else [trackers])
-        results = finish(run)
-        if trackers is not None:
-            trackers.results(summary(run, results))
-    return run_of(run, results, (*task.notes, *troubles), run.folder.path)
+    return in_memory(task, tuple(consumers)) if task.out is None else in_folder(task, task.out, tuple(consumers))
 
 
 def train(
@@ -385,6 +365,30 @@ class Asked:
     out: Path | None = None
     content: bytes | None = field(default=None, repr=False)
     """Of the file in the folder of the run that holds a table from memory."""
+
+
+def in_memory(task: Asked, consumers: tuple[Consumer, ...]) -> Run:
+    """Train without a file."""
+    if task.experiment.log:
+        raise UsageError("log: needs a folder for the run: mlptrain.fit(..., out='runs/first')")
+    session = open_session(task.experiment, task.name, consumers)
+    with blas_threads(session.plan.blas_threads):
+        feed(events_of(session.plan, session.network, session.state, session.dataset, consumers), consumers)
+        return finished(session, task.notes)
+
+
+def in_folder(task: Asked, out: Path, consumers: tuple[Consumer, ...]) -> Run:
+    """Train as a run in the new folder `out`."""
+    run, troubles = begin(task.experiment, task.name, out, consumers), list[str]()
+    logged = followed(run, run.plan.log, troubles.append)
+    with run.folder.locked(), blas_threads(run.plan.blas_threads), logged as trackers:
+        if task.content is not None:
+            write_durably(Path(run.plan.data.path), task.content)
+        proceed(run, lambda: None, consumers=() if trackers is None else [trackers])
+        results = finish(run)
+        if trackers is not None:
+            trackers.results(summary(run, results))
+    return run_of(run, results, (*task.notes, *troubles), run.folder.path)
 
 
 def asked(
