@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,12 +222,21 @@ def test_calls_that_fail_in_the_kernel(bench: Bench, call: str, error: str) -> N
 # --- The last call
 
 
+def end_locks() -> None:
+    """Let go of every lock, as the system does for a process that is dead."""
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if handle.readlink().name == ".lock":
+                os.close(int(handle.name))
+
+
 def die(bench: Bench, command: str, number: int, power: bool) -> None:
     """Let a call be the last one of the process, or of the machine, and demand that nothing is lost."""
     bench.ready(command)
     faults = Faults(bench.place, number, deadly=True)
     with failing(faults), pytest.raises(Killed):
         run_cli(*COMMANDS[command], folder=bench.place)
+    end_locks()
     if power:
         faults.lose_what_was_not_flushed()
     try:

@@ -38,7 +38,6 @@ from mlptrain.data.columns import (
 from mlptrain.data.encoders.amounts import Amount, read_amounts
 from mlptrain.data.encoders.base import Rows, as_rows
 from mlptrain.data.scalers import AffineScaler, NoScaling, Scaler, Standard, misfit
-from mlptrain.data.settings import Words
 from mlptrain.data.spellings import ADVICE, meant_as
 from mlptrain.data.tables import Table, is_number
 from mlptrain.data.troubles import Trouble
@@ -66,6 +65,7 @@ Classes = tuple[tuple[str, ...], NDArray[np.int64]]
 """Classes and their confusion matrix."""
 Written = Annotated[tuple[str, str, str, str], Field(strict=False)]
 """Decimal mark, mark of thousands, prefix and suffix of a `Notation`."""
+TargetNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 MAX_CLASS_VALUES = 100
 """Largest number of distinct whole numbers that may be classes."""
@@ -95,7 +95,7 @@ class Task(Component):
     """The form of its truth and predictions, which determines the metrics."""
     meaning: ClassVar[str] = ""
     """When to choose it, for messages."""
-    columns: Annotated[Words, Field(min_length=1)]
+    columns: TargetNames
 
     @property
     @abstractmethod

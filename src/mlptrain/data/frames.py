@@ -232,7 +232,7 @@ def contents(column: Any) -> list[NDArray[Any]]:
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):  # not read, and refused if it is used
         return [np.frombuffer(str(column.to_list()).encode(), np.uint8)]
     values = column.to_physical()
-    filled = values.fill_null(0) if values.null_count() else values
+    filled = values.fill_null(False if values.dtype == pl.Boolean else 0) if values.null_count() else values
     return [column.is_null().to_numpy(), filled.to_numpy()]
 
 

@@ -7,6 +7,7 @@ operators of opset 17 that runtimes compute in both precisions; what they lack i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -37,7 +38,6 @@ OPERATORS = {
     "log": "Log",
     "sqrt": "Sqrt",
     "sin": "Sin",
-    "cos": "Cos",
     "tanh": "Tanh",
     "floor": "Floor",
     "isnan": "IsNaN",
@@ -293,6 +293,10 @@ class Builder:
         self.nodes.append(self.helper.make_node("TopK", [x, width], [name, places], axis=1, largest=0, sorted=1))
         return name
 
+    def cos(self, node: Node, x: str) -> str:
+        """sin(x + pi/2): runtimes before 1.32 have no cosine in double precision."""
+        return self.emit("Sin", [self.emit("Add", [x, self.like(node, math.pi / 2)])])
+
     def expm1(self, node: Node, x: str) -> str:
         """2 t / (1 - t) with t = tanh(x / 2) where |x| < 1, which keeps small values, and e^x - 1 elsewhere."""
         t = self.emit("Tanh", [self.emit("Mul", [x, self.like(node, 0.5)])])
@@ -342,6 +346,7 @@ COMPOSED: dict[str, Callable[..., str]] = {
     "max": Builder.largest,
     "argmax": Builder.argmax,
     "sort": Builder.sort,
+    "cos": Builder.cos,
     "expm1": Builder.expm1,
     "log1p": Builder.log1p,
     "copysign": Builder.copysign,
