@@ -246,7 +246,7 @@ def test_onnx_says_the_same_on_hard_rows(preset_run: Path) -> None:
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_the_header_compiles_without_a_warning_and_proves_itself(preset_run: Path, compiler: str) -> None:
-    proof = compiled(exported(preset_run, "c"), preset_run, compiler)
+    proof = compiled(exported(preset_run, "c", f"by-{compiler}"), preset_run, compiler)
     assert proof.code == 0, proof.out + proof.err
     assert proof.out.startswith("100 rows") and "0 wrong" in proof.out
 

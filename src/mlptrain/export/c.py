@@ -51,7 +51,8 @@ class CHeader(GraphFormat):
     checked_by: ClassVar = "NumPy from its operations"
 
     def write(self, exported: Exported) -> bytes:
-        return "".join(Header(exported).text()).encode()
+        head, *rest = Header(exported).text()
+        return (head + "".join(rest).replace("static inline ", f"{exported.name.upper()}_INLINE ")).encode()
 
     def facts(self, content: bytes, exported: Exported) -> list[str]:
         compile_it = f"cc -std=c99 -O2 -D{exported.name.upper()}_SELFTEST -x c {FILE} -lm -o selftest && ./selftest"

@@ -20,6 +20,12 @@ HEAD = """/* {about}
 
 #include <math.h>
 
+#if defined(__GNUC__) /* and clang: not every model needs every function */
+#define {NAME}_INLINE static inline __attribute__((unused))
+#else
+#define {NAME}_INLINE static inline
+#endif
+
 #define {NAME}_MISSING 1    /* a cell is missing in a column that needs one */
 #define {NAME}_UNKNOWN 2    /* a category that training did not see, in a column that refuses it */
 #define {NAME}_UNREADABLE 4 /* a date or an amount that is not written as in training */
