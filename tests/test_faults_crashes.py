@@ -588,3 +588,45 @@ def test_a_spec_that_is_edited_while_training_is_told_at_the_next_save(spec: Wri
     outcome = finished(process)
     assert outcome.err.count("spec.yaml: was edited or removed while the run trains") == 1
     run_cli("fit", "--resume", "run", folder=classes.parent).refused(4, "seed was 0, is 1")
+
+
+def test_a_table_that_changes_before_the_first_save_of_work_is_noticed(
+    spec: Write, classes: Path, cli: Cli
+) -> None:  # J04
+    spec(LONG)
+    process = start_cli("fit", "spec.yaml", "--out", "run", "--save-every", "1000", folder=classes.parent)
+    wait_until((classes.parent / "run" / "timings.csv").exists, process)
+    process.kill()
+    finished(process)
+    before = classes.read_text()
+    classes.write_text(before.replace("red", "blue", 1))
+    cli(*RESUME).refused(4, "classes.csv: changed since the run began")
+    classes.write_text(before)
+    cli(*RESUME, "--epochs", "3").refused(2, "has not trained all of its epochs")
+
+
+@pytest.mark.parametrize("dead", [True, False], ids=["killed", "alive"])
+def test_a_folder_with_only_temporary_files_of_a_killed_process(
+    dead: bool, spec: Write, classes: Path, cli: Cli
+) -> None:  # J07
+    spec(SPEC)
+    folder, number = classes.parent / "run", 2**22 + 1 if dead else os.getpid()
+    folder.mkdir()
+    (folder / f".spec.yaml.tmp-{number}").write_bytes(b"half")
+    outcome = cli("fit", "spec.yaml", "--out", "run", "--quiet")
+    if dead:
+        outcome.succeeded()
+        assert not list(folder.glob(".*.tmp-*"))
+    else:
+        outcome.refused(2, "run: exists already")
+
+
+def test_a_monitored_metric_without_a_value_is_told(classes: Path, spec: Write, cli: Cli) -> None:
+    rows = [(i % 7, "yes" if i % 10 == 0 else "no") for i in range(60)]
+    write_csv(classes, "x,answer", rows)
+    spec(
+        "preset: plain\ndata: {path: classes.csv, target: answer, split: {validation: 0.05, test: 0}}\n"
+        "training: {epochs: 8, early_stopping: {monitor: validation_roc_auc, patience: 2}}\n"
+    )
+    outcome = cli("fit", "spec.yaml")
+    assert "did not improve" not in outcome.err

@@ -148,7 +148,7 @@ def acquired(lock: BaseFileLock) -> BaseFileLock:
 
 
 def make_exclusively(path: Path) -> Path:
-    """Create the folder at `path`, which must not exist, or hold only what a killed process left of a beginning."""
+    """Create the folder at `path`, which must not exist."""
     try:
         path.mkdir()
         try:
@@ -157,8 +157,6 @@ def make_exclusively(path: Path) -> Path:
             path.rmdir()
             raise
     except FileExistsError as error:
-        if is_leftover(path):
-            return path
         kind = "folder" if path.is_dir() else "file"
         raise UsageError(
             f"{path}: this {kind} exists, and a run never overwrites another; choose a new --out, "
@@ -169,15 +167,18 @@ def make_exclusively(path: Path) -> Path:
     return path
 
 
-def is_leftover(path: Path) -> bool:
-    """Whether a folder holds nothing but temporary files of processes that were killed while they began a run."""
+def take_back(path: Path) -> bool:
+    """Remove a folder that holds nothing but what processes that were killed while they began a run left there.
+
+    An empty folder stays: another process may have created it just now. Returns whether it was removed.
+    """
     if not path.is_dir() or path.is_symlink():
         return False
     with contextlib.suppress(OSError):
-        if not any(path.iterdir()):  # another process may have created it just now
-            return False
-        remove_leftovers(path)
-        return not {entry.name for entry in path.iterdir()} - {".lock", ".owner"}
+        if any(path.iterdir()):
+            remove_leftovers(path)
+            path.rmdir()  # which fails if anything else is there
+            return True
     return False
 
 

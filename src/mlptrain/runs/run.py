@@ -22,7 +22,7 @@ from mlptrain.runs.blocks import FILE as BLOCKS
 from mlptrain.runs.blocks import are_kept, keep_blocks
 from mlptrain.runs.checkpoint import Environment, Header
 from mlptrain.runs.consistency import in_place, refuse_contradictions
-from mlptrain.runs.directory import RUNS, RunFolder
+from mlptrain.runs.directory import RUNS, RunFolder, take_back
 from mlptrain.runs.durable import write_durably
 from mlptrain.runs.history import History, history_bytes
 from mlptrain.runs.recorder import FlightRecorder
@@ -99,7 +99,8 @@ def begin(
 
     All settings and data are checked before the folder is created. `consumers` follow the run from here to its end.
     """
-    if out is not None and os.path.exists(out):  # noqa: PTH110  # unlike Path.exists, no error without permission
+    exists = out is not None and os.path.exists(out)  # noqa: PTH110  # unlike Path.exists, no error without permission
+    if out is not None and exists and not take_back(out):
         raise UsageError(f"{out}: exists already, and a run never overwrites another; choose a new --out")
     session = open_session(experiment, name, consumers)
     folder = RunFolder.create(session.plan.name, out, parent)
