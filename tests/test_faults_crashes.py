@@ -629,4 +629,5 @@ def test_a_monitored_metric_without_a_value_is_told(classes: Path, spec: Write, 
         "training: {epochs: 8, early_stopping: {monitor: validation_roc_auc, patience: 2}}\n"
     )
     outcome = cli("fit", "spec.yaml")
+    assert "validation_roc_auc is undefined in every epoch" in " ".join(outcome.err.split())
     assert "did not improve" not in outcome.err
